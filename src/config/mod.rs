@@ -1,0 +1,15 @@
+//! Room `config`: every setting with its default and its reason, typed and validated. The reference
+//! (`deploy/douane.toml`) is generated from these types and is itself a valid configuration.
+
+mod load;
+mod reference;
+mod sections;
+mod units;
+
+pub use load::{ConfigError, Overrides, load};
+pub use reference::reference;
+pub use sections::{
+    BrokerConfig, BrokerFrom, BrokerKind, Config, EventsConfig, IntakeConfig, LedgerConfig, ListenConfig,
+    LogFormat, MappingsConfig, PublicationConfig, RetentionConfig, TelemetryConfig, TranslationConfig,
+};
+pub use units::HumanDuration;

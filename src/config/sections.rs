@@ -1,0 +1,374 @@
+//! Room `config`: the sections. A field's doc comment is its text in the generated reference, so it is written for
+//! the person who sets it: what it bounds, in which unit, and what happens at the bound.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use validator::Validate;
+
+use super::HumanDuration;
+
+/// The whole configuration. Precedence, strongest first: command line, `DOUANE_…` environment variables, file, defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the two doors listen.
+    #[validate(nested)]
+    pub listen: ListenConfig,
+    /// Where partners, mappings and contracts are.
+    #[validate(nested)]
+    pub mappings: MappingsConfig,
+    /// The ledger: intake log and records.
+    #[validate(nested)]
+    pub ledger: LedgerConfig,
+    /// How long payloads are kept.
+    #[validate(nested)]
+    pub retention: RetentionConfig,
+    /// The public door: limits and timers (steps 1 to 3).
+    #[validate(nested)]
+    pub intake: IntakeConfig,
+    /// Stage 1: identify, decide, translate (steps 4 to 8).
+    #[validate(nested)]
+    pub translation: TranslationConfig,
+    /// What a published event says about its origin.
+    #[validate(nested)]
+    pub events: EventsConfig,
+    /// Stage 2: publish (steps 9 to 11).
+    #[validate(nested)]
+    pub publication: PublicationConfig,
+    /// Logs.
+    #[validate(nested)]
+    pub telemetry: TelemetryConfig,
+    /// Brokers beside the built-in feed. Each is `[[broker]]`.
+    #[validate(nested)]
+    pub broker: Vec<BrokerConfig>,
+}
+
+/// Where the two doors listen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenConfig {
+    /// The public door: partners post here.
+    #[schemars(with = "String")]
+    pub public: SocketAddr,
+    /// The private door: API, feed, health and metrics. Loopback unless `private_without_tls` says otherwise.
+    #[schemars(with = "String")]
+    pub private: SocketAddr,
+    /// An address of their own for `/livez`, `/readyz` and `/metrics`, which need no token. They answer on the private door too.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<SocketAddr>,
+    /// Allow the private door on an address other than loopback although it speaks plain HTTP: only behind a proxy that adds TLS.
+    pub private_without_tls: bool,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            public: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            private: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            health: None,
+            private_without_tls: false,
+        }
+    }
+}
+
+/// Where partners, mappings and contracts are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MappingsConfig {
+    /// The folder with `partners/` and `contracts/`.
+    pub path: PathBuf,
+    /// How often the folder's content hash is polled for changes (inotify misses ConfigMap and git-sync swaps). SIGHUP reloads at once.
+    pub poll: HumanDuration,
+    /// Refuse to start when any partner folder is broken, instead of going on with its last good revision.
+    pub strict: bool,
+}
+
+impl Default for MappingsConfig {
+    fn default() -> Self {
+        Self { path: PathBuf::from("mappings"), poll: HumanDuration::seconds(2), strict: false }
+    }
+}
+
+/// The ledger: intake log and records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LedgerConfig {
+    /// The data folder. One process at a time writes to it.
+    pub data_dir: PathBuf,
+    /// Size of one segment file of the intake log, in bytes. Retention drops whole segments.
+    #[validate(range(min = 1_048_576, max = 4_294_967_296_u64))]
+    pub segment_bytes: u64,
+    /// At most so many entries share one fsync.
+    #[validate(range(min = 1, max = 65_536))]
+    pub batch_entries: usize,
+    /// At most about so many bytes share one fsync.
+    #[validate(range(min = 4_096))]
+    pub batch_bytes: usize,
+    /// At most so many requests wait for the writer; beyond, 503.
+    #[validate(range(min = 1))]
+    pub queue_entries: usize,
+    /// Below so many free bytes on the disk new deliveries are refused with 503, until there is space again.
+    pub min_free_bytes: u64,
+    /// How often the free space is looked at.
+    pub free_space_poll: HumanDuration,
+    /// The background scrub reads about so many bytes of the log a second, looking for damage. 0 turns it off.
+    pub scrub_bytes_per_second: u64,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            segment_bytes: 128 * 1024 * 1024,
+            batch_entries: 1_024,
+            batch_bytes: 8 * 1024 * 1024,
+            queue_entries: 4_096,
+            min_free_bytes: 256 * 1024 * 1024,
+            free_space_poll: HumanDuration::seconds(1),
+            scrub_bytes_per_second: 1024 * 1024,
+        }
+    }
+}
+
+/// How long payloads are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Whole segments of the intake log whose deliveries are all older are dropped, never past a cursor or an open dead letter. Absent: everything is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payloads: Option<HumanDuration>,
+}
+
+/// The public door: limits and timers (steps 1 to 3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IntakeConfig {
+    /// Largest body in bytes; an endpoint may set a lower or higher `max_body_bytes`. Beyond: 413.
+    #[validate(range(min = 1, max = 268_435_456))]
+    pub max_body_bytes: usize,
+    /// Most headers in a request. Beyond: 431, from the HTTP layer and without a body.
+    #[validate(range(min = 8, max = 1_000))]
+    pub max_headers: usize,
+    /// Most bytes of request line and headers together. Beyond: 431, from the HTTP layer.
+    #[validate(range(min = 8_192, max = 1_048_576))]
+    pub max_header_bytes: usize,
+    /// Time for the first byte of a new connection, for the headers of a request, and between requests of an idle connection. Then the connection is closed.
+    pub header_timeout: HumanDuration,
+    /// Time for the whole body, from the headers on. Then 408.
+    pub body_timeout: HumanDuration,
+    /// Most open connections; further ones wait in the operating system's queue.
+    #[validate(range(min = 1, max = 1_000_000))]
+    pub max_connections: usize,
+    /// Most concurrent requests on one HTTP/2 connection.
+    #[validate(range(min = 1, max = 10_000))]
+    pub max_http2_streams: u32,
+    /// Most bytes of bodies held in memory at once, from reading to fsync. Beyond: 503 with Retry-After.
+    #[validate(range(min = 65_536))]
+    pub max_bytes_in_flight: usize,
+    /// What Retry-After says on a 503 or 429, in whole seconds.
+    #[validate(range(min = 1, max = 3_600))]
+    pub retry_after_seconds: u32,
+    /// How many refusals of each endpoint are kept for its platform team.
+    #[validate(range(min = 1, max = 10_000))]
+    pub refusals_kept: usize,
+    /// On shutdown, requests in flight have so long to finish.
+    pub shutdown_grace: HumanDuration,
+}
+
+impl Default for IntakeConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1024 * 1024,
+            max_headers: 100,
+            max_header_bytes: 32 * 1024,
+            header_timeout: HumanDuration::seconds(10),
+            body_timeout: HumanDuration::seconds(10),
+            max_connections: 10_000,
+            max_http2_streams: 100,
+            max_bytes_in_flight: 64 * 1024 * 1024,
+            retry_after_seconds: 5,
+            refusals_kept: 100,
+            shutdown_grace: HumanDuration::seconds(20),
+        }
+    }
+}
+
+/// Stage 1: identify, decide, translate (steps 4 to 8).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TranslationConfig {
+    /// Most entries worked in one transaction.
+    #[validate(range(min = 1, max = 65_536))]
+    pub batch_entries: usize,
+    /// About the most bytes of bodies worked in one transaction.
+    #[validate(range(min = 4_096))]
+    pub batch_bytes: usize,
+    /// Threads that run mappings. 0: one for each core.
+    #[validate(range(max = 256))]
+    pub threads: usize,
+    /// Most external events in one delivery. Beyond: the delivery is one dead letter (`over_limit`).
+    #[validate(range(min = 1, max = 65_536))]
+    pub max_items: usize,
+    /// Steps one mapping may take for one event: expressions evaluated, not time, so that a replay decides the same.
+    #[validate(range(min = 100))]
+    pub max_steps: u64,
+    /// Most domain events one mapping may return for one event.
+    #[validate(range(min = 1, max = 10_000))]
+    pub max_events: usize,
+    /// Most bytes of JSON one mapping may return for one event.
+    #[validate(range(min = 1_024))]
+    pub max_output_bytes: usize,
+}
+
+impl Default for TranslationConfig {
+    fn default() -> Self {
+        Self {
+            batch_entries: 1_024,
+            batch_bytes: 8 * 1024 * 1024,
+            threads: 0,
+            max_items: 10_000,
+            max_steps: 100_000,
+            max_events: 100,
+            max_output_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// What a published event says about its origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsConfig {
+    /// Goes before every event type: `payments.PaymentCaptured.v1` becomes `<namespace>.payments.PaymentCaptured.v1`.
+    #[validate(length(min = 1, max = 200))]
+    pub namespace: String,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self { namespace: "com.example".to_owned() }
+    }
+}
+
+/// Stage 2: publish (steps 9 to 11).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublicationConfig {
+    /// Most events offered to a broker at once.
+    #[validate(range(min = 1, max = 65_536))]
+    pub batch_events: usize,
+    /// First pause after a failure of the outside world; doubles, with jitter, up to `max_backoff`.
+    pub min_backoff: HumanDuration,
+    /// Longest pause between two tries.
+    pub max_backoff: HumanDuration,
+    /// The feed sends an SSE comment when nothing else was sent for so long.
+    pub feed_heartbeat: HumanDuration,
+}
+
+impl Default for PublicationConfig {
+    fn default() -> Self {
+        Self {
+            batch_events: 512,
+            min_backoff: HumanDuration::millis(100),
+            max_backoff: HumanDuration::seconds(30),
+            feed_heartbeat: HumanDuration::seconds(15),
+        }
+    }
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// `human` or `json`.
+    pub log_format: LogFormat,
+    /// What is logged, as `info` or `douane=debug,warn`.
+    pub log_level: String,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log_format: LogFormat::Human, log_level: "info".to_owned() }
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A broker beside the built-in feed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Its identity: the cursor belongs to this name.
+    #[validate(length(min = 1, max = 100))]
+    pub name: String,
+    /// `stdout` or `file`.
+    pub kind: BrokerKind,
+    /// Where it starts when it is first seen: `"now"`, `"beginning"` or an event number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<BrokerFrom>,
+    /// `file` only: the NDJSON file; finished ones are renamed to `<path>.<n>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// `file` only: a new file is begun when this many bytes are reached.
+    #[serde(default = "default_rotate_bytes")]
+    #[validate(range(min = 4_096))]
+    pub rotate_bytes: u64,
+}
+
+const fn default_rotate_bytes() -> u64 {
+    128 * 1024 * 1024
+}
+
+/// The kinds of brokers built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BrokerKind {
+    /// NDJSON on standard output.
+    Stdout,
+    /// NDJSON in a file, fsynced, rotated.
+    File,
+}
+
+/// Where a broker starts when it is first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
+pub enum BrokerFrom {
+    /// After the last event committed when it was first seen.
+    Now,
+    /// With the first event kept.
+    Beginning,
+    /// With this event number.
+    Number(u64),
+}
+
+impl Serialize for BrokerFrom {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Now => serializer.serialize_str("now"),
+            Self::Beginning => serializer.serialize_str("beginning"),
+            Self::Number(number) => serializer.serialize_str(&number.to_string()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BrokerFrom {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "now" => Ok(Self::Now),
+            "beginning" => Ok(Self::Beginning),
+            text => text.parse().map(Self::Number).map_err(|_| {
+                serde::de::Error::custom("expected \"now\", \"beginning\" or an event number, as \"42\"")
+            }),
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Room `ledger`: the seam to durable memory. The traits stand here, narrow, by need; `log/` and `records/`
+//! hold the implementations, `group_commit` the one writer before any intake log. Knows only the nouns.
+//!
+//! A ledger is the intake log (the truth about what was received) together with the records made from it.
+
+pub mod group_commit;
+pub mod log;
+mod query;
+pub mod records;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use query::{
+    BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow, Page,
+    RefusalFilter, Refused, ReplayTarget, TokenRow,
+};
+
+use crate::model::{
+    EndpointName, Entry, EntryNumber, EventNumber, EventRef, ExternalEvent, Incarnation, NewEntry, Outcome,
+    Revision, StoredEvent, Timestamp,
+};
+
+/// Where a batch landed in the log: its entries are numbered `first`, `first + 1`, … in the order given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The number of the batch's first entry.
+    pub first: EntryNumber,
+    /// When the batch was accepted; never before the time of an earlier batch.
+    pub received_at: Timestamp,
+}
+
+/// Why entries were not kept. Each is answered 503: the partner will come again.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The queue before the writer is full.
+    #[error("the queue before the intake log is full")]
+    Busy,
+    /// The disk has less free space than the configured floor.
+    #[error("less than the configured space is free on the disk of the intake log")]
+    LowSpace,
+    /// The write failed and the log was cut back to its last good batch; the next append may succeed.
+    #[error("the intake log could not write: {0}")]
+    NotWritten(String),
+    /// An fsync or the cutting back failed: nobody knows what the disk holds. The process must stop and recover.
+    #[error("the intake log is in an unknown state: {0}")]
+    Unknown(String),
+    /// The log is closed: the process is shutting down.
+    #[error("the intake log is closed")]
+    Closed,
+}
+
+/// The writing half of an intake log. One writer at a time; `append` may block its thread, so
+/// [`group_commit`] gives it one of its own.
+#[async_trait]
+pub trait IntakeLog: Send {
+    /// Keeps the entries as one batch and returns when they are durable (fsynced: file and folder).
+    /// On an error other than [`AppendError::Unknown`] none of them is kept.
+    async fn append(&mut self, now: Timestamp, entries: &[NewEntry]) -> Result<Appended, AppendError>;
+}
+
+/// Why the log could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// The storage is unreachable or reports an I/O error; reading again may succeed.
+    #[error("the intake log cannot be read: {0}")]
+    Unavailable(String),
+    /// The entry was dropped by retention; `first` is the first one left.
+    #[error("the entry was dropped by retention; the first one left is {first}")]
+    Pruned {
+        /// The first number still in the log.
+        first: EntryNumber,
+    },
+}
+
+/// One step of reading the log.
+#[derive(Clone, Debug)]
+pub enum LogItem {
+    /// An entry.
+    Entry(Entry),
+    /// Numbers whose bytes are damaged: never served, each becomes a dead letter (`damaged`).
+    Damaged {
+        /// The first damaged number.
+        first: EntryNumber,
+        /// The last damaged number.
+        last: EntryNumber,
+        /// What was found, for a person.
+        detail: String,
+    },
+}
+
+/// The reading half of an intake log: any number of readers beside the writer. Serves only what is durable.
+#[async_trait]
+pub trait LogReader: Send + Sync {
+    /// The highest durable number; 0 when the log is empty.
+    fn durable(&self) -> EntryNumber;
+
+    /// The first number still in the log (1 until retention drops something).
+    fn first(&self) -> EntryNumber;
+
+    /// What follows `after`, in order without gaps, until `max_entries` or about `max_bytes` is reached
+    /// (at least one item when there is one).
+    async fn read_after(
+        &self,
+        after: EntryNumber,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogItem>, LogError>;
+
+    /// One entry; `None` when the number was never given or is not durable yet.
+    async fn entry(&self, number: EntryNumber) -> Result<Option<LogItem>, LogError>;
+
+    /// Checks the batches that follow `after`, up to about `max_bytes`: what is damaged, and through which
+    /// number was checked. For the scrub and for `reconcile`.
+    async fn scrub(
+        &self,
+        after: EntryNumber,
+        max_bytes: usize,
+    ) -> Result<(Vec<LogItem>, EntryNumber), LogError>;
+
+    /// Drops whole storage units (segments) whose entries are all older than `before` and at or below
+    /// `through`; never the last unit. Returns the first number left.
+    async fn prune(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError>;
+}
+
+/// Why the records refused or failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RecordsError {
+    /// Unreachable, busy or out of space: the stage waits.
+    #[error("the records are not available: {0}")]
+    Unavailable(String),
+    /// The data itself is refused; the batch is halved until one event stands alone.
+    #[error("the records refuse the data: {0}")]
+    Refused(String),
+    /// I/O error or corruption: the process must stop and recover.
+    #[error("the records are broken: {0}")]
+    Broken(String),
+}
+
+/// The owner of an external id, as far as a verdict needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The external event that owns the id.
+    pub at: EventRef,
+    /// When its delivery was accepted.
+    pub received_at: Timestamp,
+    /// Its identity digest.
+    pub identity_digest: [u8; 32],
+    /// How often the id was accepted anew before it.
+    pub generation: u32,
+}
+
+/// One entry as stage 1 worked it, with every external event found in it.
+#[derive(Clone, Debug)]
+pub struct WorkedEntry {
+    /// The entry, without its body.
+    pub number: EntryNumber,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+    /// What it was.
+    pub kind: WorkedKind,
+    /// What became of its external events, in item order.
+    pub events: Vec<WorkedEvent>,
+}
+
+/// What a worked entry was.
+#[derive(Clone, Debug)]
+pub enum WorkedKind {
+    /// A delivery.
+    Delivery {
+        /// Its metadata.
+        meta: Box<crate::model::DeliveryMeta>,
+        /// The body's length in bytes.
+        size: u64,
+        /// SHA-256 of the body.
+        body_sha256: [u8; 32],
+        /// An earlier delivery with the same body under another id, where the signature does not cover the id.
+        same_body_as: Option<EntryNumber>,
+    },
+    /// A replay request; its events are worked again under their old places.
+    Replay(Box<crate::model::ReplayMeta>),
+    /// The bytes are damaged; the one event it counts as is a dead letter.
+    Damaged,
+}
+
+/// One external event as stage 1 worked it.
+#[derive(Clone, Debug)]
+pub struct WorkedEvent {
+    /// What was identified; `None` when identification failed and the outcome says why.
+    pub event: Option<IdentifiedEvent>,
+    /// Its place in the ledger.
+    pub at: EventRef,
+    /// `Some(generation)` when it becomes the owner of its external id.
+    pub owns: Option<u32>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The desk that decided, where one did.
+    pub revision: Option<Revision>,
+}
+
+/// What the records keep of an [`ExternalEvent`]: all but the item.
+#[derive(Clone, Debug)]
+pub struct IdentifiedEvent {
+    /// Where it came in.
+    pub endpoint: EndpointName,
+    /// The partner's id for it.
+    pub external_id: Option<String>,
+    /// The partner's word for what happened.
+    pub event_type: String,
+    /// Events of one endpoint with the same key keep their order.
+    pub ordering_key: String,
+    /// SHA-256 of the parts that must not differ between repeats.
+    pub identity_digest: [u8; 32],
+}
+
+impl From<&ExternalEvent> for IdentifiedEvent {
+    fn from(event: &ExternalEvent) -> Self {
+        Self {
+            endpoint: event.endpoint.clone(),
+            external_id: event.external_id.clone(),
+            event_type: event.event_type.clone(),
+            ordering_key: event.ordering_key.clone(),
+            identity_digest: event.identity_digest,
+        }
+    }
+}
+
+/// What one transaction of stage 1 commits: all or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TranslationCommit {
+    /// When it was committed, for lag and the journal; never part of an event.
+    pub now: Timestamp,
+    /// The worked entries in log order. A number already worked is refused as a whole (a stale stage).
+    pub entries: Vec<WorkedEntry>,
+    /// Through which number each endpoint has now been worked.
+    pub cursors: Vec<(EndpointName, EntryNumber)>,
+}
+
+/// What stage 1 needs of the records.
+#[async_trait]
+pub trait TranslationRecords: Send + Sync {
+    /// The cursor of every endpoint that has one.
+    async fn cursors(&self) -> Result<Vec<(EndpointName, EntryNumber)>, RecordsError>;
+
+    /// For each external id of the endpoint, its latest owner. Same order and length as `ids`.
+    async fn owners(&self, ids: &[(EndpointName, String)]) -> Result<Vec<Option<Owner>>, RecordsError>;
+
+    /// For each body of the endpoint, the latest delivery accepted at or after `since` with the same SHA-256.
+    async fn same_bodies(
+        &self,
+        bodies: &[(EndpointName, [u8; 32])],
+        since: Timestamp,
+    ) -> Result<Vec<Option<EntryNumber>>, RecordsError>;
+
+    /// What a replay needs of earlier external events: the latest outcome, and the domain events published for
+    /// the same external id. Unknown places are left out.
+    async fn replay_targets(&self, events: &[EventRef]) -> Result<Vec<ReplayTarget>, RecordsError>;
+
+    /// Commits in one transaction; numbers the domain events without gaps. Returns the highest event number.
+    async fn commit(&self, commit: TranslationCommit) -> Result<EventNumber, RecordsError>;
+}
+
+/// The feed: domain events in order.
+#[async_trait]
+pub trait FeedRecords: Send + Sync {
+    /// The highest committed event number; 0 when there is none.
+    async fn last_event(&self) -> Result<EventNumber, RecordsError>;
+
+    /// The first event number still kept.
+    async fn first_event(&self) -> Result<EventNumber, RecordsError>;
+
+    /// Domain events after `after`, in order, at most `limit`, that match the filter.
+    async fn events_after(
+        &self,
+        after: EventNumber,
+        limit: usize,
+        filter: &EventFilter,
+    ) -> Result<Vec<StoredEvent>, RecordsError>;
+}
+
+/// What became of one event at one broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// The broker has it, at this position.
+    Placed {
+        /// Which event.
+        event: EventNumber,
+        /// Where the broker put it, in the broker's own words.
+        position: String,
+    },
+    /// The broker refuses this event for good.
+    DeadLetter {
+        /// Which event.
+        event: EventNumber,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What stage 2 needs of the records.
+#[async_trait]
+pub trait PublicationRecords: Send + Sync {
+    /// The state of a broker, by name; `None` when it was never seen.
+    async fn broker(&self, name: &str) -> Result<Option<BrokerState>, RecordsError>;
+
+    /// Every broker ever seen.
+    async fn brokers(&self) -> Result<Vec<BrokerState>, RecordsError>;
+
+    /// Makes a broker known, starting after `cursor`, and journals it.
+    async fn introduce_broker(
+        &self,
+        name: &str,
+        cursor: EventNumber,
+        now: Timestamp,
+    ) -> Result<(), RecordsError>;
+
+    /// Notes the publications of one batch and advances the broker's cursor, in one transaction.
+    async fn note_published(
+        &self,
+        name: &str,
+        published: &[Publication],
+        cursor: EventNumber,
+    ) -> Result<(), RecordsError>;
+}
+
+/// One act of a person or of the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// When.
+    pub at: Timestamp,
+    /// Who: a token's name, `cli`, or `system`.
+    pub who: String,
+    /// What, as `payload.read`, `replay.requested`, `token.created`, `retention.dropped`, `handshake.answered`.
+    pub act: String,
+    /// On what: a delivery id, a token name, a broker …
+    pub subject: String,
+    /// More, as a JSON object; never a body or a secret.
+    pub detail: serde_json::Value,
+}
+
+/// What console, cli and app need to keep.
+#[async_trait]
+pub trait ActRecords: Send + Sync {
+    /// Adds to the journal.
+    async fn journal(&self, entry: JournalEntry) -> Result<(), RecordsError>;
+
+    /// The journal, newest first.
+    async fn journal_page(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalRow>, RecordsError>;
+
+    /// Keeps refusals, the latest `keep` of each endpoint.
+    async fn keep_refusals(&self, refused: &[Refused], keep: usize) -> Result<(), RecordsError>;
+
+    /// Kept refusals, newest first.
+    async fn refusals(&self, filter: &RefusalFilter) -> Result<Vec<Refused>, RecordsError>;
+
+    /// Keeps a token (its SHA-256, never the token) and journals it.
+    async fn create_token(&self, token: TokenRow, journal: JournalEntry) -> Result<(), RecordsError>;
+
+    /// Every token.
+    async fn tokens(&self) -> Result<Vec<TokenRow>, RecordsError>;
+
+    /// Revokes a token by name and journals it; `false` when there is none.
+    async fn revoke_token(&self, name: &str, journal: JournalEntry) -> Result<bool, RecordsError>;
+
+    /// Keeps the sources of a desk under its revision, as the partner's latest good one.
+    async fn keep_desk(
+        &self,
+        partner: &str,
+        revision: &Revision,
+        sources: &[u8],
+        now: Timestamp,
+    ) -> Result<(), RecordsError>;
+
+    /// The sources of the partner's latest good desk.
+    async fn last_desk(&self, partner: &str) -> Result<Option<(Revision, Vec<u8>)>, RecordsError>;
+}
+
+/// What people ask of the records.
+#[async_trait]
+pub trait InspectRecords: Send + Sync {
+    /// The identity of the ledger these records belong to.
+    fn incarnation(&self) -> Incarnation;
+
+    /// Worked deliveries that match, newest first.
+    async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Page<DeliveryRow>, RecordsError>;
+
+    /// One worked delivery by its id.
+    async fn delivery(&self, id: crate::model::DeliveryId) -> Result<Option<DeliveryRow>, RecordsError>;
+
+    /// The external events of worked deliveries that match, oldest first (for replay plans and exports).
+    async fn events(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<EventRef>,
+    ) -> Result<Vec<EventRow>, RecordsError>;
+
+    /// Open dead letters of publications: broker, event number, reason.
+    async fn publication_dead_letters(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(String, EventNumber, String)>, RecordsError>;
+
+    /// The figures of both conservation laws, read in one transaction.
+    async fn conservation(&self) -> Result<Conservation, RecordsError>;
+}
+
+/// All that records can do; what `app` composes and every implementation provides.
+pub trait Records:
+    TranslationRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
+{
+}
+
+impl<T> Records for T where
+    T: TranslationRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
+{
+}
+
+/// A ledger opened for work: where the log is read, and the records made from it.
+#[derive(Clone)]
+pub struct Ledger {
+    /// The reading half of the intake log.
+    pub log: Arc<dyn LogReader>,
+    /// The records.
+    pub records: Arc<dyn Records>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("durable", &self.log.durable()).finish_non_exhaustive()
+    }
+}

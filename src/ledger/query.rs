@@ -1,0 +1,222 @@
+//! Room `ledger`: what is asked of the records, and the rows they answer with. The rows are the fields of the
+//! private API, so that page, export and API cannot disagree.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Assurance, DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, OutcomeKind, StoredEvent,
+    Timestamp,
+};
+
+/// Which deliveries (or external events) are meant. Everything given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// The partner.
+    pub partner: Option<String>,
+    /// The endpoint.
+    pub endpoint: Option<String>,
+    /// The partner's id of one of its events.
+    pub external_id: Option<String>,
+    /// The partner's type of one of its events.
+    pub event_type: Option<String>,
+    /// The latest outcome of one of its events.
+    pub outcome: Option<OutcomeKind>,
+    /// Accepted at or after.
+    pub from: Option<Timestamp>,
+    /// Accepted before.
+    pub to: Option<Timestamp>,
+    /// At most so many rows.
+    pub limit: usize,
+    /// Continue below this number (from [`Page::next`]).
+    pub before: Option<EntryNumber>,
+}
+
+/// A page of rows, and where the next one starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Give this as [`DeliveryFilter::before`] for the next page; `None` at the end.
+    pub next: Option<EntryNumber>,
+}
+
+/// A delivery as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub delivery: DeliveryId,
+    /// Its place in the intake log.
+    pub number: EntryNumber,
+    /// The partner.
+    pub partner: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+    /// How much its signature vouches for.
+    pub assurance: Assurance,
+    /// The id of the secret that matched.
+    pub secret_id: Option<String>,
+    /// The body's length in bytes.
+    pub size: u64,
+    /// SHA-256 of the body, hex.
+    pub body_sha256: String,
+    /// An earlier delivery of the same body under another id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_body_as: Option<EntryNumber>,
+    /// `true` while stage 1 has not worked it yet.
+    pub waiting: bool,
+    /// What was found in it.
+    pub external_events: Vec<EventRow>,
+}
+
+/// An external event as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EventRow {
+    /// Its place in the ledger.
+    #[serde(skip)]
+    pub at: EventRef,
+    /// Where it came in.
+    #[serde(skip)]
+    pub endpoint_name: EndpointName,
+    /// Its place among the delivery's items, from 0.
+    pub ordinal: u32,
+    /// The partner's id for it.
+    pub external_id: Option<String>,
+    /// The partner's word for what happened.
+    pub event_type: Option<String>,
+    /// Events with the same key keep their order.
+    pub ordering_key: Option<String>,
+    /// Its latest outcome.
+    pub outcome: OutcomeKind,
+    /// Why.
+    pub reason: Option<String>,
+    /// The owner, when it is a duplicate or a conflict.
+    pub duplicate_of: Option<String>,
+    /// The ids of the domain events made from it.
+    pub domain_events: Vec<String>,
+}
+
+/// Which domain events are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// The exact CloudEvents type (with namespace), if given.
+    pub event_type: Option<String>,
+    /// The partner, if given.
+    pub partner: Option<String>,
+}
+
+/// A request that was turned away: metadata, never the body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// When.
+    pub at: Timestamp,
+    /// The partner as named in the path.
+    pub partner: String,
+    /// The endpoint as named in the path.
+    pub endpoint: String,
+    /// The stable code, as `signature_mismatch`.
+    pub code: String,
+    /// The status answered.
+    pub status: u16,
+    /// What the platform engineer should know; the partner is told less.
+    pub detail: String,
+    /// The peer's address.
+    pub peer: Option<String>,
+    /// The body's length in bytes, as far as it was read.
+    pub size: u64,
+}
+
+/// Which refusals are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusalFilter {
+    /// The partner.
+    pub partner: Option<String>,
+    /// The endpoint.
+    pub endpoint: Option<String>,
+    /// The code.
+    pub code: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// What a replay needs to know of an earlier external event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayTarget {
+    /// Its place.
+    pub at: EventRef,
+    /// Its latest outcome.
+    pub outcome: OutcomeKind,
+    /// The generation of the id's owner at that place (0 when it owns nothing).
+    pub generation: u32,
+    /// The domain events already made for this external id and generation (by this event, or by the owner it
+    /// conflicted with), first appearances only.
+    pub published: Vec<StoredEvent>,
+}
+
+/// A line of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JournalRow {
+    /// Its place in the journal.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub who: String,
+    /// What.
+    pub act: String,
+    /// On what.
+    pub subject: String,
+    /// More.
+    pub detail: serde_json::Value,
+}
+
+/// An access token of the private listener, as kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TokenRow {
+    /// Its name, unique.
+    pub name: String,
+    /// `consumer`, `auditor` or `operator`.
+    pub role: String,
+    /// SHA-256 of the token, hex.
+    #[serde(skip)]
+    pub sha256: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A broker as the ledger knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BrokerState {
+    /// Its name, which is its identity.
+    pub name: String,
+    /// Through which event number it has been worked.
+    pub cursor: EventNumber,
+    /// How many events it refused for good.
+    pub dead_letters: u64,
+}
+
+/// The figures of the two conservation laws.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Conservation {
+    /// Entries worked by stage 1.
+    pub worked: u64,
+    /// The highest worked number.
+    pub highest_worked: EntryNumber,
+    /// Worked entries with a number at or below this were dropped by retention.
+    pub pruned: u64,
+    /// External events identified.
+    pub identified: u64,
+    /// Latest outcomes by kind.
+    pub outcomes: Vec<(OutcomeKind, u64)>,
+    /// Domain events committed.
+    pub domain_events: u64,
+    /// The highest event number.
+    pub last_event: EventNumber,
+    /// The cursor of each endpoint.
+    pub cursors: Vec<(String, EntryNumber)>,
+    /// Outcomes that name a place without a worked delivery; must be 0.
+    pub orphans: u64,
+}

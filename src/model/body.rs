@@ -1,0 +1,74 @@
+//! Room `model`: how the bytes of a body become a value: JSON, a form, or JSON inside a form field.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use vrl::value::{KeyString, ObjectMap, Value};
+
+use super::{Headers, strict_json};
+
+/// How many fields a form body may have.
+pub const MAX_FORM_FIELDS: usize = 1_000;
+
+/// What a partner says about its bodies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BodyRules {
+    /// When the body is a form that has this field, the field's JSON is the body (GitHub and Slack: `payload`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form_json: Option<String>,
+}
+
+/// Why a body could not be read. Names the place, never a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Not JSON as we read it.
+    #[error("{0}")]
+    Json(#[from] strict_json::InvalidJson),
+    /// A form with too many fields.
+    #[error("the form has more than {MAX_FORM_FIELDS} fields")]
+    FormFields,
+}
+
+/// Reads a body by its content type: `application/x-www-form-urlencoded` as a form, all else as strict JSON.
+pub fn read_body(headers: &Headers, body: &Bytes, rules: &BodyRules) -> Result<Value, Unreadable> {
+    if !is_form(headers) {
+        return Ok(strict_json::read(body)?);
+    }
+    let form = read_form(body)?;
+    let embedded = rules.form_json.as_deref().and_then(|field| form.get(field));
+    match embedded {
+        Some(Value::Bytes(text)) => Ok(strict_json::read(text)?),
+        _ => Ok(Value::Object(form)),
+    }
+}
+
+fn is_form(headers: &Headers) -> bool {
+    headers
+        .all("content-type")
+        .next()
+        .and_then(|value| value.as_str())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+/// A form as an object: a field that stands once is a string, one that is repeated an array of strings.
+pub fn read_form(bytes: &[u8]) -> Result<ObjectMap, Unreadable> {
+    let mut form = ObjectMap::new();
+    for (count, (name, value)) in form_urlencoded::parse(bytes).enumerate() {
+        if count == MAX_FORM_FIELDS {
+            return Err(Unreadable::FormFields);
+        }
+        add_field(&mut form, KeyString::from(name.into_owned()), Value::from(value.into_owned()));
+    }
+    Ok(form)
+}
+
+fn add_field(form: &mut ObjectMap, name: KeyString, value: Value) {
+    match form.get_mut(&name) {
+        None => {
+            form.insert(name, value);
+        }
+        Some(Value::Array(values)) => values.push(value),
+        Some(first) => *first = Value::Array(vec![first.clone(), value]),
+    }
+}

@@ -1,0 +1,109 @@
+//! Room `model`: the entries of the intake log.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Assurance, DeliveryId, EndpointName, EntryNumber, EventRef, Headers, Timestamp};
+
+/// What an entry of the intake log says about itself. Stored as JSON beside the raw body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EntryMeta {
+    /// An accepted request; the entry's body is the request's.
+    Delivery(DeliveryMeta),
+    /// A request to work on earlier external events again; the entry has no body.
+    Replay(ReplayMeta),
+}
+
+impl EntryMeta {
+    /// The endpoint whose order this entry belongs to.
+    pub fn endpoint(&self) -> &EndpointName {
+        match self {
+            Self::Delivery(meta) => &meta.endpoint,
+            Self::Replay(meta) => &meta.endpoint,
+        }
+    }
+}
+
+/// The metadata of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryMeta {
+    /// The id the partner was told.
+    pub id: DeliveryId,
+    /// Where it came in.
+    #[serde(with = "endpoint_text")]
+    pub endpoint: EndpointName,
+    /// The HTTP method.
+    pub method: String,
+    /// Path and query as received.
+    pub target: String,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub version: String,
+    /// Every header; credentials are sealed.
+    pub headers: Headers,
+    /// How much the signature vouches for.
+    pub assurance: Assurance,
+    /// The id of the secret that matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_id: Option<String>,
+}
+
+/// The metadata of a replay request. One entry names external events of one endpoint, so that its place
+/// among that endpoint's live traffic is defined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayMeta {
+    /// The replay's id, shared by its entries.
+    pub id: DeliveryId,
+    /// The endpoint whose events these are.
+    #[serde(with = "endpoint_text")]
+    pub endpoint: EndpointName,
+    /// The external events, in order of acceptance.
+    pub events: Vec<EventRef>,
+    /// Publish a changed result under a new id.
+    pub reissue: bool,
+    /// The brokers to publish to; empty means all.
+    #[serde(default)]
+    pub brokers: Vec<String>,
+    /// Who asked.
+    pub by: String,
+}
+
+/// An entry on its way into the log: the log gives it its number and its time.
+#[derive(Clone, Debug)]
+pub struct NewEntry {
+    /// What it is.
+    pub meta: EntryMeta,
+    /// The raw body; empty for a replay request.
+    pub body: Bytes,
+}
+
+/// An entry of the intake log, as read back.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its place in the log.
+    pub number: EntryNumber,
+    /// When it was accepted; never decreases along the log.
+    pub received_at: Timestamp,
+    /// What it is.
+    pub meta: EntryMeta,
+    /// The raw body.
+    pub body: Bytes,
+}
+
+mod endpoint_text {
+    //! `partner/endpoint` as one JSON string.
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::model::EndpointName;
+
+    pub(super) fn serialize<S: Serializer>(name: &EndpointName, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(name)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<EndpointName, D::Error> {
+        let text = String::deserialize(d)?;
+        let (partner, endpoint) =
+            text.split_once('/').ok_or_else(|| D::Error::custom("expected partner/endpoint"))?;
+        Ok(EndpointName::new(partner, endpoint))
+    }
+}

@@ -1,0 +1,178 @@
+//! Room `model`: paths into a delivery, as partner files write them: `body.data.id`, `header.x-github-event`,
+//! `query.shop`, `item.pspReference`. The part after `body.` and `item.` is a VRL path.
+
+use std::{borrow::Cow, fmt};
+
+use vrl::{
+    path::{OwnedValuePath, parse_value_path},
+    value::Value,
+};
+
+use super::Headers;
+
+/// What a path starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Root {
+    /// The parsed body.
+    Body,
+    /// A header; the name is case-insensitive.
+    Header,
+    /// A query parameter of the target.
+    Query,
+    /// The split element (the whole body when nothing is split).
+    Item,
+}
+
+/// A path into a delivery, checked when it was parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldPath {
+    root: Root,
+    name: String,
+    path: OwnedValuePath,
+    text: String,
+}
+
+/// Why a text is no path, and what would be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// It starts from nowhere.
+    #[error("{0:?} must start with body, header, query or item, as body.data.id or header.x-event")]
+    Root(String),
+    /// The rest is no VRL path.
+    #[error(
+        "{0:?} is no path; write fields with dots, as body.data.id, and quote odd names, as body.\"a-b\""
+    )]
+    Path(String),
+}
+
+impl FieldPath {
+    /// Parses `body…`, `header.<name>`, `query.<name>` or `item…`.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let (root, rest) = text.split_once('.').unwrap_or((text, ""));
+        let root = match root {
+            "body" => Root::Body,
+            "header" => Root::Header,
+            "query" => Root::Query,
+            "item" => Root::Item,
+            _ => return Err(PathError::Root(text.to_owned())),
+        };
+        let named = matches!(root, Root::Header | Root::Query);
+        if (named && rest.is_empty()) || text.ends_with('.') {
+            return Err(PathError::Path(text.to_owned()));
+        }
+        let path = match rest {
+            _ if named => OwnedValuePath::root(),
+            "" => OwnedValuePath::root(),
+            rest => parse_value_path(rest).map_err(|_| PathError::Path(text.to_owned()))?,
+        };
+        let name = match root {
+            Root::Header => rest.to_ascii_lowercase(),
+            _ => rest.to_owned(),
+        };
+        Ok(Self { root, name, path, text: text.to_owned() })
+    }
+
+    /// What it starts from.
+    pub fn root(&self) -> Root {
+        self.root
+    }
+
+    /// The header's or query parameter's name; the path's text otherwise.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The path below the root, for `body` and `item`.
+    pub fn value_path(&self) -> &OwnedValuePath {
+        &self.path
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The places that paths look into.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    /// The headers as received.
+    pub headers: &'a Headers,
+    /// The query, without `?`.
+    pub query: &'a str,
+    /// The parsed body.
+    pub body: &'a Value,
+    /// The split element; the body itself when nothing is split.
+    pub item: &'a Value,
+}
+
+impl<'a> Fields<'a> {
+    /// The value at a path. `None` when it is absent or null; a header or query parameter that stands twice is absent,
+    /// because two readers could disagree on which one counts.
+    pub fn get(&self, path: &FieldPath) -> Option<Cow<'a, Value>> {
+        let found = match path.root {
+            Root::Body => self.body.get(&path.path).map(Cow::Borrowed),
+            Root::Item => self.item.get(&path.path).map(Cow::Borrowed),
+            Root::Header => self.header(&path.name).map(Cow::Owned),
+            Root::Query => self.query_parameter(&path.name).map(Cow::Owned),
+        };
+        found.filter(|value| !value.is_null())
+    }
+
+    /// The value at a path as text: strings as they are, integers and booleans in JSON's spelling, nothing else.
+    pub fn text(&self, path: &FieldPath) -> Option<String> {
+        match self.get(path)?.as_ref() {
+            Value::Bytes(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
+            Value::String(text) => Some(text.to_string()),
+            Value::Integer(number) => Some(number.to_string()),
+            Value::Boolean(truth) => Some(truth.to_string()),
+            _ => None,
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<Value> {
+        let mut values = self.headers.0.iter().filter(|(known, _)| known == name);
+        let (_, value) = values.next()?;
+        values.next().is_none().then(|| Value::Bytes(value.0.clone()))
+    }
+
+    fn query_parameter(&self, name: &str) -> Option<Value> {
+        let mut values = form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key == name);
+        let (_, value) = values.next()?;
+        values.next().is_none().then(|| Value::from(value.into_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_into_every_root() {
+        let body = strict_json::read(br#"{"a":{"b-c":[{"d":7}]},"n":null}"#).expect("valid");
+        let item = Value::from("x");
+        let mut headers = Headers::default();
+        headers.push("X-Event", "ping");
+        headers.push("X-Twice", "1");
+        headers.push("X-Twice", "2");
+        let fields = Fields { headers: &headers, query: "shop=a%20b&t=1&t=2", body: &body, item: &item };
+        let text = |path: &str| fields.text(&FieldPath::parse(path).expect("a path"));
+        assert_eq!(text("body.a.\"b-c\"[0].d").as_deref(), Some("7"));
+        assert_eq!(text("header.X-Event").as_deref(), Some("ping"));
+        assert_eq!(text("query.shop").as_deref(), Some("a b"));
+        assert_eq!(text("item").as_deref(), Some("x"));
+        assert_eq!(text("body.n"), None);
+        assert_eq!(text("header.x-twice"), None);
+        assert_eq!(text("query.t"), None);
+    }
+
+    #[test]
+    fn refuses_what_is_no_path() {
+        for bad in ["id", "", "body.", "header", "body.a..b", "bodyx.a"] {
+            assert!(FieldPath::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    use super::super::strict_json;
+}

@@ -1,0 +1,30 @@
+//! Room `model`: the nouns of the road, in the words of the design. No I/O, no clock, knows nobody.
+//!
+//! A request climbs a ladder of types, and nothing accepts the rung below:
+//! [`RawRequest`] → (verify) [`VerifiedRequest`] → (append) [`Delivery`] → (identify) [`ExternalEvent`]
+//! → (decide) [`Verdict`] → (translate) [`DomainEvent`] → (check) [`CheckedEvent`] → (commit) [`StoredEvent`].
+
+mod body;
+mod delivery;
+mod diagnostic;
+mod entry;
+mod event;
+mod fields;
+mod ids;
+mod outcome;
+mod request;
+mod secret;
+pub mod strict_json;
+mod timestamp;
+
+pub use body::{BodyRules, Unreadable, read_body};
+pub use delivery::{Assurance, Delivery, Verification, VerifiedRequest};
+pub use diagnostic::Diagnostic;
+pub use entry::{DeliveryMeta, Entry, EntryMeta, NewEntry, ReplayMeta};
+pub use event::{CheckedEvent, DomainEvent, ExternalEvent, StoredEvent};
+pub use fields::{FieldPath, Fields, PathError, Root};
+pub use ids::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, Revision};
+pub use outcome::{Outcome, OutcomeKind, ReasonCode, Verdict};
+pub use request::{HeaderValue, Headers, RawRequest};
+pub use secret::Secret;
+pub use timestamp::Timestamp;

@@ -1,0 +1,89 @@
+//! Room `partners`: the door of a partner, as the intake uses it.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    model::{EndpointName, FieldPath},
+    signatures::{Key, Scheme},
+};
+
+/// What one address of a partner demands, and answers.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// `partner/endpoint`.
+    pub name: EndpointName,
+    /// How requests are verified.
+    pub check: SignatureCheck,
+    /// The endpoint's keys; an error when a secret is missing, empty or a placeholder: then every request is answered 503.
+    pub keys: Result<Arc<[Key]>, NotConfigured>,
+    /// Largest body in bytes; `None`: the configured default.
+    pub max_body_bytes: Option<usize>,
+    /// Most requests a second; `None`: no limit. Beyond: 429.
+    pub requests_per_second: Option<u32>,
+    /// What an accepted delivery is answered; `None`: `200 {"delivery":"<id>"}`.
+    pub accepted: Option<Reply>,
+    /// The status of a signature failure; 401 unless the partner's system needs another.
+    pub signature_failure_status: u16,
+    /// Requests that are answered and not kept.
+    pub handshakes: Vec<Handshake>,
+}
+
+/// How an endpoint's requests are verified.
+#[derive(Clone, Debug)]
+pub enum SignatureCheck {
+    /// By a scheme.
+    Scheme(Arc<Scheme>),
+    /// Not at all: an explicit, loud setting (`unsigned = true`).
+    Unsigned,
+}
+
+/// Why an endpoint cannot verify anything: our fault, so 503. Names the secret's id and source, never its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotConfigured(pub String);
+
+/// A fixed answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The content type, when there is a body.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: String,
+}
+
+/// A request that proves the endpoint to the partner's system: answered, not kept.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// `true`: answered only after its signature held.
+    pub signed: bool,
+    /// The HTTP method it comes with.
+    pub method: String,
+    /// Every one of these must have this text.
+    pub when: Vec<(FieldPath, String)>,
+    /// The status of the answer.
+    pub status: u16,
+    /// The content type of the answer.
+    pub content_type: String,
+    /// What is sent back: the text at this path.
+    pub echo: Option<FieldPath>,
+    /// The longest text that is sent back, in bytes; only letters, digits and `-_.~` are.
+    pub max_echo_bytes: usize,
+}
+
+/// A partner's door as a person lists it.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The partner's display name.
+    pub title: String,
+    /// The team that owns it.
+    pub owner: String,
+    /// Where the partner documents its webhooks.
+    pub docs: Option<String>,
+    /// Its endpoints.
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// How far a timestamp may be from now.
+pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
