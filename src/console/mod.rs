@@ -1,1 +1,106 @@
-//! STUB
+//! Room `console`: the private door. Reads the ledger; all it ever writes are replay requests, tokens and journal
+//! entries. May not know partners, mappings or the public door: what it must say about them is told to it.
+//!
+//! ```text
+//! /livez /readyz /metrics          health        no token
+//! /api/v1/deliveries…              deliveries    auditor
+//! /api/v1/events                   events        consumer
+//! /api/v1/dead-letters /refusals   dead_letters  auditor
+//! /api/v1/journal                  journal       auditor
+//! /api/v1/replays                  replays       operator
+//! /api/v1/tokens                   tokens        operator
+//! /api/v1/openapi.json             openapi       no token
+//! ```
+
+mod access;
+mod dead_letters;
+mod deliveries;
+mod events;
+mod health;
+mod journal;
+mod openapi;
+mod problem;
+mod refusals;
+pub mod replays;
+pub mod tokens;
+pub mod waiting;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    middleware::from_fn_with_state,
+    routing::{delete, get, post},
+};
+use tokio::sync::watch;
+
+pub use access::Role;
+pub use deliveries::presentable;
+pub use health::Readiness;
+
+use crate::{
+    clock::Clock,
+    ledger::{Ledger, group_commit::GroupCommit},
+    model::{EventNumber, Secret},
+};
+
+/// Renders the metrics in Prometheus' text format.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+/// Tells whether this process can keep a delivery, and what else a person should know.
+pub type AskReadiness = Arc<dyn Fn() -> Readiness + Send + Sync>;
+
+/// What the private door works with.
+#[derive(Clone)]
+pub struct Console {
+    /// Where everything is read.
+    pub ledger: Ledger,
+    /// Where replay requests go.
+    pub log: GroupCommit,
+    /// The time, for tokens and journal.
+    pub clock: Arc<dyn Clock>,
+    /// Changes when domain events are committed.
+    pub committed: watch::Receiver<EventNumber>,
+    /// The token of verbs on this machine, made anew at each start and readable only by the data folder's owner.
+    pub local_token: Secret,
+    /// See [`AskReadiness`].
+    pub readiness: AskReadiness,
+    /// See [`RenderMetrics`].
+    pub render_metrics: RenderMetrics,
+    /// How long the feed may be silent before it sends a comment.
+    pub heartbeat: Duration,
+}
+
+/// The private door's routes.
+pub fn router(console: Console) -> Router {
+    let state = Arc::new(console);
+    let api = Router::new()
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/body", get(deliveries::body))
+        .route("/events", get(events::feed))
+        .route("/refusals", get(refusals::list))
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/journal", get(journal::list))
+        .route("/replays", post(replays::request))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{name}", delete(tokens::revoke))
+        .layer(from_fn_with_state(state.clone(), access::require_token));
+    Router::new()
+        .nest("/api/v1", api.with_state(state.clone()))
+        .route("/api/v1/openapi.json", get(openapi::document))
+        .merge(health_router(state))
+        .fallback(problem::no_such_address)
+}
+
+/// Health and metrics alone, for an address of their own.
+pub fn health_only(console: Console) -> Router {
+    health_router(Arc::new(console)).fallback(problem::no_such_address)
+}
+
+fn health_router(state: Arc<Console>) -> Router {
+    Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .with_state(state)
+}

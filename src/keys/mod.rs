@@ -35,3 +35,4 @@ impl SecretSource {
         todo!()
     }
 }
+pub const SEALED_PREFIX: &str = "sealed:";

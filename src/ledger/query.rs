@@ -27,6 +27,8 @@ pub struct DeliveryFilter {
     pub to: Option<Timestamp>,
     /// At most so many rows.
     pub limit: usize,
+    /// Only this delivery.
+    pub number: Option<EntryNumber>,
     /// Continue below this number (from [`Page::next`]).
     pub before: Option<EntryNumber>,
 }
@@ -41,19 +43,23 @@ pub struct Page<T> {
 }
 
 /// A delivery as the API shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct DeliveryRow {
     /// Its id.
+    #[schema(value_type = String)]
     pub delivery: DeliveryId,
     /// Its place in the intake log.
+    #[schema(value_type = u64)]
     pub number: EntryNumber,
     /// The partner.
     pub partner: String,
     /// The endpoint.
     pub endpoint: String,
     /// When it was accepted.
+    #[schema(value_type = String)]
     pub received_at: Timestamp,
     /// How much its signature vouches for.
+    #[schema(value_type = String)]
     pub assurance: Assurance,
     /// The id of the secret that matched.
     pub secret_id: Option<String>,
@@ -63,6 +69,7 @@ pub struct DeliveryRow {
     pub body_sha256: String,
     /// An earlier delivery of the same body under another id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
     pub same_body_as: Option<EntryNumber>,
     /// `true` while stage 1 has not worked it yet.
     pub waiting: bool,
@@ -71,13 +78,15 @@ pub struct DeliveryRow {
 }
 
 /// An external event as the API shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct EventRow {
     /// Its place in the ledger.
     #[serde(skip)]
+    #[schema(value_type = String)]
     pub at: EventRef,
     /// Where it came in.
     #[serde(skip)]
+    #[schema(value_type = String)]
     pub endpoint_name: EndpointName,
     /// Its place among the delivery's items, from 0.
     pub ordinal: u32,
@@ -88,6 +97,7 @@ pub struct EventRow {
     /// Events with the same key keep their order.
     pub ordering_key: Option<String>,
     /// Its latest outcome.
+    #[schema(value_type = String)]
     pub outcome: OutcomeKind,
     /// Why.
     pub reason: Option<String>,
@@ -107,9 +117,10 @@ pub struct EventFilter {
 }
 
 /// A request that was turned away: metadata, never the body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Refused {
     /// When.
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// The partner as named in the path.
     pub partner: String,
@@ -155,11 +166,12 @@ pub struct ReplayTarget {
 }
 
 /// A line of the journal.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct JournalRow {
     /// Its place in the journal.
     pub number: u64,
     /// When.
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// Who.
     pub who: String,
@@ -168,11 +180,12 @@ pub struct JournalRow {
     /// On what.
     pub subject: String,
     /// More.
+    #[schema(value_type = Object)]
     pub detail: serde_json::Value,
 }
 
 /// An access token of the private listener, as kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TokenRow {
     /// Its name, unique.
     pub name: String,
@@ -182,8 +195,10 @@ pub struct TokenRow {
     #[serde(skip)]
     pub sha256: String,
     /// When it was made.
+    #[schema(value_type = String)]
     pub created_at: Timestamp,
     /// When it was revoked.
+    #[schema(value_type = Option<String>)]
     pub revoked_at: Option<Timestamp>,
 }
 

@@ -1,0 +1,123 @@
+//! Room `console`: who may do what. Bearer tokens (RFC 6750), kept as SHA-256, compared by hash.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{Console, problem::Problem};
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads the feed, nothing else.
+    Consumer,
+    /// Reads everything.
+    Auditor,
+    /// Reads everything, requests replays, makes and revokes tokens.
+    Operator,
+}
+
+impl Role {
+    /// Its word, as stored and typed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Consumer => "consumer",
+            Self::Auditor => "auditor",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Consumer, Self::Auditor, Self::Operator]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| format!("unknown role {text:?}; known are consumer, auditor, operator"))
+    }
+}
+
+/// Who asks, as the journal names them.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(pub(super) String);
+
+/// The name under which verbs on this machine appear in the journal.
+const LOCAL: &str = "cli";
+
+pub(super) async fn require_token(
+    State(console): State<Arc<Console>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let needed = needed_role(request.method(), request.uri().path());
+    let token = bearer_token(&request).map(str::to_owned);
+    match caller(&console, token, needed).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// `path` is below `/api/v1`.
+fn needed_role(method: &Method, path: &str) -> Role {
+    if path == "/events" {
+        Role::Consumer
+    } else if method == Method::GET && path != "/tokens" {
+        Role::Auditor
+    } else {
+        Role::Operator
+    }
+}
+
+fn bearer_token(request: &Request) -> Option<&str> {
+    request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+async fn caller(console: &Console, token: Option<String>, needed: Role) -> Result<Caller, Problem> {
+    let token = token
+        .ok_or_else(|| unauthorised("send Authorization: Bearer <token>; `douane token create` makes one"))?;
+    if bool::from(token.as_bytes().ct_eq(console.local_token.expose())) {
+        return Ok(Caller(LOCAL.to_owned()));
+    }
+    let sha256 = fingerprint(&token);
+    let tokens = console.ledger.records.tokens().await?;
+    let known = tokens.into_iter().find(|known| known.sha256 == sha256 && known.revoked_at.is_none());
+    let known = known.ok_or_else(|| unauthorised("the token is unknown or revoked"))?;
+    match known.role.parse::<Role>() {
+        Ok(role) if role >= needed => Ok(Caller(known.name)),
+        _ => Err(forbidden(needed)),
+    }
+}
+
+/// SHA-256 of a token, hex: what is kept of it. Tokens have 256 bits of chance, so a plain hash is enough.
+pub(super) fn fingerprint(token: &str) -> String {
+    hex::encode(Sha256::digest(token.as_bytes()))
+}
+
+fn unauthorised(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorised", "A token is needed", detail)
+}
+
+fn forbidden(needed: Role) -> Problem {
+    let detail = format!("this needs the role {needed}");
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", "The token does not allow this", detail)
+}

@@ -1,0 +1,129 @@
+//! Room `console`: the feed: domain events since a cursor, as NDJSON or server-sent events. For consumers without a broker.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::{Stream, StreamExt, stream};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    Console,
+    problem::{Params, Problem},
+};
+use crate::{
+    brokers::feed,
+    ledger::EventFilter,
+    model::{EventNumber, StoredEvent},
+};
+
+const MAX_EVENTS: usize = 10_000;
+const SSE_BATCH: usize = 500;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeedParams {
+    /// The number of the last event you have; 0 or absent: from the beginning.
+    after: Option<u64>,
+    /// NDJSON only: at most so many, 1 to 10000.
+    limit: Option<usize>,
+    /// Only this CloudEvents type, with or without the namespace.
+    r#type: Option<String>,
+    /// Only this partner's.
+    partner: Option<String>,
+}
+
+/// The feed. Each line is a CloudEvent with its feed number as `sequence`; with `Accept: text/event-stream` it goes on
+/// as events come, `id:` is the number, and `Last-Event-ID` continues.
+#[utoipa::path(get, path = "/api/v1/events", params(FeedParams),
+    responses((status = 200, content_type = "application/x-ndjson"), (status = 410)))]
+pub(super) async fn feed(
+    State(console): State<Arc<Console>>,
+    headers: HeaderMap,
+    Params(params): Params<FeedParams>,
+) -> Result<Response, Problem> {
+    let last_seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
+    let after = EventNumber(last_seen.or(params.after).unwrap_or(0));
+    let limit = params.limit.unwrap_or(1_000).clamp(1, MAX_EVENTS);
+    refuse_pruned(&console, after).await?;
+    let filter = EventFilter { event_type: params.r#type, partner: params.partner };
+    if wants_event_stream(&headers) {
+        let events = live(console.clone(), after, filter);
+        let heartbeat = KeepAlive::new().interval(console.heartbeat);
+        return Ok(Sse::new(events).keep_alive(heartbeat).into_response());
+    }
+    let events = console.ledger.records.events_after(after, limit, &filter).await?;
+    let lines: Vec<u8> = events.iter().flat_map(ndjson_line).collect();
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+fn wants_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|text| text.contains("text/event-stream")))
+}
+
+fn ndjson_line(event: &StoredEvent) -> Vec<u8> {
+    let mut line = feed::with_sequence(event).to_vec();
+    line.push(b'\n');
+    line
+}
+
+async fn refuse_pruned(console: &Console, after: EventNumber) -> Result<(), Problem> {
+    let first = console.ledger.records.first_event().await?;
+    if after.next() < first {
+        return Err(Problem::gone("events up to there have been dropped", first.0));
+    }
+    Ok(())
+}
+
+/// Where a live reader stands.
+struct Cursor {
+    console: Arc<Console>,
+    after: EventNumber,
+    filter: EventFilter,
+}
+
+/// Batches as they are committed. The reader's cursor is all the state there is: a slow consumer holds up nobody.
+fn live(
+    console: Arc<Console>,
+    after: EventNumber,
+    filter: EventFilter,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(Cursor { console, after, filter }, |mut cursor| async {
+        let batch = next_batch(&mut cursor).await?;
+        Some((stream::iter(batch), cursor))
+    })
+    .flatten()
+}
+
+/// Waits for the next matching events; `None` when the process shuts down or the records fail: the consumer
+/// reconnects with `Last-Event-ID`.
+async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>>> {
+    let mut committed = cursor.console.committed.clone();
+    loop {
+        let newest = *committed.borrow_and_update();
+        let records = &cursor.console.ledger.records;
+        let events = records.events_after(cursor.after, SSE_BATCH, &cursor.filter).await.ok()?;
+        if let Some(last) = events.last() {
+            cursor.after = last.number;
+            return Some(events.iter().map(|event| Ok(sse_event(event))).collect());
+        }
+        // Nothing up to `newest` matches the filter, so it need not be looked at again.
+        cursor.after = cursor.after.max(newest);
+        committed.changed().await.ok()?;
+    }
+}
+
+fn sse_event(event: &StoredEvent) -> Event {
+    let text = String::from_utf8_lossy(&feed::with_sequence(event)).into_owned();
+    Event::default().id(event.number.to_string()).event(&event.event_type).data(text)
+}
