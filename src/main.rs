@@ -1,1 +1,7 @@
-fn main() {}
+//! Parses the command line and runs one verb.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    douane::cli::run()
+}

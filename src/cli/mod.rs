@@ -1,1 +1,149 @@
-//! STUB
+//! Room `cli`: one file a verb, each thin: it asks `app` for a part of the house, uses it, and says what it found.
+//! Exit codes: 0 done, 1 found something wrong, 2 could not run.
+
+pub mod cases;
+mod check;
+mod config;
+mod data;
+mod dead_letters;
+mod deliveries;
+mod demo;
+mod doctor;
+mod output;
+mod partner;
+mod private_door;
+mod reconcile;
+mod replay;
+mod send;
+mod serve;
+pub mod sign;
+mod test;
+mod token;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Overrides, load, process_environment};
+
+/// What a verb found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Done, nothing wrong.
+    Fine,
+    /// Done, and something is wrong: the output says what.
+    FoundWrong,
+}
+
+/// Anti-corruption ingestion gateway: verifies, keeps, recognises, translates and publishes third-party webhooks.
+#[derive(Debug, Parser)]
+#[command(name = "douane", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Where things are; the same for every verb.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// The configuration file (default: douane.toml when it is there).
+    #[arg(long, global = true, env = "DOUANE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data folder, instead of ledger.data_dir.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// The mappings folder, instead of mappings.path.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    mappings: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the whole road on a temporary folder: every fixture delivered over real HTTP, signed as its partner would
+    Demo(demo::DemoArgs),
+    /// Run the gateway
+    Serve(serve::ServeArgs),
+    /// Check partners, mappings and contracts; names file, line, what is wrong and what to do
+    Check(check::CheckArgs),
+    /// Run the fixtures of one partner or of all
+    Test(test::TestArgs),
+    /// Send a fixture to a running gateway, signed as its partner would
+    Send(send::SendArgs),
+    /// Say step by step why a captured request does or does not verify
+    Verify(verify::VerifyArgs),
+    /// List and show partners
+    #[command(subcommand)]
+    Partner(partner::PartnerVerb),
+    /// List, show and export deliveries
+    #[command(subcommand)]
+    Deliveries(deliveries::DeliveriesVerb),
+    /// List, show and retry what could not be translated
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersVerb),
+    /// Work earlier external events again
+    Replay(replay::ReplayArgs),
+    /// Prove that nothing was lost: numbers given = worked + waiting + pruned; events = the sum of their outcomes
+    Reconcile(reconcile::ReconcileArgs),
+    /// Make, list and revoke tokens of the private door
+    #[command(subcommand)]
+    Token(token::TokenVerb),
+    /// Look at configuration, secrets, disk and ledger, and explain what would keep the gateway from working
+    Doctor(doctor::DoctorArgs),
+    /// Print every setting with its default and documentation
+    Config,
+}
+
+/// Parses the command line and runs one verb.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli.common, cli.verb) {
+        Ok(Verdict::Fine) => ExitCode::SUCCESS,
+        Ok(Verdict::FoundWrong) => ExitCode::from(1),
+        Err(error) => {
+            output::complain(&format!("{error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(common: &Common, verb: Verb) -> anyhow::Result<Verdict> {
+    match verb {
+        Verb::Demo(args) => demo::run(common, &args),
+        Verb::Serve(args) => serve::run(common, &args),
+        Verb::Check(args) => check::run(common, &args),
+        Verb::Test(args) => test::run(common, &args),
+        Verb::Send(args) => send::run(common, &args),
+        Verb::Verify(args) => verify::run(common, &args),
+        Verb::Partner(verb) => partner::run(common, &verb),
+        Verb::Deliveries(verb) => deliveries::run(common, &verb),
+        Verb::DeadLetters(verb) => dead_letters::run(common, &verb),
+        Verb::Replay(args) => replay::run(common, &args),
+        Verb::Reconcile(args) => reconcile::run(common, &args),
+        Verb::Token(verb) => token::run(common, &verb),
+        Verb::Doctor(args) => doctor::run(common, &args),
+        Verb::Config => config::run(),
+    }
+}
+
+impl Common {
+    /// The configuration, with this verb's own settings on top.
+    pub(crate) fn load(&self, mut overrides: Overrides) -> anyhow::Result<Config> {
+        if let Some(folder) = &self.data_dir {
+            overrides.push(("ledger.data_dir", folder.display().to_string()));
+        }
+        if let Some(folder) = &self.mappings {
+            overrides.push(("mappings.path", folder.display().to_string()));
+        }
+        let standard = PathBuf::from("douane.toml");
+        let file = self.config.clone().or_else(|| standard.exists().then_some(standard));
+        Ok(load(file.as_deref(), &process_environment(), &overrides)?)
+    }
+}
+
+/// Runs a verb's asynchronous part.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}

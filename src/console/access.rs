@@ -58,8 +58,15 @@ impl FromStr for Role {
 #[derive(Clone, Debug)]
 pub(super) struct Caller(pub(super) String);
 
+impl Caller {
+    /// Whether it is a verb on this machine. No token can have that name: it is taken.
+    pub(super) fn is_local(&self) -> bool {
+        self.0 == LOCAL
+    }
+}
+
 /// The name under which verbs on this machine appear in the journal.
-const LOCAL: &str = "cli";
+pub(super) const LOCAL: &str = "cli";
 
 pub(super) async fn require_token(
     State(console): State<Arc<Console>>,

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::StatusCode,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Console,
-    problem::{Params, Problem},
+    access::Caller,
+    problem::{Body, Params, Problem},
 };
 use crate::ledger::{JournalEntry, JournalRow};
 
@@ -52,4 +57,19 @@ pub(super) fn act(
         subject: subject.to_owned(),
         detail,
     }
+}
+
+/// Notes an act of a verb on this machine, which reads the data folder itself. Nobody else may write to the journal.
+#[utoipa::path(post, path = "/api/v1/journal", request_body = Object, responses((status = 204), (status = 403)))]
+pub(super) async fn note(
+    State(console): State<Arc<Console>>,
+    Extension(caller): Extension<Caller>,
+    Body(entry): Body<JournalEntry>,
+) -> Result<StatusCode, Problem> {
+    if !caller.is_local() {
+        let (code, title) = ("forbidden", "The token does not allow this");
+        return Err(Problem::new(StatusCode::FORBIDDEN, code, title, "only verbs on this machine note acts"));
+    }
+    console.ledger.records.journal(JournalEntry { who: caller.0, ..entry }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

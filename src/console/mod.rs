@@ -80,7 +80,7 @@ pub fn router(console: Console) -> Router {
         .route("/events", get(events::feed))
         .route("/refusals", get(refusals::list))
         .route("/dead-letters", get(dead_letters::list))
-        .route("/journal", get(journal::list))
+        .route("/journal", get(journal::list).post(journal::note))
         .route("/replays", post(replays::request))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{name}", delete(tokens::revoke))

@@ -18,6 +18,7 @@ use utoipa::OpenApi;
         super::refusals::list,
         super::dead_letters::list,
         super::journal::list,
+        super::journal::note,
         super::replays::request,
         super::tokens::list,
         super::tokens::create,

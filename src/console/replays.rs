@@ -37,6 +37,8 @@ pub struct ReplayRequest {
     pub partner: Option<String>,
     /// The endpoint.
     pub endpoint: Option<String>,
+    /// The partner's type.
+    pub event_type: Option<String>,
     /// The latest outcome.
     #[schema(value_type = Option<String>)]
     pub outcome: Option<OutcomeKind>,
@@ -126,6 +128,7 @@ pub async fn plan(records: &dyn Records, request: &ReplayRequest) -> Result<Plan
 
 fn chooses(request: &ReplayRequest) -> bool {
     request.partner.is_some()
+        || request.event_type.is_some()
         || request.outcome.is_some()
         || request.from.is_some()
         || request.to.is_some()
@@ -141,6 +144,7 @@ async fn filters(
     let common = DeliveryFilter {
         partner: request.partner.clone(),
         endpoint: request.endpoint.clone(),
+        event_type: request.event_type.clone(),
         outcome: request.outcome,
         from: request.from,
         to: request.to,

@@ -325,7 +325,7 @@ pub trait PublicationRecords: Send + Sync {
 }
 
 /// One act of a person or of the system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct JournalEntry {
     /// When.
     pub at: Timestamp,

@@ -1,0 +1,88 @@
+//! A server under load: this binary again, as a process of its own, and what the kernel says it used.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    /// Where deliveries go.
+    pub public: SocketAddr,
+    /// Metrics and feed; `None` for the ceilings.
+    pub private: Option<SocketAddr>,
+    /// The token of the private door.
+    pub token: String,
+    /// From the start of the process until it accepts.
+    pub ready_after: Duration,
+    /// Deliveries already kept when it started.
+    pub kept: u64,
+}
+
+/// What a process has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// CPU time of all its threads.
+    pub cpu: Duration,
+    /// The most resident memory it ever had, in bytes.
+    pub peak_rss: u64,
+}
+
+impl Server {
+    /// Starts a server of this kind on a folder and waits for the line that says where it listens.
+    pub fn start(kind: &str, folder: &Path) -> Result<Self> {
+        let began = Instant::now();
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--server", kind])
+            .arg(folder)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take().context("no standard output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let mut words = line.split_whitespace();
+        let mut next = || words.next().unwrap_or_default().to_owned();
+        let public = next().parse().with_context(|| format!("{kind} did not start: {line:?}"))?;
+        let private = next().parse().ok();
+        let token = next();
+        let kept = next().parse().unwrap_or(0);
+        Ok(Self { child, public, private, token, ready_after: began.elapsed(), kept })
+    }
+
+    /// What it has used so far.
+    pub fn usage(&self) -> Result<Usage> {
+        let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()));
+        let stat = of("stat")?;
+        // Fields 14 and 15 (user and system ticks, 100 a second) count from behind the name, which may hold spaces.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        let status = of("status")?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        let kib: u64 = peak.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0);
+        Ok(Usage { cpu: Duration::from_millis(ticks * 10), peak_rss: kib * 1024 })
+    }
+
+    /// Commits and entries so far, from the server's own metrics.
+    pub async fn commits(&self) -> Result<Option<(u64, u64)>> {
+        let Some(private) = self.private else { return Ok(None) };
+        let text = reqwest::get(format!("http://{private}/metrics")).await?.text().await?;
+        let value = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#'))?;
+            line.rsplit(' ').next()?.parse::<f64>().ok().map(|it| it as u64)
+        };
+        Ok(value("douane_commit_batch_entries_count").zip(value("douane_commit_batch_entries_sum")))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

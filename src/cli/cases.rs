@@ -1,0 +1,259 @@
+//! Room `cli`: cases: `fixtures/<partner>/<case>/`: exact requests and what must become of them. Adding a case is adding
+//! files. `test`, `demo`, `send` and the project's own tests all read them here.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Headers, RawRequest};
+
+/// One case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The partner's folder name.
+    pub partner: String,
+    /// The case's folder name.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The requests in the order they are sent.
+    pub requests: Vec<RawRequest>,
+    /// What must become of them.
+    pub expected: Expected,
+}
+
+/// `expected.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// What the case shows, for people.
+    pub description: String,
+    /// One for each request.
+    pub requests: Vec<ExpectedRequest>,
+}
+
+/// How a request is signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sign {
+    /// As the partner would.
+    #[default]
+    Valid,
+    /// With a secret the endpoint does not have.
+    WrongSecret,
+    /// An hour ago.
+    Stale,
+    /// An hour ahead.
+    Future,
+    /// Not at all.
+    None,
+    /// The file carries its own signature.
+    AsIs,
+}
+
+/// What must become of one request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedRequest {
+    /// How it is signed.
+    #[serde(default)]
+    pub sign: Sign,
+    /// The status it is answered.
+    pub status: u16,
+    /// The code of the refusal, when it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// The exact body of the answer, where the partner's system reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_body: Option<String>,
+    /// What became of its external events, in item order; none for a refusal or a handshake.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<ExpectedOutcome>,
+}
+
+/// What must become of one external event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedOutcome {
+    /// The partner's id for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The partner's word for what happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// How it ends.
+    pub outcome: String,
+    /// A part of the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The domain events, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<ExpectedEvent>,
+}
+
+/// A domain event that must come of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedEvent {
+    /// The contract, without namespace.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The fact.
+    pub data: serde_json::Value,
+}
+
+/// Every case below `fixtures`, in order of partner and name; of one partner when it is given.
+pub fn all(fixtures: &Path, partner: Option<&str>) -> anyhow::Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for folder in folders(fixtures)? {
+        let name = file_name(&folder);
+        if partner.is_none_or(|wanted| wanted == name) {
+            for case in folders(&folder)? {
+                cases.push(read(&name, &case)?);
+            }
+        }
+    }
+    if let (Some(partner), true) = (partner, cases.is_empty()) {
+        bail!("there are no cases in {}", fixtures.join(partner).display());
+    }
+    Ok(cases)
+}
+
+/// One case, as `<partner>/<case>`.
+pub fn one(fixtures: &Path, path: &str) -> anyhow::Result<Case> {
+    let (partner, _) = path.split_once('/').context("a case is named <partner>/<case>")?;
+    read(partner, &fixtures.join(path))
+}
+
+fn folders(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?;
+    let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    Ok(folders)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn read(partner: &str, folder: &Path) -> anyhow::Result<Case> {
+    let expected = folder.join("expected.json");
+    let text = fs::read(&expected).with_context(|| format!("cannot read {}", expected.display()))?;
+    let expected: Expected = serde_json::from_slice(&text).with_context(|| expected.display().to_string())?;
+    let mut requests = Vec::new();
+    for number in 1..=expected.requests.len() {
+        let file = folder.join(request_file(number));
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        requests.push(parse(&bytes).with_context(|| file.display().to_string())?);
+    }
+    Ok(Case {
+        partner: partner.to_owned(),
+        name: file_name(folder),
+        folder: folder.to_path_buf(),
+        requests,
+        expected,
+    })
+}
+
+fn request_file(number: usize) -> String {
+    if number == 1 { "request.http".to_owned() } else { format!("request.{number}.http") }
+}
+
+/// A request as HTTP/1.1 writes it: request line, CRLF headers, blank line, exact body.
+pub fn parse(bytes: &[u8]) -> anyhow::Result<RawRequest> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").context("no blank line (CRLF CRLF)")?;
+    let head = std::str::from_utf8(&bytes[..end]).context("the headers are not UTF-8")?;
+    let mut lines = head.split("\r\n");
+    let mut request_line = lines.next().unwrap_or_default().split(' ');
+    let (Some(method), Some(target)) = (request_line.next(), request_line.next()) else {
+        bail!("the first line is METHOD TARGET HTTP/1.1");
+    };
+    let mut headers = Headers::default();
+    for line in lines {
+        let (name, value) = line.split_once(':').with_context(|| format!("no colon in the header {line:?}"))?;
+        headers.push(name.trim(), value.trim().to_owned());
+    }
+    Ok(RawRequest {
+        method: method.to_owned(),
+        target: target.to_owned(),
+        version: "HTTP/1.1".to_owned(),
+        headers,
+        body: Bytes::copy_from_slice(&bytes[end + 4..]),
+        peer: None,
+    })
+}
+
+impl Case {
+    /// `<partner>/<case>`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.partner, self.name)
+    }
+
+    /// Writes what was found as what is expected from now on.
+    pub fn bless(&self, found: Vec<ExpectedRequest>) -> anyhow::Result<()> {
+        let expected = Expected { description: self.expected.description.clone(), requests: found };
+        let text = serde_json::to_string_pretty(&expected)? + "\n";
+        Ok(fs::write(self.folder.join("expected.json"), text)?)
+    }
+}
+
+impl ExpectedRequest {
+    /// Where what was found differs; empty when it is as expected. A reason is expected in part, all else exactly.
+    pub fn differences(&self, found: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        let mut compare = |what: String, expected: String, found: String| {
+            if expected != found {
+                differences.push(format!("{what}: expected {expected}, found {found}"));
+            }
+        };
+        compare("status".to_owned(), self.status.to_string(), found.status.to_string());
+        compare("refusal".to_owned(), debug(self.refusal.as_ref()), debug(found.refusal.as_ref()));
+        if self.reply_body.is_some() {
+            compare("reply body".to_owned(), debug(self.reply_body.as_ref()), debug(found.reply_body.as_ref()));
+        }
+        compare("outcomes".to_owned(), self.outcomes.len().to_string(), found.outcomes.len().to_string());
+        for (ordinal, (expected, found)) in self.outcomes.iter().zip(&found.outcomes).enumerate() {
+            let mut field = |name: &str, expected: String, found: String| {
+                compare(format!("event {ordinal}: {name}"), expected, found);
+            };
+            field("outcome", expected.outcome.clone(), outcome_with_reason(expected, found));
+            field("external_id", debug(expected.external_id.as_ref()), debug(found.external_id.as_ref()));
+            field("event_type", debug(expected.event_type.as_ref()), debug(found.event_type.as_ref()));
+            field("reason", debug(expected.reason.as_ref()), debug(matching_reason(expected, found).as_ref()));
+            field("domain events", json(&expected.events), json(&found.events));
+        }
+        differences
+    }
+}
+
+fn outcome_with_reason(expected: &ExpectedOutcome, found: &ExpectedOutcome) -> String {
+    match &found.reason {
+        Some(reason) if expected.outcome != found.outcome => format!("{} ({reason})", found.outcome),
+        _ => found.outcome.clone(),
+    }
+}
+
+/// The expected part of the reason when the found reason holds it, else the whole found reason.
+fn matching_reason(expected: &ExpectedOutcome, found: &ExpectedOutcome) -> Option<String> {
+    match (&expected.reason, &found.reason) {
+        (None, _) => None,
+        (Some(part), Some(reason)) if reason.contains(part.as_str()) => Some(part.clone()),
+        (Some(_), reason) => reason.clone(),
+    }
+}
+
+fn debug(value: Option<&String>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), |text| format!("{text:?}"))
+}
+
+fn json(events: &[ExpectedEvent]) -> String {
+    serde_json::to_string_pretty(events).unwrap_or_default()
+}

@@ -1,0 +1,66 @@
+//! Room `cli`: what verbs that read or act on a ledger share: the choice of deliveries, and the journal's line.
+
+use clap::Args;
+
+use crate::{
+    ledger::{DeliveryFilter, JournalEntry},
+    model::{EntryNumber, OutcomeKind, Timestamp},
+};
+
+/// Which deliveries are meant; everything given must hold.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Choice {
+    /// The partner
+    #[arg(long)]
+    pub(super) partner: Option<String>,
+    /// The endpoint
+    #[arg(long)]
+    pub(super) endpoint: Option<String>,
+    /// The partner's id of one of the events
+    #[arg(long, value_name = "ID")]
+    pub(super) external_id: Option<String>,
+    /// The partner's type of one of the events
+    #[arg(long, value_name = "TYPE")]
+    pub(super) event_type: Option<String>,
+    /// The latest outcome of one of the events
+    #[arg(long)]
+    pub(super) outcome: Option<OutcomeKind>,
+    /// Accepted at or after (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = clap::builder::ValueParser::new(time))]
+    pub(super) from: Option<Timestamp>,
+    /// Accepted before (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = clap::builder::ValueParser::new(time))]
+    pub(super) to: Option<Timestamp>,
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::from_rfc3339(text).ok_or_else(|| "write a time as 2026-11-23T07:41:05Z".to_owned())
+}
+
+impl Choice {
+    pub(super) fn filter(&self, limit: usize, before: Option<u64>) -> DeliveryFilter {
+        DeliveryFilter {
+            partner: self.partner.clone(),
+            endpoint: self.endpoint.clone(),
+            external_id: self.external_id.clone(),
+            event_type: self.event_type.clone(),
+            outcome: self.outcome,
+            from: self.from,
+            to: self.to,
+            limit,
+            number: None,
+            before: before.map(EntryNumber),
+        }
+    }
+}
+
+/// A line of the journal about what a person did with a verb.
+pub(super) fn act(now: Timestamp, act: &str, subject: &str, detail: serde_json::Value) -> JournalEntry {
+    JournalEntry {
+        at: now,
+        who: "cli".to_owned(),
+        act: act.to_owned(),
+        subject: subject.to_owned(),
+        detail,
+    }
+}

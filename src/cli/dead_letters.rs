@@ -1,0 +1,102 @@
+//! Room `cli`: `douane dead-letters ls|show|retry`.
+
+use clap::Subcommand;
+
+use super::{
+    Common, Verdict, block_on,
+    data::Choice,
+    deliveries,
+    output::{self, Format},
+    replay,
+};
+use crate::{
+    app,
+    console::replays::ReplayRequest,
+    ledger::{DeliveryRow, EventRow, Ledger},
+    model::{DeliveryId, OutcomeKind},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLettersVerb {
+    /// List external events whose latest outcome is a dead letter, and publications a broker refused for good
+    Ls {
+        #[command(flatten)]
+        choice: Choice,
+        /// At most so many deliveries
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show one delivery with the reasons of its events
+    Show {
+        /// The delivery's id
+        id: DeliveryId,
+    },
+    /// Translate them afresh, with the mappings as they are now
+    Retry {
+        #[command(flatten)]
+        choice: Choice,
+        /// Only these deliveries
+        #[arg(long = "delivery", value_name = "ID")]
+        deliveries: Vec<DeliveryId>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+pub(super) fn run(common: &Common, verb: &DeadLettersVerb) -> anyhow::Result<Verdict> {
+    let config = common.load(Vec::new())?;
+    block_on(async {
+        match verb {
+            DeadLettersVerb::Ls { choice, limit, format } => {
+                list(&app::open_read_only(&config).await?, choice, *limit, *format).await
+            }
+            DeadLettersVerb::Show { id } => {
+                deliveries::show(&config, &app::open_read_only(&config).await?, *id, false).await
+            }
+            DeadLettersVerb::Retry { choice, deliveries, dry_run } => {
+                let chosen = Choice { outcome: Some(OutcomeKind::DeadLetter), ..choice.clone() };
+                let request = ReplayRequest { dry_run: *dry_run, ..replay::request(&chosen, deliveries) };
+                replay::carry_out(&config, &request).await
+            }
+        }
+    })
+}
+
+async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) -> anyhow::Result<Verdict> {
+    let chosen = Choice { outcome: Some(OutcomeKind::DeadLetter), ..choice.clone() };
+    let page = ledger.records.deliveries(&chosen.filter(limit, None)).await?;
+    let publications = ledger.records.publication_dead_letters(limit).await?;
+    if format == Format::Json {
+        output::json(&serde_json::json!({ "items": page.items, "publications": publications }))?;
+        return Ok(Verdict::Fine);
+    }
+    let head = ["number", "received", "endpoint", "type", "external id", "reason", "delivery"];
+    let rows = page.items.iter().flat_map(|row| {
+        let dead = row.external_events.iter().filter(|event| event.outcome == OutcomeKind::DeadLetter);
+        dead.map(|event| cells(row, event))
+    });
+    output::table(&head, rows.collect(), "there are no dead letters");
+    if !publications.is_empty() {
+        let rows = publications
+            .into_iter()
+            .map(|(broker, event, reason)| vec![broker, event.to_string(), reason])
+            .collect();
+        output::table(&["broker", "event", "reason"], rows, "");
+    }
+    Ok(Verdict::Fine)
+}
+
+fn cells(row: &DeliveryRow, event: &EventRow) -> Vec<String> {
+    vec![
+        row.number.to_string(),
+        row.received_at.to_string(),
+        format!("{}/{}", row.partner, row.endpoint),
+        event.event_type.clone().unwrap_or_default(),
+        event.external_id.clone().unwrap_or_default(),
+        event.reason.clone().unwrap_or_default(),
+        row.delivery.to_string(),
+    ]
+}

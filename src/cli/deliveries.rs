@@ -1,0 +1,223 @@
+//! Room `cli`: `douane deliveries ls|show|export`. Reads beside a running server. Reading a payload is an act and is
+//! journalled: through the private door when a server runs, else on the records.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use clap::Subcommand;
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{
+    Common, Verdict, block_on,
+    data::{self, Choice},
+    output::{self, Format},
+    private_door::PrivateDoor,
+};
+use crate::{
+    app,
+    config::Config,
+    console::{presentable, waiting},
+    ledger::{DeliveryRow, Ledger, LogItem},
+    model::{DeliveryId, Entry, EntryMeta, HeaderValue},
+};
+
+const PAGE: usize = 1_000;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeliveriesVerb {
+    /// List deliveries, newest first
+    Ls {
+        #[command(flatten)]
+        choice: Choice,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show one delivery: what came, what became of it; with --body the exact bytes
+    Show {
+        /// The delivery's id
+        id: DeliveryId,
+        /// Write the exact body to standard output, nothing else
+        #[arg(long)]
+        body: bool,
+    },
+    /// Write deliveries as NDJSON: the API's fields, the headers and the body in base64
+    Export {
+        #[command(flatten)]
+        choice: Choice,
+        /// The file to write; standard output when absent
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// A line of an export, and what `show` prints.
+#[derive(Debug, Serialize)]
+struct Exported {
+    #[serde(flatten)]
+    row: DeliveryRow,
+    method: Option<String>,
+    target: Option<String>,
+    headers: Option<Vec<(String, HeaderValue)>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    /// Why there is no payload: dropped by retention, or damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+}
+
+pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verdict> {
+    let config = common.load(Vec::new())?;
+    block_on(async {
+        let ledger = app::open_read_only(&config).await?;
+        match verb {
+            DeliveriesVerb::Ls { choice, limit, format } => list(&ledger, choice, *limit, *format).await,
+            DeliveriesVerb::Show { id, body } => show(&config, &ledger, *id, *body).await,
+            DeliveriesVerb::Export { choice, output } => {
+                export(&config, &ledger, choice, output.as_deref()).await
+            }
+        }
+    })
+}
+
+async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) -> anyhow::Result<Verdict> {
+    let filter = choice.filter(limit, None);
+    let mut rows = waiting::list(ledger, &filter).await?;
+    rows.extend(ledger.records.deliveries(&filter).await?.items);
+    rows.sort_by_key(|row| std::cmp::Reverse(row.number));
+    rows.dedup_by_key(|row| row.number);
+    rows.truncate(limit);
+    if format == Format::Json {
+        output::json(&rows)?;
+        return Ok(Verdict::Fine);
+    }
+    let head = ["number", "received", "endpoint", "delivery", "size", "assurance", "outcomes"];
+    output::table(&head, rows.iter().map(cells).collect(), "no delivery matches");
+    Ok(Verdict::Fine)
+}
+
+fn cells(row: &DeliveryRow) -> Vec<String> {
+    let outcomes = match row.waiting {
+        true => "waiting".to_owned(),
+        false => row.external_events.iter().map(|event| event.outcome.as_str()).collect::<Vec<_>>().join(", "),
+    };
+    vec![
+        row.number.to_string(),
+        row.received_at.to_string(),
+        format!("{}/{}", row.partner, row.endpoint),
+        row.delivery.to_string(),
+        row.size.to_string(),
+        row.assurance.as_str().to_owned(),
+        outcomes,
+    ]
+}
+
+pub(super) async fn show(config: &Config, ledger: &Ledger, id: DeliveryId, body: bool) -> anyhow::Result<Verdict> {
+    let (row, item) = find(ledger, id).await?;
+    journal_read(config, id, if body { "body" } else { "headers" }).await?;
+    if !body {
+        output::json(&exported(row, item, false))?;
+        return Ok(Verdict::Fine);
+    }
+    match item {
+        Ok(entry) => std::io::stdout().lock().write_all(&entry.body)?,
+        Err(why) => bail!("{why}"),
+    }
+    Ok(Verdict::Fine)
+}
+
+async fn find(ledger: &Ledger, id: DeliveryId) -> anyhow::Result<(DeliveryRow, Result<Entry, String>)> {
+    if let Some(row) = ledger.records.delivery(id).await? {
+        let payload = payload(ledger, &row).await;
+        return Ok((row, payload));
+    }
+    let entry = waiting::find(ledger, id).await?.with_context(|| format!("no delivery has the id {id}"))?;
+    let row = waiting::row(&entry).context("the entry is no delivery")?;
+    Ok((row, Ok(entry)))
+}
+
+async fn payload(ledger: &Ledger, row: &DeliveryRow) -> Result<Entry, String> {
+    match ledger.log.entry(row.number).await {
+        Ok(Some(LogItem::Entry(entry))) => Ok(entry),
+        Ok(Some(LogItem::Damaged { detail, .. })) => Err(format!("the stored bytes are damaged: {detail}")),
+        Ok(None) => Err("the intake log does not hold this number".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn exported(row: DeliveryRow, payload: Result<Entry, String>, with_body: bool) -> Exported {
+    let mut line = Exported { row, method: None, target: None, headers: None, body_base64: None, payload: None };
+    match payload {
+        Err(why) => line.payload = Some(why),
+        Ok(entry) => {
+            line.body_base64 = with_body.then(|| STANDARD.encode(&entry.body));
+            if let EntryMeta::Delivery(meta) = entry.meta {
+                line.headers = Some(presentable(&meta));
+                line.method = Some(meta.method);
+                line.target = Some(meta.target);
+            }
+        }
+    }
+    line
+}
+
+async fn export(
+    config: &Config,
+    ledger: &Ledger,
+    choice: &Choice,
+    output: Option<&Path>,
+) -> anyhow::Result<Verdict> {
+    let mut sink: Box<dyn Write> = match output {
+        Some(path) => Box::new(BufWriter::new(File::create(path)?)),
+        None => Box::new(BufWriter::new(std::io::stdout())),
+    };
+    let detail = format!("{choice:?}");
+    journal(config, "payload.exported", "deliveries", json!({ "choice": detail })).await?;
+    let bar = output::progress(ledger.log.durable().0, "exporting");
+    let (mut before, mut incomplete) = (None, false);
+    loop {
+        let page = ledger.records.deliveries(&choice.filter(PAGE, before)).await?;
+        for row in page.items {
+            bar.set_position(ledger.log.durable().0.saturating_sub(row.number.0));
+            let payload = payload(ledger, &row).await;
+            incomplete |= payload.is_err();
+            serde_json::to_writer(&mut sink, &exported(row, payload, true))?;
+            sink.write_all(b"\n")?;
+        }
+        let Some(next) = page.next else { break };
+        before = Some(next.0);
+    }
+    sink.flush()?;
+    bar.finish_and_clear();
+    Ok(if incomplete { Verdict::FoundWrong } else { Verdict::Fine })
+}
+
+async fn journal_read(config: &Config, id: DeliveryId, what: &str) -> anyhow::Result<()> {
+    journal(config, "payload.read", &id.to_string(), json!({ "what": what })).await
+}
+
+/// With a server on the data folder the act goes through its private door; without one, the records are opened for acts.
+async fn journal(
+    config: &Config,
+    act: &str,
+    subject: &str,
+    detail: serde_json::Value,
+) -> anyhow::Result<()> {
+    let entry = data::act(app::now(), act, subject, detail);
+    match PrivateDoor::find(&config.ledger.data_dir)? {
+        Some(door) => {
+            door.ask::<serde_json::Value>(Method::POST, "/journal", Some(&entry)).await?;
+        }
+        None => app::open_for_acts(config).await?.records.journal(entry).await?,
+    }
+    Ok(())
+}

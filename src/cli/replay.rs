@@ -1,0 +1,104 @@
+//! Room `cli`: `douane replay`. First the plan; then, unless it is a dry run, the request: through the private door
+//! when a server runs, else straight into the intake log, to be worked at the next start.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::json;
+
+use super::{
+    Common, Verdict, block_on,
+    data::{self, Choice},
+    output,
+    private_door::PrivateDoor,
+};
+use crate::{
+    app,
+    config::Config,
+    console::replays::{self, ReplayPlan, ReplayRequest},
+    model::DeliveryId,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    choice: Choice,
+    /// Only these deliveries
+    #[arg(long = "delivery", value_name = "ID")]
+    deliveries: Vec<DeliveryId>,
+    /// Publish a changed result of something already published under a new id (extension `replayof` names the old one)
+    #[arg(long)]
+    reissue: bool,
+    /// Publish to this broker only (may be repeated; default: all)
+    #[arg(long = "broker", value_name = "NAME")]
+    brokers: Vec<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Verdict> {
+    let config = common.load(Vec::new())?;
+    let request = ReplayRequest {
+        reissue: args.reissue,
+        brokers: args.brokers.clone(),
+        dry_run: args.dry_run,
+        ..request(&args.choice, &args.deliveries)
+    };
+    block_on(carry_out(&config, &request))
+}
+
+/// The replay of a choice of deliveries.
+pub(super) fn request(choice: &Choice, deliveries: &[DeliveryId]) -> ReplayRequest {
+    ReplayRequest {
+        partner: choice.partner.clone(),
+        endpoint: choice.endpoint.clone(),
+        outcome: choice.outcome,
+        event_type: choice.event_type.clone(),
+        from: choice.from,
+        to: choice.to,
+        deliveries: deliveries.to_vec(),
+        external_ids: choice.external_id.iter().cloned().collect(),
+        ..ReplayRequest::default()
+    }
+}
+
+/// Requests a replay and shows its plan.
+pub(super) async fn carry_out(config: &Config, request: &ReplayRequest) -> anyhow::Result<Verdict> {
+    let plan = match PrivateDoor::find(&config.ledger.data_dir)? {
+        Some(door) => door.ask(Method::POST, "/replays", Some(request)).await?.unwrap_or_default(),
+        None => offline(config, request).await?,
+    };
+    show(&plan, request.dry_run);
+    Ok(Verdict::Fine)
+}
+
+async fn offline(config: &Config, request: &ReplayRequest) -> anyhow::Result<ReplayPlan> {
+    let (ledger, log) = app::open_for_entries(config).await?;
+    let planned = replays::plan(&*ledger.records, request).await?;
+    if request.dry_run || planned.plan.events == 0 {
+        return Ok(planned.plan);
+    }
+    let id = replays::replay_id(app::now());
+    let (plan, entries) = planned.into_entries(request, "cli", id);
+    let detail = json!(request);
+    ledger.records.journal(data::act(app::now(), "replay.requested", &id.to_string(), detail)).await?;
+    for entry in entries {
+        log.append(entry).await?;
+    }
+    log.close().await;
+    Ok(plan)
+}
+
+fn show(plan: &ReplayPlan, dry_run: bool) {
+    let rows = plan.by_endpoint.iter().map(|(endpoint, events)| vec![endpoint.clone(), events.to_string()]);
+    output::table(&["endpoint", "events"], rows.collect(), "nothing matches");
+    output::say(&format!(
+        "{} events: {} published again as stored, {} translated afresh; {} duplicates left alone",
+        plan.events, plan.repeated, plan.translated_afresh, plan.duplicates_left_alone
+    ));
+    match plan.replay {
+        Some(id) => output::say(&format!("requested as replay {id}")),
+        None if dry_run => output::say("nothing was requested (dry run)"),
+        None => {}
+    }
+}

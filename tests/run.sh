@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The README's second command: installs what the tests need, then runs every test.
+#
+#   tests/run.sh              everything CI runs
+#   tests/run.sh --count N    the crash test kills the gateway N times (default 50)
+#   tests/run.sh --mutants    plants each bug of tests/mutants/ in a scratch copy; every one must be caught
+#   tests/run.sh -- ARGS      passes ARGS on to cargo nextest
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+mutants=no
+extra=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --count) export DOUANE_CRASH_COUNT="$2"; shift 2 ;;
+    --mutants) mutants=yes; shift ;;
+    --) shift; extra=("$@"); break ;;
+    *) echo "tests/run.sh: unknown option $1; see the top of this file" >&2; exit 2 ;;
+  esac
+done
+
+# Outside the checkout, so that a fresh clone does not build every dependency again.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/douane/target}"
+
+if ! command -v cc >/dev/null || ! command -v cmake >/dev/null; then
+  echo "installing a C compiler and cmake (SQLite and the TLS library of the command line are built from source)"
+  sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  $sudo apt-get install -y -qq build-essential cmake
+fi
+command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+
+if [ "$mutants" = yes ]; then
+  exec tests/mutants/run.sh
+fi
+
+cargo nextest run --no-fail-fast "${extra[@]+"${extra[@]}"}"
+cargo test --doc --quiet
