@@ -17,7 +17,8 @@ mod replay;
 mod send;
 mod serve;
 pub mod sign;
-mod test;
+pub mod signer;
+pub mod test;
 mod token;
 mod verify;
 

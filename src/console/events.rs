@@ -72,7 +72,7 @@ fn wants_event_stream(headers: &HeaderMap) -> bool {
 }
 
 fn ndjson_line(event: &StoredEvent) -> Vec<u8> {
-    let mut line = feed::with_sequence(event).to_vec();
+    let mut line = feed::line(event);
     line.push(b'\n');
     line
 }
@@ -119,11 +119,15 @@ async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>
         }
         // Nothing up to `newest` matches the filter, so it need not be looked at again.
         cursor.after = cursor.after.max(newest);
-        committed.changed().await.ok()?;
+        let mut stop = cursor.console.stop.clone();
+        tokio::select! {
+            changed = committed.changed() => changed.ok()?,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        }
     }
 }
 
 fn sse_event(event: &StoredEvent) -> Event {
-    let text = String::from_utf8_lossy(&feed::with_sequence(event)).into_owned();
+    let text = String::from_utf8_lossy(&feed::line(event)).into_owned();
     Event::default().id(event.number.to_string()).event(&event.event_type).data(text)
 }

@@ -68,6 +68,8 @@ pub struct Console {
     pub render_metrics: RenderMetrics,
     /// How long the feed may be silent before it sends a comment.
     pub heartbeat: Duration,
+    /// Becomes true when the process shuts down: live feeds end, so that their connections do not hold it up.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// The private door's routes.

@@ -1,1 +1,13 @@
-fn main() {}
+//! The one integration binary. Tests read like the story; what they share stands in `gateway` (the whole house in this
+//! process, stepped), `process` (the real binary) and `wire` (raw bytes on a socket).
+
+mod conformance;
+mod crash;
+mod gateway;
+mod hostile;
+mod partners;
+mod process;
+mod road;
+mod simulation;
+mod tidy;
+mod wire;

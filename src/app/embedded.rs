@@ -1,0 +1,144 @@
+//! Room `app`: the embedded ledger: segment files and SQLite in one data folder, under one lock, of one incarnation.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    config::LedgerConfig,
+    ledger::{
+        Ledger, Records, TranslationRecords,
+        log::{
+            files::OsFolder,
+            lock::FolderLock,
+            segments::{self, SegmentLog, SegmentOptions},
+        },
+        records::SqliteRecords,
+    },
+    model::{EntryNumber, Incarnation},
+};
+
+/// Names the ledger. It is written first and never again: both halves must carry the same incarnation.
+const IDENTITY_FILE: &str = "ledger.json";
+const RECORDS_FILE: &str = "records.sqlite";
+const LOG_FOLDER: &str = "log";
+
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    incarnation: Incarnation,
+}
+
+/// The embedded ledger, open for work.
+pub struct Embedded {
+    /// The right to write; held as long as anything may be written.
+    pub lock: FolderLock,
+    /// The one writer of the intake log.
+    pub writer: SegmentLog,
+    /// Where everything is read.
+    pub ledger: Ledger,
+}
+
+/// Opens the ledger of a data folder for work, or begins one. A half that is missing, older than the other or of another
+/// incarnation refuses, and says what to restore.
+pub async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
+    let lock = FolderLock::take(&config.data_dir)?;
+    let incarnation = identity_or_new(&config.data_dir)?;
+    let records = Arc::new(open_records(&config.data_dir, incarnation)?);
+    let cursors = records.cursors().await?;
+    let options = SegmentOptions {
+        incarnation,
+        cursor: highest_cursor(&cursors),
+        segment_bytes: config.segment_bytes,
+        min_free_bytes: config.min_free_bytes,
+        free_space_poll: config.free_space_poll.0,
+    };
+    let (writer, reader) = segments::open(Arc::new(OsFolder::create(&log_folder(&config.data_dir))?), options)?;
+    Ok(Embedded { lock, writer, ledger: Ledger { log: Arc::new(reader), records } })
+}
+
+/// Opens the ledger of a data folder to read, beside a running server or without one.
+pub fn open_read_only(config: &LedgerConfig) -> anyhow::Result<Ledger> {
+    let folder = &config.data_dir;
+    let incarnation = identity(folder)?.with_context(|| format!("there is no ledger in {}", folder.display()))?;
+    let records = SqliteRecords::open_read_only(&folder.join(RECORDS_FILE), incarnation)?;
+    let reader = segments::open_to_read(Arc::new(OsFolder::open(&log_folder(folder))?))?;
+    Ok(Ledger { log: Arc::new(reader), records: Arc::new(records) })
+}
+
+/// Opens the records alone for an act of a person (a token, a journal line) while no server runs.
+pub fn open_records_for_acts(config: &LedgerConfig) -> anyhow::Result<(FolderLock, Arc<dyn Records>)> {
+    let lock = FolderLock::take(&config.data_dir)?;
+    let incarnation = identity_or_new(&config.data_dir)?;
+    Ok((lock, Arc::new(open_records(&config.data_dir, incarnation)?)))
+}
+
+fn open_records(folder: &Path, incarnation: Incarnation) -> anyhow::Result<SqliteRecords> {
+    let path = folder.join(RECORDS_FILE);
+    if path.exists() {
+        return Ok(SqliteRecords::open(&path, incarnation)?);
+    }
+    if fs::read_dir(log_folder(folder)).is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!(
+            "{} is missing although there is an intake log; restore it from the backup that belongs to this log \
+             (records first, then the log)",
+            path.display()
+        );
+    }
+    Ok(SqliteRecords::create(&path, incarnation)?)
+}
+
+fn log_folder(folder: &Path) -> PathBuf {
+    folder.join(LOG_FOLDER)
+}
+
+fn identity_file(folder: &Path) -> PathBuf {
+    folder.join(IDENTITY_FILE)
+}
+
+fn identity(folder: &Path) -> anyhow::Result<Option<Incarnation>> {
+    let path = identity_file(folder);
+    match fs::read(&path) {
+        Ok(text) => {
+            let identity: Identity = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+            Ok(Some(identity.incarnation))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+fn identity_or_new(folder: &Path) -> anyhow::Result<Incarnation> {
+    if let Some(incarnation) = identity(folder)? {
+        return Ok(incarnation);
+    }
+    if folder.join(RECORDS_FILE).exists() || log_folder(folder).exists() {
+        bail!("{} is missing; restore it from the backup of this data folder", identity_file(folder).display());
+    }
+    let mut chance = [0; 16];
+    getrandom::fill(&mut chance)?;
+    let incarnation = Incarnation(Uuid::from_bytes(chance));
+    write_durably(folder, &serde_json::to_vec(&Identity { incarnation })?)?;
+    Ok(incarnation)
+}
+
+/// Under a temporary name first: a torn identity would be no ledger at all.
+fn write_durably(folder: &Path, text: &[u8]) -> io::Result<()> {
+    let draft = folder.join(format!("{IDENTITY_FILE}.new"));
+    let mut file = File::create(&draft)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&draft, identity_file(folder))?;
+    File::open(folder)?.sync_all()
+}
+
+/// The highest cursor of any endpoint.
+fn highest_cursor(cursors: &[(crate::model::EndpointName, EntryNumber)]) -> EntryNumber {
+    cursors.iter().map(|(_, through)| *through).max().unwrap_or_default()
+}

@@ -1,0 +1,232 @@
+//! Room `app`: the house, running: both doors open, the stages at work, everything stopped in order.
+
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow, bail};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+use super::{House, Options, Serving, readiness, upkeep};
+use crate::{
+    config::Config,
+    console::{self, Console},
+    intake::{self, ListenerLimits},
+    ledger::{Ledger, group_commit::GroupCommit, log::lock::FolderLock},
+    model::Secret,
+    pipeline::{self, Pace, Stage, StageError},
+};
+
+/// Without news a stage looks again after so long: a desk may have come back.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The private doors serve few, trusted callers.
+const PRIVATE_CONNECTIONS: usize = 256;
+
+/// A running gateway.
+pub struct Gateway {
+    serving: Serving,
+    ledger: Ledger,
+    log: GroupCommit,
+    data_dir: PathBuf,
+    stop_doors: watch::Sender<bool>,
+    stop_work: watch::Sender<bool>,
+    doors: JoinSet<()>,
+    work: JoinSet<anyhow::Result<()>>,
+    notes: JoinHandle<()>,
+    _lock: FolderLock,
+}
+
+/// The open sockets, bound before anything else so that a taken address costs nothing.
+struct Sockets {
+    public: TcpListener,
+    private: TcpListener,
+    health: Option<TcpListener>,
+}
+
+impl Gateway {
+    /// Composes the house, opens the doors and starts the stages.
+    pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
+        refuse_open_private_door(&config)?;
+        intake::raise_open_files_limit(config.intake.max_connections as u64 * 2);
+        let sockets = Sockets::bind(&config).await?;
+        let house = House::build(config, options).await?;
+        let serving = Serving {
+            public: sockets.public.local_addr()?,
+            private: sockets.private.local_addr()?,
+            token: house.local_token.clone(),
+        };
+        serving.write(&house.config.ledger.data_dir)?;
+        let (stop_doors, doors_stop) = watch::channel(false);
+        let (stop_work, work_stop) = watch::channel(false);
+        let doors = open_doors(&house, sockets, &doors_stop);
+        let (ledger, log) = (house.ledger.clone(), house.log.clone());
+        let data_dir = house.config.ledger.data_dir.clone();
+        let (work, notes, lock) = start_work(house, &work_stop);
+        tracing::info!(public = %serving.public, private = %serving.private, "serving");
+        Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, notes, _lock: lock })
+    }
+
+    /// Where the public door is.
+    pub fn public(&self) -> SocketAddr {
+        self.serving.public
+    }
+
+    /// Where the private door is.
+    pub fn private(&self) -> SocketAddr {
+        self.serving.private
+    }
+
+    /// The token of verbs on this machine.
+    pub fn local_token(&self) -> &str {
+        &self.serving.token
+    }
+
+    /// The ledger, to read.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Runs until `stop` completes, then stops in order: doors first, so that what was accepted is finished, then the
+    /// writer, then the stages. An error when the process must stop by itself: it recovers from disk at the next start.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let mut fatal = self.log.fatal();
+        let failed = tokio::select! {
+            () = stop => None,
+            _ = fatal.wait_for(Option::is_some) => {
+                Some(anyhow!("the intake log is in an unknown state; the next start recovers it from disk"))
+            }
+            error = first_failure(&mut self.work) => Some(error),
+        };
+        if let Some(error) = failed {
+            // Nothing may be written any more; what is open is left as it is.
+            return Err(error);
+        }
+        tracing::info!("stopping");
+        self.stop_doors.send_replace(true);
+        while self.doors.join_next().await.is_some() {}
+        self.log.close().await;
+        self.stop_work.send_replace(true);
+        while let Some(ended) = self.work.join_next().await {
+            ended??;
+        }
+        self.notes.await?;
+        Serving::remove(&self.data_dir);
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Completes when a task must stop the process. One that merely has nothing to do (no retention, no scrub) may end.
+async fn first_failure(work: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Error {
+    while let Some(ended) = work.join_next().await {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error,
+            Err(panicked) => return panicked.into(),
+        }
+    }
+    std::future::pending().await
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let health = match config.listen.health {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        Ok(Self { public: bind(config.listen.public).await?, private: bind(config.listen.private).await?, health })
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn refuse_open_private_door(config: &Config) -> anyhow::Result<()> {
+    let listen = &config.listen;
+    if !listen.private.ip().is_loopback() && !listen.private_without_tls {
+        bail!(
+            "listen.private is {}, which is not loopback, and it speaks plain HTTP; put a proxy with TLS before it and \
+             say listen.private_without_tls = true, or use a loopback address",
+            listen.private
+        );
+    }
+    Ok(())
+}
+
+fn open_doors(house: &House, sockets: Sockets, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+    let mut doors = JoinSet::new();
+    let public = ListenerLimits::new("public", &house.config.intake);
+    let private = ListenerLimits {
+        door: "private",
+        max_connections: PRIVATE_CONNECTIONS,
+        ..ListenerLimits::new("private", &house.config.intake)
+    };
+    let console = console(house, stop);
+    if let Some(health) = sockets.health {
+        let router = console::health_only(console.clone());
+        doors.spawn(intake::serve(health, router, private.clone(), asked(stop.clone())));
+    }
+    let router = intake::router(Arc::clone(&house.door));
+    doors.spawn(intake::serve(sockets.public, router, public, asked(stop.clone())));
+    doors.spawn(intake::serve(sockets.private, console::router(console), private, asked(stop.clone())));
+    doors
+}
+
+fn console(house: &House, stop: &watch::Receiver<bool>) -> Console {
+    let recorder = house.recorder.clone();
+    Console {
+        ledger: house.ledger.clone(),
+        log: house.log.clone(),
+        clock: Arc::clone(&house.options.clock),
+        committed: house.committed.clone(),
+        local_token: Secret::new(house.local_token.as_bytes()),
+        readiness: readiness::ask(Arc::clone(&house.registry), house.log.fatal(), stop.clone()),
+        render_metrics: Arc::new(move || recorder.render()),
+        heartbeat: house.config.publication.feed_heartbeat.0,
+        stop: stop.clone(),
+    }
+}
+
+type Work = (JoinSet<anyhow::Result<()>>, JoinHandle<()>, FolderLock);
+
+fn start_work(house: House, stop: &watch::Receiver<bool>) -> Work {
+    let mut work = JoinSet::new();
+    let pace = Pace {
+        min_backoff: house.config.publication.min_backoff.0,
+        max_backoff: house.config.publication.max_backoff.0,
+        look_again: LOOK_AGAIN,
+    };
+    if house.options.stages.translate {
+        work.spawn(run_stage(house.translation, house.log.durable(), stop.clone(), pace));
+    }
+    if house.options.stages.publish {
+        for publication in house.publications {
+            work.spawn(run_stage(publication, house.committed.clone(), stop.clone(), pace));
+        }
+    }
+    let (ledger, config) = (house.ledger, house.config);
+    work.spawn(house.reloader.run(stop.clone()));
+    work.spawn(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()));
+    work.spawn(upkeep::retention(ledger, config.retention, house.options.clock, stop.clone()));
+    (work, tokio::spawn(house.note_keeper.run()), house.lock)
+}
+
+async fn run_stage<T: Send + Sync>(
+    mut stage: impl Stage,
+    news: watch::Receiver<T>,
+    stop: watch::Receiver<bool>,
+    pace: Pace,
+) -> anyhow::Result<()> {
+    let name = stage.name();
+    let ended: Result<(), StageError> = pipeline::run(&mut stage, news, stop, pace).await;
+    ended.with_context(|| format!("the stage {name} must stop; the next start recovers from disk"))
+}
+
+/// Completes when the doors are to close.
+async fn asked(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means the gateway is gone.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

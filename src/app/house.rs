@@ -1,0 +1,200 @@
+//! Room `app`: the house, composed and standing still: every room with its neighbours in hand, nothing running.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use tokio::sync::watch;
+
+use super::{embedded, upkeep::Reloader};
+use crate::{
+    brokers::{Broker, file::FileBroker, stdout::StdoutBroker},
+    clock::{Clock, SystemClock},
+    config::{BrokerConfig, BrokerFrom, BrokerKind, Config, LedgerConfig},
+    intake::{NoteKeeper, Notes, PublicDoor, Rooms},
+    keys::seal::Sealer,
+    ledger::{
+        FeedRecords, IntakeLog, Ledger, Records,
+        group_commit::{GroupCommit, GroupCommitLimits},
+        log::lock::FolderLock,
+    },
+    model::EventNumber,
+    partners::{Registry, SecretsFrom},
+    pipeline::{CrashNote, PublicationParts, PublicationStage, TranslationParts, TranslationStage},
+    telemetry::metrics::Recorder,
+};
+
+/// Names the range that stage 1 works, in the data folder: what an unclean end leaves.
+const CRASH_NOTE: &str = "translating.note";
+
+/// Which stages run in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stages {
+    /// Stage 1.
+    pub translate: bool,
+    /// Stage 2.
+    pub publish: bool,
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        Self { translate: true, publish: true }
+    }
+}
+
+/// What a house is built with beside its configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Which secrets count.
+    pub secrets: SecretsFrom,
+    /// Which stages run.
+    pub stages: Stages,
+}
+
+impl Options {
+    /// For `serve`: the system's clock, the secrets that `from` names.
+    pub fn for_service() -> Self {
+        Self { clock: Arc::new(SystemClock), secrets: SecretsFrom::Sources, stages: Stages::default() }
+    }
+
+    /// For the demo and for tests: the development secrets of `[test]`.
+    pub fn for_development() -> Self {
+        Self { secrets: SecretsFrom::TestTables, ..Self::for_service() }
+    }
+}
+
+/// Everything composed, nothing running.
+pub struct House {
+    pub(super) config: Config,
+    pub(super) options: Options,
+    pub(super) lock: FolderLock,
+    pub(super) ledger: Ledger,
+    pub(super) log: GroupCommit,
+    pub(super) registry: Arc<Registry>,
+    pub(super) door: Arc<PublicDoor>,
+    pub(super) note_keeper: NoteKeeper,
+    pub(super) reloader: Reloader,
+    pub(super) translation: TranslationStage,
+    pub(super) publications: Vec<PublicationStage>,
+    pub(super) committed: watch::Receiver<EventNumber>,
+    pub(super) local_token: String,
+    pub(super) recorder: Recorder,
+}
+
+impl House {
+    /// Opens the ledger, loads the partners and puts every room beside its neighbours.
+    pub async fn build(config: Config, options: Options) -> anyhow::Result<Self> {
+        let recorder = crate::telemetry::metrics::install()?;
+        let opened = embedded::open(&config.ledger).await?;
+        let ledger = opened.ledger;
+        let log = group_commit(Box::new(opened.writer), Arc::clone(&options.clock), &config.ledger);
+        let registry = Arc::new(Registry::default());
+        let mut reloader = Reloader {
+            registry: Arc::clone(&registry),
+            records: Arc::clone(&ledger.records),
+            clock: Arc::clone(&options.clock),
+            mappings: config.mappings.clone(),
+            secrets: options.secrets,
+            seen: None,
+        };
+        let broken = reloader.reload().await.context("cannot read the mappings")?;
+        if broken > 0 && config.mappings.strict {
+            bail!("{broken} partners are broken and mappings.strict is set; `douane check` says what is wrong");
+        }
+        let (notes, note_keeper) = Notes::new(Arc::clone(&ledger.records) as _, config.intake.refusals_kept);
+        let rooms = Rooms {
+            partners: Arc::clone(&registry),
+            log: log.clone(),
+            sealer: Sealer::open(&config.ledger.data_dir)?,
+            clock: Arc::clone(&options.clock),
+            notes,
+        };
+        let door = Arc::new(PublicDoor::new(rooms, &config.intake));
+        let (announce, committed) = watch::channel(ledger.records.last_event().await?);
+        let translation = translation(&config, &options, &ledger, (Arc::clone(&registry), announce))?;
+        let publications = publications(&config, &options, &ledger.records).await?;
+        Ok(Self {
+            local_token: chance()?,
+            lock: opened.lock,
+            config,
+            options,
+            ledger,
+            log,
+            registry,
+            door,
+            note_keeper,
+            reloader,
+            translation,
+            publications,
+            committed,
+            recorder,
+        })
+    }
+}
+
+fn translation(
+    config: &Config,
+    options: &Options,
+    ledger: &Ledger,
+    (registry, committed): (Arc<Registry>, watch::Sender<EventNumber>),
+) -> anyhow::Result<TranslationStage> {
+    let parts = TranslationParts {
+        log: Arc::clone(&ledger.log),
+        records: Arc::clone(&ledger.records) as _,
+        registry,
+        clock: Arc::clone(&options.clock),
+        config: config.translation.clone(),
+        namespace: config.events.namespace.clone(),
+        crash_note: CrashNote::open(&config.ledger.data_dir.join(CRASH_NOTE))?,
+        committed,
+    };
+    Ok(TranslationStage::new(parts)?)
+}
+
+async fn publications(
+    config: &Config,
+    options: &Options,
+    records: &Arc<dyn Records>,
+) -> anyhow::Result<Vec<PublicationStage>> {
+    let mut stages = Vec::new();
+    for settings in &config.broker {
+        let parts = PublicationParts {
+            feed: Arc::clone(records) as _,
+            records: Arc::clone(records) as _,
+            broker: broker(settings)?,
+            batch_events: config.publication.batch_events,
+        };
+        stages.push(PublicationStage::open(parts, settings.from, &*options.clock).await?);
+    }
+    Ok(stages)
+}
+
+/// The one writer before an intake log.
+pub(super) fn group_commit(
+    log: Box<dyn IntakeLog>,
+    clock: Arc<dyn Clock>,
+    config: &LedgerConfig,
+) -> GroupCommit {
+    let limits = GroupCommitLimits {
+        batch_entries: config.batch_entries,
+        batch_bytes: config.batch_bytes,
+        queue_entries: config.queue_entries,
+    };
+    GroupCommit::start(log, clock, limits)
+}
+
+fn broker(config: &BrokerConfig) -> anyhow::Result<Arc<dyn Broker>> {
+    Ok(match (config.kind, &config.path) {
+        (BrokerKind::Stdout, _) => Arc::new(StdoutBroker::new(&config.name)),
+        (BrokerKind::File, Some(path)) => Arc::new(FileBroker::new(&config.name, path, config.rotate_bytes)),
+        (BrokerKind::File, None) => bail!("the broker {:?} is a file and needs a path", config.name),
+    })
+}
+
+fn chance() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}

@@ -1,0 +1,91 @@
+//! Room `app`: the composition root: configuration → adapters → a running gateway. The only room that names concrete
+//! adapters. [`House`] is everything composed and nothing running; [`Gateway`] runs it; [`Rehearsal`] steps it by hand.
+
+mod embedded;
+mod gateway;
+mod house;
+mod readiness;
+mod rehearsal;
+mod serving;
+mod upkeep;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+pub use gateway::Gateway;
+pub use house::{House, Options, Stages};
+pub use crate::ledger::log::files::free_bytes;
+pub use rehearsal::{Answered, Rehearsal};
+pub use serving::Serving;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config::Config,
+    ledger::{Ledger, Records, group_commit::GroupCommit, log::lock::FolderLock},
+    model::Timestamp,
+    partners::{MappingsFolder, Registry, SecretsFrom},
+};
+
+/// The present, for verbs.
+pub fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// Completes when the process is asked to stop: SIGTERM or SIGINT.
+pub async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without signal handlers the operating system's own way of ending a process remains.
+        _ => std::future::pending().await,
+    }
+}
+
+/// Opens the ledger to read, beside a running server or without one.
+pub async fn open_read_only(config: &Config) -> anyhow::Result<Ledger> {
+    embedded::open_read_only(&config.ledger)
+}
+
+/// The records, open for an act of a person while no server runs.
+pub struct Acts {
+    /// The records.
+    pub records: Arc<dyn Records>,
+    _lock: FolderLock,
+}
+
+/// Opens the records for an act of a person while no server runs.
+pub async fn open_for_acts(config: &Config) -> anyhow::Result<Acts> {
+    let (lock, records) = embedded::open_records_for_acts(&config.ledger)?;
+    Ok(Acts { records, _lock: lock })
+}
+
+/// The ledger, open for replay requests while no server runs.
+pub struct Entries {
+    /// Where everything is read.
+    pub ledger: Ledger,
+    /// Where the requests go.
+    pub log: GroupCommit,
+    _lock: FolderLock,
+}
+
+/// Opens the ledger for replay requests while no server runs.
+pub async fn open_for_entries(config: &Config) -> anyhow::Result<Entries> {
+    let opened = embedded::open(&config.ledger).await?;
+    let log = house::group_commit(Box::new(opened.writer), Arc::new(SystemClock), &config.ledger);
+    Ok(Entries { ledger: opened.ledger, log, _lock: opened.lock })
+}
+
+/// Loads the partners as `serve` would, without serving: for verbs that list, verify and sign.
+pub async fn load_partners(config: &Config, secrets: SecretsFrom) -> anyhow::Result<Arc<Registry>> {
+    let registry = Arc::new(Registry::default());
+    let last_good = match open_read_only(config).await {
+        Ok(ledger) => upkeep::last_good_desks(&*ledger.records).await?,
+        Err(_) => BTreeMap::new(),
+    };
+    registry.reload(&MappingsFolder::read(&config.mappings.path)?, &last_good, secrets);
+    Ok(registry)
+}

@@ -1,0 +1,155 @@
+//! Room `app`: the whole house in one process on a throw-away folder, stepped by hand under a manual clock: for
+//! `douane test` and for the project's own tests. The same rooms as in service; only nothing runs by itself.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use axum::{
+    body::Body,
+    http::{Request, header::HeaderName},
+};
+use tempfile::TempDir;
+
+use super::{House, Options, Stages};
+use crate::{
+    clock::ManualClock,
+    config::Config,
+    intake::{Arrival, receive},
+    ledger::{DeliveryRow, EventFilter, Ledger},
+    model::{DeliveryId, EventNumber, RawRequest, StoredEvent, Timestamp},
+    partners::{Registry, SecretsFrom},
+    pipeline::{Progress, Stage},
+};
+
+/// One segment of a rehearsal: small, so that a case costs little.
+const SEGMENT_BYTES: u64 = 1024 * 1024;
+
+/// How a delivered request was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// The code of the refusal as the platform engineer sees it, when it was refused.
+    pub refusal: Option<String>,
+    /// The body of the answer.
+    pub body: String,
+    /// The delivery it became; `None` for a refusal or a handshake.
+    pub delivery: Option<DeliveryId>,
+}
+
+/// A house that is stepped by hand.
+pub struct Rehearsal {
+    house: House,
+    /// The clock everything goes by.
+    pub clock: Arc<ManualClock>,
+    last_seen: EventNumber,
+    folder: Option<TempDir>,
+}
+
+impl Rehearsal {
+    /// A house on a new folder, with the partners of `mappings` and their development secrets, at `now`.
+    pub async fn begin(mappings: &Path, now: Timestamp) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut config = Config::default();
+        config.mappings.path = mappings.to_owned();
+        config.ledger.data_dir = folder.path().join("data");
+        config.ledger.segment_bytes = SEGMENT_BYTES;
+        config.ledger.min_free_bytes = 0;
+        let rehearsal = Self::on(config, now).await?;
+        Ok(Self { folder: Some(folder), ..rehearsal })
+    }
+
+    /// A house on the folders of a configuration.
+    pub async fn on(config: Config, now: Timestamp) -> anyhow::Result<Self> {
+        let clock = Arc::new(ManualClock::at(now));
+        let options =
+            Options { clock: Arc::clone(&clock) as _, secrets: SecretsFrom::TestTables, stages: Stages::default() };
+        let house = House::build(config, options).await?;
+        Ok(Self { house, clock, last_seen: EventNumber(0), folder: None })
+    }
+
+    /// The ledger, to look into.
+    pub fn ledger(&self) -> &Ledger {
+        &self.house.ledger
+    }
+
+    /// The partners.
+    pub fn registry(&self) -> &Registry {
+        &self.house.registry
+    }
+
+    /// Hands a request to the public door, as a partner would.
+    pub async fn deliver(&self, request: &RawRequest) -> anyhow::Result<Answered> {
+        let mut arrival = Arrival::new(&self.house.door, http_request(request)?);
+        match receive(&self.house.door, &mut arrival).await {
+            Err(refusal) => Ok(Answered {
+                status: refusal.status().as_u16(),
+                refusal: Some(refusal.cause().to_owned()),
+                body: String::new(),
+                delivery: None,
+            }),
+            Ok(reply) => {
+                let delivery = delivery_of(&reply.body);
+                Ok(Answered { status: reply.status, refusal: None, body: reply.body, delivery })
+            }
+        }
+    }
+
+    /// Steps both stages until nothing is left to do.
+    pub async fn settle(&mut self) -> anyhow::Result<()> {
+        while self.house.translation.step().await? == Progress::Worked {}
+        for publication in &mut self.house.publications {
+            while publication.step().await? == Progress::Worked {}
+        }
+        Ok(())
+    }
+
+    /// Takes the mappings folder in again.
+    pub async fn reload(&mut self) -> anyhow::Result<usize> {
+        self.house.reloader.reload().await
+    }
+
+    /// What became of a delivery. An error when stage 1 left it without an outcome.
+    pub async fn outcome_of(&self, id: DeliveryId) -> anyhow::Result<DeliveryRow> {
+        let row = self.house.ledger.records.delivery(id).await?;
+        row.with_context(|| format!("the delivery {id} was left without an outcome"))
+    }
+
+    /// The domain events published since this was last asked.
+    pub async fn published(&mut self) -> anyhow::Result<Vec<StoredEvent>> {
+        let filter = EventFilter::default();
+        let events = self.house.ledger.records.events_after(self.last_seen, usize::MAX >> 1, &filter).await?;
+        self.last_seen = events.last().map_or(self.last_seen, |event| event.number);
+        Ok(events)
+    }
+
+    /// Ends it without working what waits: the next house on the folder does.
+    pub async fn abandon(self) {
+        self.house.log.close().await;
+    }
+
+    /// Ends it. An error when a kept delivery was left without an outcome.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        self.settle().await?;
+        let figures = self.house.ledger.records.conservation().await?;
+        let given = self.house.ledger.log.durable().0;
+        self.house.log.close().await;
+        if figures.worked != given {
+            bail!("{} of {given} entries were left without an outcome", given - figures.worked);
+        }
+        Ok(())
+    }
+}
+
+fn http_request(request: &RawRequest) -> anyhow::Result<Request<Body>> {
+    let mut made = Request::builder().method(request.method.as_str()).uri(&request.target);
+    for (name, value) in &request.headers.0 {
+        made = made.header(HeaderName::try_from(name)?, value.0.as_ref());
+    }
+    Ok(made.body(Body::from(request.body.clone()))?)
+}
+
+fn delivery_of(body: &str) -> Option<DeliveryId> {
+    let reply: serde_json::Value = serde_json::from_str(body).ok()?;
+    reply["delivery"].as_str()?.parse().ok()
+}

@@ -1,0 +1,64 @@
+//! Room `app`: how verbs on this machine find the running server: a file in the data folder that only its owner may read.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::log::lock::{FolderLock, LockError};
+
+const FILE: &str = "serving.json";
+
+/// Where a server listens, and the token of verbs on this machine.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Serving {
+    /// The public door.
+    pub public: SocketAddr,
+    /// The private door.
+    pub private: SocketAddr,
+    /// Made anew at each start.
+    pub token: String,
+}
+
+impl Serving {
+    /// Where the server of this data folder listens; `None` when none holds its lock.
+    pub fn read(data_dir: &Path) -> anyhow::Result<Option<Self>> {
+        if !data_dir.exists() {
+            return Ok(None);
+        }
+        match FolderLock::take(data_dir) {
+            Ok(_) => return Ok(None),
+            Err(LockError::Held(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let path = path(data_dir);
+        let text = fs::read(&path).with_context(|| {
+            format!("another process holds {}, and {} does not say where it listens", data_dir.display(), path.display())
+        })?;
+        Ok(Some(serde_json::from_slice(&text)?))
+    }
+
+    /// Tells verbs on this machine; replaces what an earlier server left.
+    pub(super) fn write(&self, data_dir: &Path) -> io::Result<()> {
+        let draft = data_dir.join(format!("{FILE}.new"));
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        fs::rename(draft, path(data_dir))
+    }
+
+    /// At a graceful end.
+    pub(super) fn remove(data_dir: &Path) {
+        // What is left behind after a crash is told apart by the lock.
+        let _ = fs::remove_file(path(data_dir));
+    }
+}
+
+fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
+}

@@ -1,0 +1,237 @@
+//! Room `cli`: `douane demo`: the whole road on a temporary folder: every case delivered over real HTTP, signed as its
+//! partner would sign it.
+
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::Url;
+use serde_json::Value;
+
+use super::{
+    Common, Verdict, block_on,
+    cases::{self, Case, ExpectedRequest},
+    output,
+    send::{Sent, http_client},
+};
+use crate::{
+    app::{self, Gateway, Options},
+    config::Config,
+    ledger::{DeliveryRow, EventFilter, Ledger},
+    model::{DeliveryId, EventNumber},
+    partners::SecretsFrom,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// End when every case was shown; exit code 0 when all went as expected
+    #[arg(long)]
+    once: bool,
+    /// The folder of cases
+    #[arg(long, default_value = "fixtures", value_name = "FOLDER")]
+    fixtures: PathBuf,
+}
+
+/// One request of a case, as it went.
+struct Shown {
+    case: String,
+    request: usize,
+    status: u16,
+    outcomes: Vec<String>,
+    events: Vec<String>,
+    as_expected: bool,
+}
+
+pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
+    let mut config = common.load(Vec::new())?;
+    let folder = tempfile::tempdir()?;
+    config.ledger.data_dir = folder.path().join("data");
+    config.listen.public = "127.0.0.1:0".parse()?;
+    config.listen.private = "127.0.0.1:0".parse()?;
+    config.broker.clear();
+    let cases = cases::all(&args.fixtures, None)?;
+    block_on(async {
+        let registry = app::load_partners(&config, SecretsFrom::TestTables).await?;
+        let gateway = Gateway::start(config.clone(), Options::for_development()).await?;
+        introduce(&gateway, &cases);
+        let client = http_client()?;
+        let to = Url::parse(&format!("http://{}", gateway.public()))?;
+        let partners = registry.snapshot();
+        let sent = Sent { partners: &partners, client: &client, to: &to };
+        let shown = deliver_all(&gateway, &sent, &cases).await?;
+        let as_expected = shown.iter().filter(|shown| shown.as_expected).count();
+        one_event_in_full(gateway.ledger()).await?;
+        output::say(&format!("\n{as_expected} of {} requests went as expected.", shown.len()));
+        if !args.once {
+            what_next(&gateway, &config);
+            gateway.run(app::asked_to_stop()).await?;
+        } else {
+            gateway.run(std::future::ready(())).await?;
+        }
+        Ok(if as_expected == shown.len() { Verdict::Fine } else { Verdict::FoundWrong })
+    })
+}
+
+fn introduce(gateway: &Gateway, cases: &[Case]) {
+    let partners: std::collections::BTreeSet<_> = cases.iter().map(|case| case.partner.as_str()).collect();
+    output::say(&format!(
+        "A gateway runs on a temporary folder: public door http://{}, private door http://{}.\n\
+         {} cases of {} partners ({}) are posted to it, each signed as its partner would sign it.\n",
+        gateway.public(),
+        gateway.private(),
+        cases.len(),
+        partners.len(),
+        partners.into_iter().collect::<Vec<_>>().join(", "),
+    ));
+}
+
+async fn deliver_all(gateway: &Gateway, sent: &Sent<'_>, cases: &[Case]) -> anyhow::Result<Vec<Shown>> {
+    let mut shown = Vec::new();
+    let widths = Widths::of(cases);
+    output::say(&widths.line("case", "status", "outcome", "domain events"));
+    output::say(&"─".repeat(100));
+    for case in cases {
+        for (at, (request, expected)) in case.requests.iter().zip(&case.expected.requests).enumerate() {
+            let (status, body) = sent.send(request, expected.sign).await?;
+            let row = match delivery_of(&body) {
+                Some(id) => Some(worked(gateway.ledger(), id).await?),
+                None => None,
+            };
+            let line = Shown {
+                case: case.path(),
+                request: at + 1,
+                status,
+                outcomes: outcomes(&body, row.as_ref()),
+                events: events(gateway.ledger(), row.as_ref()).await?,
+                as_expected: as_expected(expected, status, row.as_ref()),
+            };
+            output::say(&widths.shown(&line));
+            shown.push(line);
+        }
+    }
+    Ok(shown)
+}
+
+/// Waits until stage 1 has worked the delivery; it wakes by itself.
+async fn worked(ledger: &Ledger, id: DeliveryId) -> anyhow::Result<DeliveryRow> {
+    let mut look = tokio::time::interval(Duration::from_millis(2));
+    for _ in 0..10_000 {
+        look.tick().await;
+        if let Some(row) = ledger.records.delivery(id).await? {
+            return Ok(row);
+        }
+    }
+    anyhow::bail!("the delivery {id} was not worked within 20 seconds")
+}
+
+fn delivery_of(body: &str) -> Option<DeliveryId> {
+    serde_json::from_str::<Value>(body).ok()?["delivery"].as_str()?.parse().ok()
+}
+
+fn outcomes(body: &str, row: Option<&DeliveryRow>) -> Vec<String> {
+    match row {
+        Some(row) if row.external_events.is_empty() => vec!["no events".to_owned()],
+        Some(row) => row.external_events.iter().map(|event| event.outcome.to_string()).collect(),
+        None => {
+            let problem: Value = serde_json::from_str(body).unwrap_or_default();
+            vec![problem["code"].as_str().map_or_else(|| "handshake".to_owned(), |code| format!("refused: {code}"))]
+        }
+    }
+}
+
+async fn events(ledger: &Ledger, row: Option<&DeliveryRow>) -> anyhow::Result<Vec<String>> {
+    let Some(row) = row else { return Ok(Vec::new()) };
+    let wanted: Vec<&String> = row.external_events.iter().flat_map(|event| &event.domain_events).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = ledger.records.events_after(EventNumber(0), 10_000, &EventFilter::default()).await?;
+    Ok(all
+        .iter()
+        .filter(|event| event.made_from.number == row.number)
+        .map(|event| event.event_type.rsplitn(4, '.').take(3).collect::<Vec<_>>())
+        .map(|parts| parts.into_iter().rev().collect::<Vec<_>>().join("."))
+        .collect())
+}
+
+/// As the case expects, but for what only a manual clock can decide exactly.
+fn as_expected(expected: &ExpectedRequest, status: u16, row: Option<&DeliveryRow>) -> bool {
+    let found: Vec<&str> =
+        row.into_iter().flat_map(|row| &row.external_events).map(|event| event.outcome.as_str()).collect();
+    let wanted: Vec<&str> = expected.outcomes.iter().map(|outcome| outcome.outcome.as_str()).collect();
+    expected.status == status && found == wanted
+}
+
+async fn one_event_in_full(ledger: &Ledger) -> anyhow::Result<()> {
+    let events = ledger.records.events_after(EventNumber(0), 10_000, &EventFilter::default()).await?;
+    let captured = events.iter().find(|event| event.event_type.contains("PaymentCaptured"));
+    if let Some(event) = captured.or(events.first()) {
+        let json: Value = serde_json::from_slice(&event.body).context("a stored event is JSON")?;
+        output::say(&format!("\nDomain event {} in full, as every consumer gets it:\n", event.number));
+        output::json(&json)?;
+    }
+    Ok(())
+}
+
+fn what_next(gateway: &Gateway, config: &Config) {
+    let (public, private, token) = (gateway.public(), gateway.private(), gateway.local_token());
+    let data = config.ledger.data_dir.display();
+    output::say(&format!(
+        "\nThe gateway stays up until you press Ctrl-C. Try, in another terminal:\n\n\
+         \x20 curl -sH 'Authorization: Bearer {token}' 'http://{private}/api/v1/events?limit=3'      # the feed\n\
+         \x20 curl -sH 'Authorization: Bearer {token}' 'http://{private}/api/v1/dead-letters'        # what needs a person\n\
+         \x20 curl -sH 'Authorization: Bearer {token}' 'http://{private}/api/v1/refusals'            # who was turned away, and why\n\
+         \x20 douane deliveries ls --data-dir {data}\n\
+         \x20 douane reconcile --data-dir {data}\n\
+         \x20 douane send stripe/payment-captured --to http://{public}                              # again: a duplicate\n"
+    ));
+}
+
+/// The columns of the live table.
+struct Widths {
+    case: usize,
+    colours: bool,
+}
+
+impl Widths {
+    fn of(cases: &[Case]) -> Self {
+        let longest = cases.iter().map(|case| case.path().len() + 3).max().unwrap_or(0);
+        Self { case: longest.max(20), colours: std::io::stdout().is_terminal() }
+    }
+
+    fn line(&self, case: &str, status: &str, outcome: &str, events: &str) -> String {
+        format!("  {case:<width$} {status:<7} {outcome:<30} {events}", width = self.case)
+    }
+
+    fn shown(&self, shown: &Shown) -> String {
+        let case = match shown.request {
+            1 => shown.case.clone(),
+            more => format!("{} #{more}", shown.case),
+        };
+        let line = self.line(&case, &shown.status.to_string(), &grouped(&shown.outcomes), &grouped(&shown.events));
+        let mark = if shown.as_expected { '✓' } else { '✗' };
+        let colour = match (shown.as_expected, shown.status) {
+            _ if !self.colours => return format!("{mark}{}", &line[1..]),
+            (false, _) => 31,
+            (true, 200..=299) if shown.outcomes.iter().all(|outcome| outcome == "translated") => 32,
+            (true, _) => 33,
+        };
+        format!("\x1b[{colour}m{mark}\x1b[0m{}", &line[1..])
+    }
+}
+
+/// `translated ×3, duplicate`: repeats are counted.
+fn grouped(names: &[String]) -> String {
+    let mut groups: Vec<(&String, usize)> = Vec::new();
+    for name in names {
+        match groups.last_mut() {
+            Some((last, count)) if *last == name => *count += 1,
+            _ => groups.push((name, 1)),
+        }
+    }
+    let texts = groups.into_iter().map(|(name, count)| match count {
+        1 => name.clone(),
+        count => format!("{name} ×{count}"),
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,154 @@
+//! Room `cli`: `douane doctor`: looks at everything that would keep the gateway from working, and says what to do.
+
+use std::{net::TcpListener, path::Path};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Common, Verdict, block_on,
+    output::{self, Format},
+};
+use crate::{
+    app::{self, Serving},
+    config::Config,
+    partners::SecretsFrom,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    sound: bool,
+    what: &'static str,
+    found: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    help: String,
+}
+
+impl Finding {
+    fn sound(what: &'static str, found: impl Into<String>) -> Self {
+        Self { sound: true, what, found: found.into(), help: String::new() }
+    }
+
+    fn wrong(what: &'static str, found: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { sound: false, what, found: found.into(), help: help.into() }
+    }
+}
+
+pub(super) fn run(common: &Common, args: &DoctorArgs) -> anyhow::Result<Verdict> {
+    let findings = match common.load(Vec::new()) {
+        Ok(config) => block_on(examine(&config))?,
+        Err(error) => vec![Finding::wrong("configuration", format!("{error:#}"), "`douane config` prints a valid one")],
+    };
+    match args.format {
+        Format::Json => output::json(&findings)?,
+        Format::Table => findings.iter().for_each(show),
+    }
+    let sound = findings.iter().all(|finding| finding.sound);
+    Ok(if sound { Verdict::Fine } else { Verdict::FoundWrong })
+}
+
+fn show(finding: &Finding) {
+    let mark = if finding.sound { '✓' } else { '✗' };
+    output::say(&format!("{mark} {:<16} {}", finding.what, finding.found));
+    if !finding.help.is_empty() {
+        output::say(&format!("  {:<16} → {}", "", finding.help));
+    }
+}
+
+async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = vec![Finding::sound("configuration", "valid")];
+    let serving = Serving::read(&config.ledger.data_dir);
+    findings.push(match &serving {
+        Ok(Some(serving)) => Finding::sound("server", format!("runs; private door {}", serving.private)),
+        Ok(None) => Finding::sound("server", "does not run on this data folder"),
+        Err(error) => Finding::wrong("server", format!("{error:#}"), "see which process holds the data folder"),
+    });
+    if matches!(serving, Ok(None)) {
+        findings.extend(addresses(config));
+    }
+    findings.push(space(config));
+    findings.push(ledger(config).await);
+    findings.extend(partners(config).await);
+    Ok(findings)
+}
+
+fn addresses(config: &Config) -> Vec<Finding> {
+    [("public door", config.listen.public), ("private door", config.listen.private)]
+        .into_iter()
+        .map(|(what, address)| match TcpListener::bind(address) {
+            Ok(_) => Finding::sound(what, format!("{address} is free")),
+            Err(error) => Finding::wrong(what, format!("{address}: {error}"), "choose another address"),
+        })
+        .collect()
+}
+
+fn space(config: &Config) -> Finding {
+    let mut folder: &Path = &config.ledger.data_dir;
+    while !folder.exists() {
+        match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => folder = parent,
+            _ => folder = Path::new("."),
+        }
+    }
+    match app::free_bytes(folder) {
+        Ok(free) if free > config.ledger.min_free_bytes => {
+            Finding::sound("disk", format!("{} MiB free in {}", free / 1_048_576, folder.display()))
+        }
+        Ok(free) => Finding::wrong(
+            "disk",
+            format!("{} MiB free, below ledger.min_free_bytes: deliveries are refused", free / 1_048_576),
+            "make space, or move ledger.data_dir to a larger disk",
+        ),
+        Err(error) => Finding::wrong("disk", error.to_string(), "check ledger.data_dir"),
+    }
+}
+
+async fn ledger(config: &Config) -> Finding {
+    if !config.ledger.data_dir.join("ledger.json").exists() {
+        return Finding::sound("ledger", "none yet; the first start begins one");
+    }
+    match app::open_read_only(config).await {
+        Err(error) => Finding::wrong("ledger", format!("{error:#}"), "restore the missing half from its backup"),
+        Ok(ledger) => match ledger.records.conservation().await {
+            Err(error) => Finding::wrong("ledger", error.to_string(), "restore the records from their backup"),
+            Ok(figures) => {
+                let given = ledger.log.durable().0;
+                let waiting = given.saturating_sub(figures.worked);
+                Finding::sound("ledger", format!("{given} entries, {waiting} waiting, {} events", figures.domain_events))
+            }
+        },
+    }
+}
+
+async fn partners(config: &Config) -> Vec<Finding> {
+    let registry = match app::load_partners(config, SecretsFrom::Sources).await {
+        Ok(registry) => registry,
+        Err(error) => {
+            return vec![Finding::wrong("mappings", format!("{error:#}"), "set mappings.path or --mappings")];
+        }
+    };
+    let mut findings = Vec::new();
+    for partner in registry.snapshot().summaries() {
+        for problem in &partner.problems {
+            findings.push(Finding::wrong("partner", problem.to_string(), "`douane check` says more"));
+        }
+        for endpoint in &partner.endpoints {
+            findings.push(match &endpoint.not_configured {
+                None => Finding::sound("endpoint", format!("{} is configured", endpoint.address)),
+                Some(why) => Finding::wrong(
+                    "endpoint",
+                    format!("{} answers 503: {why}", endpoint.address),
+                    format!("see mappings/partners/{}/setup.md", partner.partner),
+                ),
+            });
+        }
+    }
+    findings
+}

@@ -1,0 +1,88 @@
+//! Room `cli`: `douane send`: posts a case to a gateway over real HTTP, signed as its partner would sign it.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::{Client, Method, Url};
+
+use super::{Common, Verdict, block_on, cases, output, signer};
+use crate::{
+    app,
+    model::RawRequest,
+    partners::{SecretsFrom, Snapshot},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// The case, as <partner>/<case>
+    case: String,
+    /// Where the gateway's public door is
+    #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    to: Url,
+    /// Send the case so many times
+    #[arg(long, default_value_t = 1)]
+    count: u32,
+    /// Sign with the secrets the gateway has (env:, file:) instead of the development secrets
+    #[arg(long)]
+    real_secrets: bool,
+    /// The folder of cases
+    #[arg(long, default_value = "fixtures", value_name = "FOLDER")]
+    fixtures: PathBuf,
+}
+
+pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
+    let config = common.load(Vec::new())?;
+    let case = cases::one(&args.fixtures, &args.case)?;
+    block_on(async {
+        let secrets = if args.real_secrets { SecretsFrom::Sources } else { SecretsFrom::TestTables };
+        let registry = app::load_partners(&config, secrets).await?;
+        let (snapshot, client) = (registry.snapshot(), http_client()?);
+        let mut verdict = Verdict::Fine;
+        for _ in 0..args.count {
+            for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
+                let sent = Sent { partners: &snapshot, client: &client, to: &args.to };
+                let (status, body) = sent.send(request, expected.sign).await?;
+                output::say(&format!("{status} {body}"));
+                if status != expected.status {
+                    output::complain(&format!("the case expects {}", expected.status));
+                    verdict = Verdict::FoundWrong;
+                }
+            }
+        }
+        Ok(verdict)
+    })
+}
+
+/// A client that does only what it is told: no redirects, no proxies, no decompression.
+pub(super) fn http_client() -> anyhow::Result<Client> {
+    let client = Client::builder()
+        .timeout(std::time::Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    Ok(client.build()?)
+}
+
+/// Where and how requests are sent.
+pub(super) struct Sent<'a> {
+    pub(super) partners: &'a Snapshot,
+    pub(super) client: &'a Client,
+    pub(super) to: &'a Url,
+}
+
+impl Sent<'_> {
+    /// Signs a request, sends it, and returns status and body of the answer.
+    pub(super) async fn send(&self, request: &RawRequest, how: cases::Sign) -> anyhow::Result<(u16, String)> {
+        let signed = signer::signed(self.partners, request, how, app::now())?;
+        let url = self.to.join(&signed.target)?;
+        let mut post = self.client.request(Method::from_bytes(signed.method.as_bytes())?, url);
+        for (name, value) in &signed.headers.0 {
+            // These two belong to the connection, which is not the one the case was written for.
+            if name != "host" && name != "content-length" {
+                post = post.header(name, value.0.as_ref());
+            }
+        }
+        let answer = post.body(signed.body).send().await.with_context(|| format!("{} does not answer", self.to))?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+}

@@ -1,0 +1,54 @@
+//! Room `cli`: `douane serve`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use super::{Common, Verdict, block_on};
+use crate::{
+    app::{self, Gateway, Options},
+    config::LogFormat,
+    telemetry,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The public door, instead of listen.public
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The private door, instead of listen.private
+    #[arg(long, value_name = "ADDRESS")]
+    private_listen: Option<SocketAddr>,
+    /// An address of their own for /livez, /readyz and /metrics, instead of listen.health
+    #[arg(long, value_name = "ADDRESS")]
+    health_listen: Option<SocketAddr>,
+    /// How log lines are written, instead of telemetry.log_format
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+    /// Refuse to start when any partner folder is broken
+    #[arg(long)]
+    strict: bool,
+}
+
+pub(super) fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Verdict> {
+    let mut overrides = Vec::new();
+    let addresses = [
+        ("listen.public", args.listen),
+        ("listen.private", args.private_listen),
+        ("listen.health", args.health_listen),
+    ];
+    for (key, address) in addresses {
+        overrides.extend(address.map(|address| (key, address.to_string())));
+    }
+    if args.strict {
+        overrides.push(("mappings.strict", "true".to_owned()));
+    }
+    let mut config = common.load(overrides)?;
+    config.telemetry.log_format = args.log_format.unwrap_or(config.telemetry.log_format);
+    telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)?;
+    block_on(async {
+        let gateway = Gateway::start(config, Options::for_service()).await?;
+        gateway.run(app::asked_to_stop()).await?;
+        Ok(Verdict::Fine)
+    })
+}

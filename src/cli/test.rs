@@ -1,0 +1,133 @@
+//! Room `cli`: `douane test`: every case through the whole house, stepped by hand, each on a ledger of its own.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    Common, Verdict, block_on,
+    cases::{self, Case, ExpectedEvent, ExpectedOutcome, ExpectedRequest},
+    output, signer,
+};
+use crate::{
+    app::Rehearsal,
+    config::Config,
+    ledger::EventRow,
+    model::{StoredEvent, Timestamp},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct TestArgs {
+    /// Only this partner's cases
+    partner: Option<String>,
+    /// The folder of cases
+    #[arg(long, default_value = "fixtures", value_name = "FOLDER")]
+    fixtures: PathBuf,
+    /// Accept what is found as what is expected, by writing expected.json anew
+    #[arg(long)]
+    bless: bool,
+}
+
+/// When the first request of a case is sent: 2026-11-23T12:00:00Z. Each next one comes a minute later.
+const BEGIN: Timestamp = Timestamp::from_micros(1_795_435_200_000_000);
+const BETWEEN: std::time::Duration = std::time::Duration::from_secs(60);
+
+pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
+    let config = common.load(Vec::new())?;
+    let cases = cases::all(&args.fixtures, args.partner.as_deref())?;
+    let bar = output::progress(cases.len() as u64, "testing");
+    let mut wrong = 0;
+    for case in &cases {
+        let found = block_on(play(&config, case))?;
+        bar.inc(1);
+        if args.bless {
+            case.bless(found)?;
+            continue;
+        }
+        let differences = differences(case, &found);
+        bar.suspend(|| report(case, &differences));
+        wrong += usize::from(!differences.is_empty());
+    }
+    bar.finish_and_clear();
+    let what = if args.bless { "written anew".to_owned() } else { format!("{wrong} not as expected") };
+    output::say(&format!("{} cases: {what}", cases.len()));
+    Ok(if wrong == 0 { Verdict::Fine } else { Verdict::FoundWrong })
+}
+
+fn report(case: &Case, differences: &[String]) {
+    let mark = if differences.is_empty() { "ok  " } else { "FAIL" };
+    output::say(&format!("{mark} {}", case.path()));
+    for difference in differences {
+        output::say(&format!("     {}", difference.replace('\n', "\n     ")));
+    }
+}
+
+/// Every way in which what was found is not what the case expects.
+pub fn differences(case: &Case, found: &[ExpectedRequest]) -> Vec<String> {
+    let pairs = case.expected.requests.iter().zip(found).enumerate();
+    pairs
+        .flat_map(|(at, (expected, found))| {
+            expected.differences(found).into_iter().map(move |difference| format!("request {}: {difference}", at + 1))
+        })
+        .collect()
+}
+
+/// Plays a case and says what became of each request.
+pub async fn play(config: &Config, case: &Case) -> anyhow::Result<Vec<ExpectedRequest>> {
+    let mut house = Rehearsal::begin(&config.mappings.path, BEGIN).await?;
+    let mut found = Vec::new();
+    for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
+        found.push(play_one(&mut house, config, request, expected).await?);
+        house.clock.advance(BETWEEN);
+    }
+    house.end().await?;
+    Ok(found)
+}
+
+async fn play_one(
+    house: &mut Rehearsal,
+    config: &Config,
+    request: &crate::model::RawRequest,
+    expected: &ExpectedRequest,
+) -> anyhow::Result<ExpectedRequest> {
+    let snapshot = house.registry().snapshot();
+    let now = crate::clock::Clock::now(&*house.clock);
+    let signed = signer::signed(&snapshot, request, expected.sign, now)?;
+    let answered = house.deliver(&signed).await?;
+    house.settle().await?;
+    let published = house.published().await?;
+    let reply_body = answered.delivery.is_none() && answered.refusal.is_none();
+    let outcomes = match answered.delivery {
+        Some(id) => house.outcome_of(id).await?.external_events,
+        None => Vec::new(),
+    };
+    let namespace = &config.events.namespace;
+    Ok(ExpectedRequest {
+        sign: expected.sign,
+        status: answered.status,
+        refusal: answered.refusal,
+        reply_body: reply_body.then_some(answered.body),
+        outcomes: outcomes.iter().map(|event| outcome(event, &published, namespace)).collect(),
+    })
+}
+
+fn outcome(event: &EventRow, published: &[StoredEvent], namespace: &str) -> ExpectedOutcome {
+    let made_from_it = published.iter().filter(|stored| stored.made_from == event.at);
+    ExpectedOutcome {
+        external_id: event.external_id.clone(),
+        event_type: event.event_type.clone(),
+        outcome: event.outcome.to_string(),
+        reason: event.reason.clone(),
+        events: made_from_it.map(|stored| domain_event(stored, namespace)).collect(),
+    }
+}
+
+fn domain_event(stored: &StoredEvent, namespace: &str) -> ExpectedEvent {
+    let event: serde_json::Value = serde_json::from_slice(&stored.body).unwrap_or_default();
+    let without_namespace = stored.event_type.strip_prefix(namespace).unwrap_or(&stored.event_type);
+    ExpectedEvent {
+        event_type: without_namespace.trim_start_matches('.').to_owned(),
+        subject: event["subject"].as_str().map(str::to_owned),
+        data: event["data"].clone(),
+    }
+}

@@ -1,0 +1,165 @@
+//! The real binary as a process of its own, so that it can be killed.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::wire;
+
+/// The secret that stands in the environment of every gateway started here.
+pub const STRIPE_SECRET: &str = "whsec_it_9f8e7d6c5b4a39281706f5e4d3c2b1a0";
+
+/// The shipped mappings.
+pub fn mappings() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings")
+}
+
+/// A running `douane serve`; killed when dropped.
+pub struct Process {
+    child: Child,
+    pub public: SocketAddr,
+    pub private: SocketAddr,
+    pub token: String,
+    pub ready_after: Duration,
+    _log: std::thread::JoinHandle<()>,
+}
+
+/// The binary with what every test gives it.
+pub fn douane() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_douane"));
+    command.env_clear().env("STRIPE_WEBHOOK_SECRET", STRIPE_SECRET).env("PATH", "/usr/bin:/bin");
+    command
+}
+
+/// Runs a verb to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    douane().args(arguments).output().expect("the binary runs")
+}
+
+impl Process {
+    /// Starts a gateway on a data folder with the shipped mappings.
+    pub fn start(data: &Path) -> Self {
+        Self::start_with(data, &mappings(), &[])
+    }
+
+    /// Starts a gateway with more settings, as `("DOUANE_INTAKE_BODY_TIMEOUT", "1s")`.
+    pub fn start_with(data: &Path, mappings: &Path, environment: &[(&str, &str)]) -> Self {
+        let began = Instant::now();
+        let mut child = douane()
+            .args(["serve", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"])
+            .args(["--log-format", "json"])
+            .arg("--data-dir")
+            .arg(data)
+            .arg("--mappings")
+            .arg(mappings)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let (ready, log) = wait_until_serving(child.stderr.take().expect("standard error"));
+        if !ready {
+            panic!("the gateway did not start: {:?}", child.wait());
+        }
+        let text = std::fs::read_to_string(data.join("serving.json")).expect("says where it serves");
+        let serving: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let address = |name: &str| serving[name].as_str().expect("an address").parse().expect("an address");
+        Self {
+            public: address("public"),
+            private: address("private"),
+            token: serving["token"].as_str().expect("a token").to_owned(),
+            child,
+            ready_after: began.elapsed(),
+            _log: log,
+        }
+    }
+
+    /// Kills it as a power switch would: SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
+
+    /// Asks it to stop and waits for it to end: SIGTERM.
+    pub fn terminate(mut self) -> std::process::ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        self.child.wait().expect("ended")
+    }
+
+    /// Tells it to reload: SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("signalled");
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().expect("known")
+    }
+
+    /// Posts a body as Stripe would.
+    pub fn post_stripe(&self, body: &[u8]) -> wire::Answer {
+        let signature = wire::stripe_signature(STRIPE_SECRET, body, wire::now_seconds());
+        let headers = [("content-type", "application/json"), ("stripe-signature", signature.as_str())];
+        wire::exchange(self.public, "POST", "/in/stripe", &headers, body)
+    }
+
+    /// Asks the private door.
+    pub fn get(&self, path: &str) -> wire::Answer {
+        let bearer = format!("Bearer {}", self.token);
+        wire::exchange(self.private, "GET", path, &[("authorization", &bearer)], b"")
+    }
+
+    /// A figure of /metrics; 0 when it has not appeared.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = String::from_utf8(self.get("/metrics").body).expect("text");
+        let lines = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until the feed holds so many events or a deadline passes.
+    pub fn wait_for_event(&self, number: u64) {
+        let path = format!("/api/v1/events?limit=1&after={}", number.saturating_sub(1));
+        self.wait_until(&path, |answer| !answer.body.is_empty());
+    }
+
+    /// Asks again and again until the answer is as wanted; panics after a while.
+    pub fn wait_until(&self, path: &str, wanted: impl Fn(&wire::Answer) -> bool) {
+        let began = Instant::now();
+        while !wanted(&self.get(path)) {
+            assert!(began.elapsed() < Duration::from_secs(60), "waited in vain for {path}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Reads the log until it says that the gateway serves; goes on reading so that the pipe never fills.
+fn wait_until_serving(stderr: ChildStderr) -> (bool, std::thread::JoinHandle<()>) {
+    let (told, heard) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if line.contains("\"serving\"") {
+                let _ = told.send(());
+            } else if std::env::var_os("DOUANE_TEST_LOG").is_some() {
+                eprintln!("{line}");
+            }
+        }
+    });
+    (heard.recv_timeout(Duration::from_secs(60)).is_ok(), reader)
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
