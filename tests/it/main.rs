@@ -1,1 +1,3 @@
-fn main() {}
+//! The one integration binary: every test that needs more than one room.
+
+mod signatures;
