@@ -79,7 +79,6 @@ fn signature(scheme: &Scheme, key: &Key, view: &View<'_>, time: Option<&str>) ->
     Ok(match scheme.value().form {
         Encoding::Hex => hex::encode(bytes),
         Encoding::Base64 => STANDARD.encode(bytes),
-        Encoding::Text => String::from_utf8_lossy(&bytes).into_owned(),
     })
 }
 

@@ -12,9 +12,6 @@ use super::{
 };
 use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, strict_json};
 
-/// Stands for the body where a scheme does not look into it.
-static UNREAD: Value = Value::Null;
-
 /// A request as a scheme looks at it: the raw parts, and the body's value where a scheme needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -27,11 +24,6 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The raw parts alone.
-    pub fn raw(request: &'a RawRequest) -> Self {
-        Self { request, body: &UNREAD, item: &UNREAD }
-    }
-
     /// The bytes at a path: a header's value as received; a field's text, an integer or a truth value as JSON spells it.
     /// `None` when absent or null. A header that stands twice is an error, because two readers could disagree on which counts.
     pub fn bytes_at(&self, path: &FieldPath) -> Result<Option<Cow<'a, [u8]>>, SignatureError> {
@@ -139,7 +131,6 @@ fn decode_signature(text: &str, encoding: Encoding, algorithm: Algorithm) -> Res
     let bytes = match encoding {
         Encoding::Hex => hex::decode(text).ok().filter(|bytes| hex::encode(bytes) == text),
         Encoding::Base64 => STANDARD.decode(text).ok(),
-        Encoding::Text => Some(text.as_bytes().to_vec()),
     };
     let bytes = bytes.ok_or(SignatureError::Malformed("the signature is not encoded as the scheme says"))?;
     if bytes.len() != algorithm.signature_len() {

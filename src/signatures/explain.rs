@@ -7,7 +7,7 @@ use super::{
     Key, Place, Scheme, Stamp, View,
     evidence::{Evidence, candidates, gather, read_body, sent_at, views},
     mistakes,
-    verify::{holds, judge},
+    verify::{holds, judge, matching},
 };
 use crate::model::{RawRequest, Timestamp};
 
@@ -72,7 +72,18 @@ fn explain_views(scheme: &Scheme, keys: &[Key], views: &[View<'_>], now: Timesta
         let item = explain_view(scheme, keys, view, now).into_iter();
         steps.extend(item.map(|step| Step { what: format!("item {number}: {}", step.what), ..step }));
     }
+    steps.extend(explain_one_secret(scheme, keys, views));
     steps
+}
+
+/// Items that are each genuine can still be no batch: a sender signs a batch under one secret.
+fn explain_one_secret(scheme: &Scheme, keys: &[Key], views: &[View<'_>]) -> Option<Step> {
+    let evidence = views.iter().map(|view| gather(scheme, view)).collect::<Result<Vec<_>, _>>().ok()?;
+    let what = "one secret for all items";
+    Some(match matching(scheme.algorithm(), keys, &evidence) {
+        Some(key) => Step::new(true, what, format!("{:?}", key.id)),
+        None => Step::new(false, what, "no secret made all the signatures"),
+    })
 }
 
 fn explain_view(scheme: &Scheme, keys: &[Key], view: &View<'_>, now: Timestamp) -> Vec<Step> {
@@ -137,16 +148,14 @@ fn explain_match(scheme: &Scheme, keys: &[Key], view: &View<'_>, evidence: &Evid
     let mut steps = vec![Step::new(true, "signed message", shown(&message))];
     let holds =
         |key: &Key| bool::from(holds(scheme.algorithm(), key, &evidence.message, &evidence.candidates));
+    let any = keys.iter().any(holds);
     for key in keys {
         let found = if holds(key) { "made this signature" } else { "did not make this signature" };
-        steps.push(Step::new(holds(key), format!("secret {:?}", key.id), found));
+        steps.push(Step::new(any, format!("secret {:?}", key.id), found));
     }
-    if !keys.iter().any(holds) {
-        steps.push(Step::new(
-            false,
-            "common mistakes",
-            mistakes::in_signing(scheme, keys, view, &evidence.candidates),
-        ));
+    if !any {
+        let found = mistakes::in_signing(scheme, keys, view, &evidence.candidates);
+        steps.push(Step::new(false, "common mistakes", found));
     }
     steps
 }

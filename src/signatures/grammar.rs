@@ -7,8 +7,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use toml::Spanned;
 
 use super::{
-    Algorithm, DEFAULT_TOLERANCE, Encoding, Items, Pair, Place, Placed, Scheme, SecretForm, Stamp, StampUnit,
-    presets, template::Template,
+    Algorithm, DEFAULT_TOLERANCE, Encoding, Items, KeyEncoding, Pair, Place, Placed, Scheme, SecretForm,
+    Stamp, StampUnit, presets, template::Template,
 };
 use crate::{
     config::HumanDuration,
@@ -64,19 +64,19 @@ pub struct SignatureTable {
 struct SecretTable {
     prefix: Option<String>,
     #[serde(rename = "as")]
-    form: Encoding,
+    form: KeyEncoding,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlacedTable<F> {
     path: Spanned<String>,
-    separator: Option<Spanned<char>>,
+    separator: Option<char>,
     pair: Option<String>,
     assign: Option<Spanned<char>>,
     prefix: Option<String>,
     #[serde(rename = "as")]
-    form: Spanned<F>,
+    form: F,
 }
 
 /// Why a `[signature]` table is no scheme. `span` is bytes in the text that was read, where the mistake has a place.
@@ -175,7 +175,6 @@ fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
         message: template,
         assurance: *required(table.assurance.as_ref(), "assurance", "\"full\"")?.get_ref(),
     };
-    check_encoding(value)?;
     check_message(&scheme, message)?;
     check_timestamp(&scheme, message, table)?;
     check_items(&scheme, value, message)?;
@@ -206,22 +205,22 @@ fn template(message: &Spanned<String>, free: Option<&Spanned<String>>) -> Result
 }
 
 fn placed<F: Copy>(table: &PlacedTable<F>) -> Result<Placed<F>, SchemeError> {
-    let character = |given: &Option<Spanned<char>>| given.as_ref().map(|given| *given.get_ref());
     if let (None, Some(assign)) = (&table.pair, &table.assign) {
         let help = "add pair = \"…\", the name in front of it, or remove assign";
         return Err(
             SchemeError::new("assign_without_pair", "assign separates nothing without pair", help).at(assign)
         );
     }
-    let pair = table.pair.clone().map(|name| Pair { name, assign: character(&table.assign).unwrap_or('=') });
-    let separator = character(&table.separator).or(pair.is_some().then_some(','));
-    if let (Some(Pair { assign, .. }), true) = (&pair, pair.as_ref().map(|pair| pair.assign) == separator) {
-        let message = format!("separator and assign are the same character, {assign:?}");
+    let assign = table.assign.as_ref().map_or('=', |assign| *assign.get_ref());
+    let pair = table.pair.clone().map(|name| Pair { name, assign });
+    let separator = table.separator.or(pair.is_some().then_some(','));
+    if pair.as_ref().is_some_and(|pair| separator == Some(pair.assign)) {
         let help = "pieces are separated by separator, and name and text within one by assign";
+        let message = "separator and assign are the same character";
         return Err(SchemeError::new("ambiguous_pieces", message, help).at(&table.path));
     }
     let place = Place { path: path(&table.path)?, separator, pair, prefix: table.prefix.clone() };
-    Ok(Placed { place, form: *table.form.get_ref() })
+    Ok(Placed { place, form: table.form })
 }
 
 fn stamp(table: &SignatureTable) -> Result<Option<Stamp>, SchemeError> {
@@ -264,14 +263,6 @@ fn items(text: &Spanned<String>) -> Result<Items, SchemeError> {
     let element = FieldPath::parse(&format!("item{element}")).ok();
     let element = element.filter(|path| path.root() == Root::Item).ok_or_else(invalid)?;
     Ok(Items { array, element: element.value_path().clone(), text: text.get_ref().clone() })
-}
-
-fn check_encoding(value: &PlacedTable<Encoding>) -> Result<(), SchemeError> {
-    if *value.form.get_ref() != Encoding::Text {
-        return Ok(());
-    }
-    let message = "a signature is bytes, and cannot be written as text";
-    Err(SchemeError::new("invalid_value", message, "write as = \"hex\" or as = \"base64\"").at(&value.form))
 }
 
 fn check_message(scheme: &Scheme, message: &Spanned<String>) -> Result<(), SchemeError> {
@@ -366,7 +357,7 @@ fn from_toml(code: &'static str, error: &toml::de::Error) -> SchemeError {
     let help = match (code, close) {
         (_, Some(close)) => format!("did you mean {close:?}?"),
         ("signature_syntax", _) => "correct the TOML here".to_owned(),
-        _ => "see the grammar of [signature]".to_owned(),
+        _ => "write what is expected here; the presets show how".to_owned(),
     };
     SchemeError { code, message: error.message().to_owned(), help, span: error.span() }
 }

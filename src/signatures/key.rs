@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{Encoding, Scheme, SecretForm};
+use super::{KeyEncoding, Scheme, SecretForm};
 use crate::model::Secret;
 
 /// Shorter keys are refused: they can be guessed.
@@ -61,9 +61,9 @@ fn decode(form: &SecretForm, secret: &Secret) -> Result<Secret, KeyError> {
         return Err(KeyError::Placeholder);
     }
     let bytes = match form.encoding {
-        Encoding::Text => Secret::new(rest),
-        Encoding::Hex => Secret::new(hex::decode(rest).map_err(|_| not_encoded(text, "hexadecimal"))?),
-        Encoding::Base64 => Secret::new(STANDARD.decode(rest).map_err(|_| not_encoded(text, "base64"))?),
+        KeyEncoding::Text => Secret::new(rest),
+        KeyEncoding::Hex => Secret::new(hex::decode(rest).map_err(|_| not_encoded(text, "hexadecimal"))?),
+        KeyEncoding::Base64 => Secret::new(STANDARD.decode(rest).map_err(|_| not_encoded(text, "base64"))?),
     };
     match bytes.expose() {
         [] => Err(KeyError::Empty),
@@ -144,19 +144,19 @@ mod tests {
 
     use super::*;
 
-    fn key(encoding: Encoding, prefix: Option<&str>, text: &str) -> Result<Vec<u8>, KeyError> {
+    fn key(encoding: KeyEncoding, prefix: Option<&str>, text: &str) -> Result<Vec<u8>, KeyError> {
         let form = SecretForm { prefix: prefix.map(str::to_owned), encoding };
         decode(&form, &Secret::new(text)).map(|secret| secret.expose().to_vec())
     }
 
     #[test]
     fn decodes_as_the_scheme_says() {
-        assert_eq!(key(Encoding::Text, None, "whsec_abcdef12"), Ok(b"whsec_abcdef12".to_vec()));
-        assert_eq!(key(Encoding::Hex, None, "00112233445566FF").map(|key| key.len()), Ok(8));
-        let standard = key(Encoding::Base64, Some("whsec_"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        assert_eq!(key(KeyEncoding::Text, None, "whsec_abcdef12"), Ok(b"whsec_abcdef12".to_vec()));
+        assert_eq!(key(KeyEncoding::Hex, None, "00112233445566FF").map(|key| key.len()), Ok(8));
+        let standard = key(KeyEncoding::Base64, Some("whsec_"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         assert_eq!(standard.map(|key| key.len()), Ok(24));
         assert_eq!(
-            key(Encoding::Base64, Some("whsec_"), "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").map(|k| k.len()),
+            key(KeyEncoding::Base64, Some("whsec_"), "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").map(|k| k.len()),
             Ok(24)
         );
     }
@@ -180,22 +180,25 @@ mod tests {
             "whsec_…",
             "replace with key",
         ] {
-            assert_eq!(key(Encoding::Text, None, text), Err(KeyError::Placeholder), "{text}");
+            assert_eq!(key(KeyEncoding::Text, None, text), Err(KeyError::Placeholder), "{text}");
         }
-        assert_eq!(key(Encoding::Base64, Some("whsec_"), "whsec_xxxxxxxxxxxx"), Err(KeyError::Placeholder));
-        assert_eq!(key(Encoding::Base64, None, "AAAAAAAAAAAAAAAA"), Err(KeyError::Placeholder));
+        assert_eq!(
+            key(KeyEncoding::Base64, Some("whsec_"), "whsec_xxxxxxxxxxxx"),
+            Err(KeyError::Placeholder)
+        );
+        assert_eq!(key(KeyEncoding::Base64, None, "AAAAAAAAAAAAAAAA"), Err(KeyError::Placeholder));
     }
 
     #[test]
     fn what_could_be_forged_is_refused() {
         for (encoding, prefix, text, error) in [
-            (Encoding::Text, None, "", KeyError::Empty),
-            (Encoding::Text, None, " \n", KeyError::Empty),
-            (Encoding::Base64, Some("whsec_"), "whsec_", KeyError::Empty),
-            (Encoding::Text, None, "long-enough\n", KeyError::WhiteSpace),
-            (Encoding::Text, None, " long-enough", KeyError::WhiteSpace),
-            (Encoding::Text, None, "1234567", KeyError::TooShort),
-            (Encoding::Hex, None, "00112233445566", KeyError::TooShort),
+            (KeyEncoding::Text, None, "", KeyError::Empty),
+            (KeyEncoding::Text, None, " \n", KeyError::Empty),
+            (KeyEncoding::Base64, Some("whsec_"), "whsec_", KeyError::Empty),
+            (KeyEncoding::Text, None, "long-enough\n", KeyError::WhiteSpace),
+            (KeyEncoding::Text, None, " long-enough", KeyError::WhiteSpace),
+            (KeyEncoding::Text, None, "1234567", KeyError::TooShort),
+            (KeyEncoding::Hex, None, "00112233445566", KeyError::TooShort),
         ] {
             assert_eq!(key(encoding, prefix, text), Err(error), "{text:?}");
         }
@@ -204,10 +207,10 @@ mod tests {
     #[test]
     fn a_wrong_encoding_is_told_without_the_secret() {
         for (encoding, text) in [
-            (Encoding::Hex, "0011223344556677f"),
-            (Encoding::Hex, "whsec_0011223344556677"),
-            (Encoding::Base64, "not base64 at all"),
-            (Encoding::Base64, "MfKQ9r8GKYqrTwjUPD8ILA"),
+            (KeyEncoding::Hex, "0011223344556677f"),
+            (KeyEncoding::Hex, "whsec_0011223344556677"),
+            (KeyEncoding::Base64, "not base64 at all"),
+            (KeyEncoding::Base64, "MfKQ9r8GKYqrTwjUPD8ILA"),
         ] {
             let error = key(encoding, None, text).expect_err("must be refused");
             assert!(matches!(error, KeyError::Encoding(_)), "{text}");
@@ -218,7 +221,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_key_is_never_short_and_nothing_panics(text in ".{0,60}", prefix in proptest::option::of("[a-z]{0,4}")) {
-            for encoding in [Encoding::Text, Encoding::Hex, Encoding::Base64] {
+            for encoding in [KeyEncoding::Text, KeyEncoding::Hex, KeyEncoding::Base64] {
                 if let Ok(key) = key(encoding, prefix.as_deref(), &text) {
                     prop_assert!(key.len() >= MIN_KEY_BYTES);
                 }

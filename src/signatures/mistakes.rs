@@ -4,7 +4,8 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    Encoding, Key, Message, Scheme, SecretForm, Stamp, StampUnit, View, evidence::sent_at, verify::holds,
+    Encoding, Key, KeyEncoding, Message, Scheme, SecretForm, Stamp, StampUnit, View, evidence::sent_at,
+    verify::holds,
 };
 use crate::model::{RawRequest, Secret, Timestamp};
 
@@ -12,7 +13,8 @@ use crate::model::{RawRequest, Secret, Timestamp};
 pub(super) fn in_spelling(scheme: &Scheme, view: &View<'_>) -> Option<String> {
     let value = scheme.value();
     let text = view.text_at(&value.place.path).ok()?;
-    if let Some(prefix) = value.place.prefix.as_deref().filter(|prefix| !text.starts_with(prefix)) {
+    let prefix = value.place.prefix.as_deref().filter(|_| value.place.separator.is_none());
+    if let Some(prefix) = prefix.filter(|prefix| !text.starts_with(prefix)) {
         return Some(format!("it stands there without {prefix:?}"));
     }
     let pieces = value.place.pieces(&text).ok()?;
@@ -20,7 +22,9 @@ pub(super) fn in_spelling(scheme: &Scheme, view: &View<'_>) -> Option<String> {
     let length = scheme.algorithm().signature_len();
     let is = |bytes: Option<Vec<u8>>| bytes.is_some_and(|bytes| bytes.len() == length);
     match value.form {
-        Encoding::Hex if is(hex::decode(piece).ok()) => Some("it is hex in upper case".to_owned()),
+        Encoding::Hex if is(hex::decode(piece).ok()) && piece != piece.to_lowercase() => {
+            Some("it is hex in upper case".to_owned())
+        }
         Encoding::Hex if is(STANDARD.decode(piece).ok()) => Some("it reads as base64".to_owned()),
         Encoding::Base64 if is(hex::decode(piece).ok()) => Some("it reads as hex".to_owned()),
         _ => None,
@@ -71,7 +75,7 @@ fn key_readings(form: &SecretForm, key: &Key) -> Vec<(&'static str, Key)> {
     let bytes = key.bytes.expose();
     let prefixed = |text: String| form.prefix.as_ref().map(|prefix| format!("{prefix}{text}").into_bytes());
     let others = match form.encoding {
-        Encoding::Text => vec![
+        KeyEncoding::Text => vec![
             (
                 "the secret is decoded as base64 after whsec_",
                 bytes.strip_prefix(b"whsec_").and_then(|rest| STANDARD.decode(rest).ok()),
@@ -80,11 +84,11 @@ fn key_readings(form: &SecretForm, key: &Key) -> Vec<(&'static str, Key)> {
             ("the secret is decoded as hex", hex::decode(bytes).ok()),
             ("the secret has a line break at its end", Some([bytes, b"\n"].concat())),
         ],
-        Encoding::Base64 => vec![
+        KeyEncoding::Base64 => vec![
             ("the secret is taken as text, with its prefix", prefixed(STANDARD.encode(bytes))),
             ("the secret is taken as text, not decoded", Some(STANDARD.encode(bytes).into_bytes())),
         ],
-        Encoding::Hex => vec![
+        KeyEncoding::Hex => vec![
             ("the secret is taken as text, not decoded", Some(hex::encode(bytes).into_bytes())),
             ("the secret is taken as text, not decoded", Some(hex::encode_upper(bytes).into_bytes())),
         ],

@@ -1,5 +1,5 @@
 //! Room `signatures`: a scheme, read and checked: where a request shows its signature, and which bytes are signed.
-//! Plain data; [`grammar`](super::grammar) makes it, nothing changes it.
+//! Plain data; `grammar` makes it, nothing changes it.
 
 use std::{fmt, time::Duration};
 
@@ -113,13 +113,11 @@ impl Algorithm {
     }
 }
 
-/// How bytes are written as text.
+/// How a signature is written as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
-    /// As they are.
-    Text,
-    /// Hexadecimal. In a signature lower case only.
+    /// Hexadecimal, lower case.
     Hex,
     /// Base64 (RFC 4648 §4) with padding, canonical.
     Base64,
@@ -128,7 +126,6 @@ pub enum Encoding {
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Text => "text",
             Self::Hex => "hex",
             Self::Base64 => "base64",
         })
@@ -141,7 +138,19 @@ pub struct SecretForm {
     /// Stripped before decoding, where it is there.
     pub prefix: Option<String>,
     /// How the rest is written.
-    pub encoding: Encoding,
+    pub encoding: KeyEncoding,
+}
+
+/// How a key is written in the secret's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyEncoding {
+    /// As it is: the text's own bytes.
+    Text,
+    /// Hexadecimal, in either case.
+    Hex,
+    /// Base64 (RFC 4648 §4) with padding.
+    Base64,
 }
 
 /// A place in a request, and how what stands there is written.

@@ -98,7 +98,11 @@ pub(super) fn judge(
 }
 
 /// The first key that signed everything there is. Every key is tried on everything, whatever was found before.
-fn matching<'k>(algorithm: Algorithm, keys: &'k [Key], evidence: &[Evidence<'_>]) -> Option<&'k Key> {
+pub(super) fn matching<'k>(
+    algorithm: Algorithm,
+    keys: &'k [Key],
+    evidence: &[Evidence<'_>],
+) -> Option<&'k Key> {
     let mut found = None;
     for key in keys {
         let held = evidence.iter().fold(Choice::from(u8::from(!evidence.is_empty())), |held, one| {
