@@ -3,7 +3,7 @@
 //! It verifies and explains; it never signs.
 //!
 //! The way of one request: `evidence` reads the signatures, the timestamp and the signed message out of it as the
-//! `scheme` says; [`verify`](mod@verify) compares under every key and then looks at the time; [`explain`](mod@explain)
+//! `scheme` says; `verify` compares under every key and then looks at the time; [`explain`](mod@explain)
 //! tells a person the same story step by step.
 
 mod evidence;
