@@ -1,41 +1,525 @@
-//! STUB
-use super::{Key, KeyError};
-use crate::model::{Assurance, FieldPath, Secret};
+//! Room `signatures`: the grammar of a `[signature]` table. TOML in, a checked [`Scheme`] out, or a mistake with its
+//! place and what to do. What loads can be verified; what could never protect anything does not load.
 
-/// A signature scheme: the grammar, parsed and checked.
-#[derive(Debug)]
-pub struct Scheme;
+use std::{ops::Range, time::Duration};
 
-/// Why a `[signature]` table is no scheme; `offset` is the byte in the text where it went wrong, when known.
+use serde::{Deserialize, de::DeserializeOwned};
+use toml::Spanned;
+
+use super::{
+    Algorithm, DEFAULT_TOLERANCE, Encoding, Items, KeyEncoding, Pair, Place, Placed, Scheme, SecretForm,
+    Stamp, StampUnit, presets, template::Template,
+};
+use crate::{
+    config::HumanDuration,
+    model::{Assurance, FieldPath, Root},
+};
+
+/// The longest tolerance: beyond, a timestamp protects nothing.
+const MAX_TOLERANCE: Duration = Duration::from_hours(24);
+
+/// A `[signature]` table as it is written; [`Scheme::from_table`] checks it. It can stand inside a larger document,
+/// whose spans it then carries. A preset alone:
+///
+/// ```toml
+/// [signature]
+/// preset    = "stripe"
+/// tolerance = "10m"             # the one thing that may stand beside a preset
+/// ```
+///
+/// or the grammar spelled out. Paths are those of `[identify]`; `as` says how the text there is written.
+///
+/// ```toml
+/// [signature]
+/// algorithm = "hmac-sha256"
+/// secret    = { as = "text" }                                       # text | hex | base64; prefix = "whsec_" is stripped first
+/// value     = { path = "header.acme-signature", prefix = "sha256=", as = "hex" }   # hex | base64
+/// message   = "{body}"                                              # the raw bytes; or {timestamp}, {header.…}, {body.…}, {item.…}
+/// assurance = "full"                                                # full | body | partial
+/// # a list of signatures:      separator = ","
+/// # named ones, `t=1,v1=ab`:   pair = "v1", assign = "=", separator = ","   (the last two are the defaults)
+/// # the time of sending:       timestamp = { path = "header.acme-time", as = "unix_s" }   (unix_s | unix_ms | rfc3339)
+/// #                            tolerance = "5m"
+/// # each item signed:          items = "body.events[]", then value and message look into item.…
+/// # a signed field with odd text: free = "item.reference" is the one field that may contain what separates the others
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureTable {
+    /// A preset's name, when the grammar is not spelled out.
+    pub preset: Option<Spanned<String>>,
+    algorithm: Option<Algorithm>,
+    secret: Option<SecretTable>,
+    value: Option<PlacedTable<Encoding>>,
+    timestamp: Option<PlacedTable<StampUnit>>,
+    tolerance: Option<Spanned<HumanDuration>>,
+    items: Option<Spanned<String>>,
+    message: Option<Spanned<String>>,
+    free: Option<Spanned<String>>,
+    assurance: Option<Spanned<Assurance>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretTable {
+    prefix: Option<String>,
+    #[serde(rename = "as")]
+    form: KeyEncoding,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlacedTable<F> {
+    path: Spanned<String>,
+    separator: Option<char>,
+    pair: Option<String>,
+    assign: Option<Spanned<char>>,
+    prefix: Option<String>,
+    #[serde(rename = "as")]
+    form: F,
+}
+
+/// Why a `[signature]` table is no scheme. `span` is bytes in the text that was read, where the mistake has a place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SchemeError {
+    /// The stable code.
     pub code: &'static str,
+    /// What is wrong.
     pub message: String,
+    /// What to do.
     pub help: String,
-    pub span: Option<std::ops::Range<usize>>,
+    /// Where.
+    pub span: Option<Range<usize>>,
+}
+
+impl SchemeError {
+    fn new(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code, message: message.into(), help: help.into(), span: None }
+    }
+
+    fn at<T>(mut self, place: &Spanned<T>) -> Self {
+        self.span = Some(place.span());
+        self
+    }
 }
 
 impl Scheme {
-    /// Reads the grammar from a `[signature]` TOML table (as text).
+    /// Reads the keys of a `[signature]` table, given as TOML text without the heading.
     pub fn parse(text: &str) -> Result<Self, SchemeError> {
-        let _ = text;
-        todo!()
+        Self::from_table(&read(text)?)
     }
-    /// Decodes a secret into a key, strictly; refuses empty, too short and placeholder secrets.
-    pub fn key(&self, id: &str, secret: &Secret) -> Result<Key, KeyError> {
-        let _ = (id, secret);
-        todo!()
+
+    /// Checks a table that was read as part of a larger document.
+    pub fn from_table(table: &SignatureTable) -> Result<Self, SchemeError> {
+        match &table.preset {
+            Some(name) => from_preset(name, table),
+            None => spelled_out(table),
+        }
     }
-    pub fn assurance(&self) -> Assurance {
-        todo!()
+}
+
+fn from_preset(name: &Spanned<String>, table: &SignatureTable) -> Result<Scheme, SchemeError> {
+    let preset = presets::find(name.get_ref()).ok_or_else(|| unknown_preset(name))?;
+    if let Some(key) = first_spelled_out(table) {
+        let message = format!("{key} cannot stand beside preset; a preset is a whole scheme");
+        let help =
+            format!("remove {key}, or remove preset and spell the scheme out; only tolerance may be changed");
+        return Err(SchemeError::new("preset_overridden", message, help).at(name));
     }
-    /// What it covers, in the preset's words.
-    pub fn covers(&self) -> &[String] {
-        todo!()
+    let mut scheme = preset.scheme().map_err(|error| error.at(name))?;
+    match (&mut scheme.timestamp, &table.tolerance) {
+        (Some(stamp), Some(_)) => stamp.tolerance = tolerance(table)?,
+        (None, Some(given)) => return Err(no_timestamp_to_tolerate(given)),
+        (_, None) => {}
     }
-    /// For schemes that sign each item of a batch: the split whose items are verified.
-    pub fn signed_items(&self) -> Option<&str> {
-        todo!()
+    Ok(scheme)
+}
+
+fn unknown_preset(name: &Spanned<String>) -> SchemeError {
+    let names: Vec<&str> = presets::all().iter().map(|preset| preset.name).collect();
+    let help = match closest(name.get_ref(), &names) {
+        Some(close) => format!("did you mean {close:?}?"),
+        None => format!("the presets are {}; or spell the scheme out", names.join(", ")),
+    };
+    SchemeError::new("unknown_preset", format!("there is no preset {:?}", name.get_ref()), help).at(name)
+}
+
+fn first_spelled_out(table: &SignatureTable) -> Option<&'static str> {
+    let given = [
+        ("algorithm", table.algorithm.is_some()),
+        ("secret", table.secret.is_some()),
+        ("value", table.value.is_some()),
+        ("timestamp", table.timestamp.is_some()),
+        ("items", table.items.is_some()),
+        ("message", table.message.is_some()),
+        ("free", table.free.is_some()),
+        ("assurance", table.assurance.is_some()),
+    ];
+    given.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
+}
+
+fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
+    let secret = required(table.secret.as_ref(), "secret", "{ as = \"text\" }")?;
+    let value =
+        required(table.value.as_ref(), "value", "{ path = \"header.acme-signature\", as = \"hex\" }")?;
+    let message = required(table.message.as_ref(), "message", "\"{body}\"")?;
+    let template = template(message, table.free.as_ref())?;
+    let scheme = Scheme {
+        algorithm: *required(table.algorithm.as_ref(), "algorithm", "\"hmac-sha256\"")?,
+        secret: SecretForm { prefix: secret.prefix.clone(), encoding: secret.form },
+        value: placed(value)?,
+        timestamp: stamp(table)?,
+        items: table.items.as_ref().map(items).transpose()?,
+        covers: template.covers(),
+        message: template,
+        assurance: *required(table.assurance.as_ref(), "assurance", "\"full\"")?.get_ref(),
+    };
+    check_message(&scheme, message)?;
+    check_timestamp(&scheme, message, table)?;
+    check_items(&scheme, value, message)?;
+    check_assurance(&scheme, table)?;
+    Ok(scheme)
+}
+
+fn required<'t, T>(value: Option<&'t T>, key: &str, example: &str) -> Result<&'t T, SchemeError> {
+    value.ok_or_else(|| {
+        let message = format!("[signature] has no {key}");
+        SchemeError::new("missing_key", message, format!("add {key} = {example}, or name a preset"))
+    })
+}
+
+fn path(text: &Spanned<String>) -> Result<FieldPath, SchemeError> {
+    FieldPath::parse(text.get_ref()).map_err(|error| {
+        let help = "write a path as in [identify]: header.acme-signature, body.signature or item.signature";
+        SchemeError::new("invalid_path", error.to_string(), help).at(text)
+    })
+}
+
+fn template(message: &Spanned<String>, free: Option<&Spanned<String>>) -> Result<Template, SchemeError> {
+    let free = free.map(path).transpose()?;
+    Template::parse(message.get_ref(), free.as_ref()).map_err(|error| {
+        let help = "write parts in braces, as \"{timestamp}.{body}\"; {{ stands for one brace";
+        SchemeError::new("invalid_template", error.to_string(), help).at(message)
+    })
+}
+
+fn placed<F: Copy>(table: &PlacedTable<F>) -> Result<Placed<F>, SchemeError> {
+    if let (None, Some(assign)) = (&table.pair, &table.assign) {
+        let help = "add pair = \"…\", the name in front of it, or remove assign";
+        return Err(
+            SchemeError::new("assign_without_pair", "assign separates nothing without pair", help).at(assign)
+        );
+    }
+    let assign = table.assign.as_ref().map_or('=', |assign| *assign.get_ref());
+    let pair = table.pair.clone().map(|name| Pair { name, assign });
+    let separator = table.separator.or(pair.is_some().then_some(','));
+    if pair.as_ref().is_some_and(|pair| separator == Some(pair.assign)) {
+        let help = "pieces are separated by separator, and name and text within one by assign";
+        let message = "separator and assign are the same character";
+        return Err(SchemeError::new("ambiguous_pieces", message, help).at(&table.path));
+    }
+    let place = Place { path: path(&table.path)?, separator, pair, prefix: table.prefix.clone() };
+    Ok(Placed { place, form: table.form })
+}
+
+fn stamp(table: &SignatureTable) -> Result<Option<Stamp>, SchemeError> {
+    match (&table.timestamp, &table.tolerance) {
+        (Some(at), _) => Ok(Some(Stamp { at: placed(at)?, tolerance: tolerance(table)? })),
+        (None, Some(given)) => Err(no_timestamp_to_tolerate(given)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn no_timestamp_to_tolerate(given: &Spanned<HumanDuration>) -> SchemeError {
+    let help = "remove tolerance; if the sender signs a time, say where it stands in timestamp";
+    SchemeError::new("tolerance_without_timestamp", "this scheme has no timestamp to tolerate", help)
+        .at(given)
+}
+
+fn tolerance(table: &SignatureTable) -> Result<Duration, SchemeError> {
+    let Some(given) = &table.tolerance else { return Ok(DEFAULT_TOLERANCE) };
+    let tolerance = given.get_ref().0;
+    if (Duration::from_secs(1)..=MAX_TOLERANCE).contains(&tolerance) {
+        return Ok(tolerance);
+    }
+    let help = "write 1s to 24h; 5m suits senders that sign each attempt anew";
+    Err(SchemeError::new(
+        "tolerance_out_of_range",
+        "this tolerance protects nothing or refuses everything",
+        help,
+    )
+    .at(given))
+}
+
+fn items(text: &Spanned<String>) -> Result<Items, SchemeError> {
+    let invalid = || {
+        let message = format!("{:?} names no items", text.get_ref());
+        let help = "write the array with [] behind it, as \"body.events[]\" or \"body.events[].item\"";
+        SchemeError::new("invalid_path", message, help).at(text)
+    };
+    let (array, element) = text.get_ref().split_once("[]").ok_or_else(invalid)?;
+    let array = FieldPath::parse(array).ok().filter(|path| path.root() == Root::Body).ok_or_else(invalid)?;
+    let element = FieldPath::parse(&format!("item{element}")).ok();
+    let element = element.filter(|path| path.root() == Root::Item).ok_or_else(invalid)?;
+    Ok(Items { array, element: element.value_path().clone(), text: text.get_ref().clone() })
+}
+
+fn check_message(scheme: &Scheme, message: &Spanned<String>) -> Result<(), SchemeError> {
+    let in_body = |path: &FieldPath| matches!(path.root(), Root::Body | Root::Item);
+    if !scheme.message.has_body() && !scheme.message.fields().any(in_body) {
+        let help = "add {body}, or the signed fields as {body.…} or {item.…}";
+        let error = SchemeError::new("nothing_signed", "no part of the body is in the message", help);
+        return Err(error.at(message));
+    }
+    if scheme.message.has_body() && in_body(&scheme.value.place.path) {
+        let text = "a signature that stands in the body cannot be over the whole body";
+        let help = "list the signed fields, as {body.…} or {item.…}";
+        return Err(SchemeError::new("signature_signs_itself", text, help).at(message));
+    }
+    Ok(())
+}
+
+fn check_timestamp(
+    scheme: &Scheme,
+    message: &Spanned<String>,
+    table: &SignatureTable,
+) -> Result<(), SchemeError> {
+    match (&table.timestamp, scheme.message.has_timestamp()) {
+        (None, true) => {
+            let help = "say where it stands: timestamp = { path = \"header.acme-time\", as = \"unix_s\" }";
+            Err(SchemeError::new("timestamp_missing", "the message has a {timestamp} from nowhere", help)
+                .at(message))
+        }
+        (Some(at), false) => {
+            let help = "put {timestamp} where the sender has it in the message; if it is not signed, remove timestamp";
+            let text = "the timestamp is not part of the message: whoever repeats a request can change it";
+            Err(SchemeError::new("timestamp_unsigned", text, help).at(&at.path))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_items(
+    scheme: &Scheme,
+    value: &PlacedTable<Encoding>,
+    message: &Spanned<String>,
+) -> Result<(), SchemeError> {
+    let value_in_item = scheme.value.place.path.root() == Root::Item;
+    let message_in_item = scheme.message.fields().any(|path| path.root() == Root::Item);
+    let (text, place) = match (scheme.items.is_some(), value_in_item, message_in_item) {
+        (true, true, true) | (false, false, false) => return Ok(()),
+        (true, false, _) => {
+            ("items are signed one by one, but the signature does not stand in the item", &value.path)
+        }
+        (true, _, false) => {
+            ("items are signed one by one, but no field of the item is in the message", message)
+        }
+        (false, true, _) => ("the signature stands in an item, but there are no items", &value.path),
+        (false, _, true) => ("the message has fields of an item, but there are no items", message),
+    };
+    let help = "with items = \"body.events[]\", value and message look into item.…; without, into body.…";
+    Err(SchemeError::new("items_mismatch", text, help).at(place))
+}
+
+fn check_assurance(scheme: &Scheme, table: &SignatureTable) -> Result<(), SchemeError> {
+    let help = match (scheme.message.has_body(), scheme.assurance) {
+        (true, Assurance::Full | Assurance::Body) | (false, Assurance::Partial) => return Ok(()),
+        (true, _) => "write full, or body where id or type come from headers that are not signed",
+        (false, _) => "write partial: only some fields are signed",
+    };
+    let message = format!("assurance is {:?}, and the message says otherwise", scheme.assurance.as_str());
+    let error = SchemeError::new("assurance_mismatch", message, help);
+    Err(match &table.assurance {
+        Some(place) => error.at(place),
+        None => error,
+    })
+}
+
+/// Reads TOML text into a table of ours; a mistake comes back with its place and what to do.
+pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, SchemeError> {
+    let syntax = |error: toml::de::Error| from_toml("signature_syntax", &error);
+    let document = toml::Deserializer::parse(text).map_err(syntax)?;
+    T::deserialize(document).map_err(|error| {
+        let code = match error.message() {
+            message if message.starts_with("unknown field") => "unknown_key",
+            message if message.starts_with("missing field") => "missing_key",
+            _ => "invalid_value",
+        };
+        from_toml(code, &error)
+    })
+}
+
+/// serde names the word it met first and the words it knows after it, each in backticks.
+fn from_toml(code: &'static str, error: &toml::de::Error) -> SchemeError {
+    let words: Vec<&str> = error.message().split('`').skip(1).step_by(2).collect();
+    let close = words.split_first().and_then(|(met, known)| closest(met, known));
+    let help = match (code, close) {
+        (_, Some(close)) => format!("did you mean {close:?}?"),
+        ("signature_syntax", _) => "correct the TOML here".to_owned(),
+        _ => "write what is expected here; the presets show how".to_owned(),
+    };
+    SchemeError { code, message: error.message().to_owned(), help, span: error.span() }
+}
+
+fn closest<'k>(met: &str, known: &[&'k str]) -> Option<&'k str> {
+    let distance = |word: &&'k str| (strsim::damerau_levenshtein(met, word), *word);
+    known
+        .iter()
+        .map(distance)
+        .min()
+        .filter(|(distance, word)| *distance <= 2.max(word.len() / 4))
+        .map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = r#"
+algorithm = "hmac-sha256"
+secret    = { as = "base64", prefix = "whsec_" }
+value     = { path = "header.acme-signature", pair = "v1", as = "hex" }
+timestamp = { path = "header.acme-signature", pair = "t", as = "unix_s" }
+tolerance = "10m"
+message   = "{header.acme-id}.{timestamp}.{body}"
+assurance = "full"
+"#;
+
+    /// What is said about [`GOOD`] with one text replaced, and what it points at.
+    fn mistake(good: &str, bad: &str) -> (&'static str, String) {
+        assert!(GOOD.contains(good), "{good}");
+        let text = GOOD.replace(good, bad);
+        let error = Scheme::parse(&text).expect_err("must be refused");
+        assert!(!error.help.is_empty());
+        (error.code, error.span.map(|span| text[span].to_owned()).unwrap_or_default())
+    }
+
+    #[test]
+    fn reads_a_scheme_spelled_out() {
+        let scheme = Scheme::parse(GOOD).expect("a scheme");
+        assert_eq!(scheme.covers(), ["header.acme-id", "timestamp", "body"]);
+        assert_eq!(scheme.assurance(), Assurance::Full);
+        assert_eq!(scheme.timestamp().map(|stamp| stamp.tolerance), Some(Duration::from_mins(10)));
+        let place = &scheme.value().place;
+        assert_eq!((place.separator, place.pair.as_ref().map(|pair| pair.assign)), (Some(','), Some('=')));
+        assert!(!scheme.reads_body());
+        let covers = |path| scheme.covers_path(&FieldPath::parse(path).expect("a path"));
+        assert!(covers("header.Acme-Id") && covers("body.id") && !covers("header.acme-type"));
+    }
+
+    #[test]
+    fn reads_a_preset_and_its_tolerance() {
+        let stripe = Scheme::parse("preset = \"stripe\"\ntolerance = \"1m\"").expect("a scheme");
+        assert_eq!(stripe.timestamp().map(|stamp| stamp.tolerance), Some(Duration::from_mins(1)));
+        let adyen = Scheme::parse("preset = \"adyen\"").expect("a scheme");
+        assert_eq!(adyen.signed_items(), Some("body.notificationItems[].NotificationRequestItem"));
+        assert!(adyen.reads_body());
+    }
+
+    #[test]
+    fn a_preset_stands_alone() {
+        let refused = |text: &str| Scheme::parse(text).expect_err("must be refused");
+        assert_eq!(refused("preset = \"strip\"").help, "did you mean \"stripe\"?");
+        assert_eq!(refused("preset = \"paypal\"").code, "unknown_preset");
+        assert_eq!(refused("preset = \"github\"\ntolerance = \"5m\"").code, "tolerance_without_timestamp");
+        assert_eq!(refused("preset = \"stripe\"\nmessage = \"{body}\"").code, "preset_overridden");
+        assert_eq!(refused("preset = \"stripe\"\ntolerance = \"0s\"").code, "tolerance_out_of_range");
+    }
+
+    #[test]
+    fn misspelled_keys_and_values_are_pointed_at() {
+        assert_eq!(mistake("tolerance", "tolerence"), ("unknown_key", "tolerence".to_owned()));
+        assert_eq!(mistake("prefix", "prefex"), ("unknown_key", "prefex".to_owned()));
+        assert_eq!(
+            mistake("\"hmac-sha256\"", "\"hmac-sha1\""),
+            ("invalid_value", "\"hmac-sha1\"".to_owned())
+        );
+        assert_eq!(mistake("\"unix_s\"", "\"unix\""), ("invalid_value", "\"unix\"".to_owned()));
+        assert_eq!(mistake("\"10m\"", "\"soon\""), ("invalid_value", "\"soon\"".to_owned()));
+        assert_eq!(mistake("\"10m\"", "\"10m").0, "signature_syntax");
+        let unknown = Scheme::parse(&GOOD.replace("tolerance", "tolerence")).expect_err("must be refused");
+        assert_eq!(unknown.help, "did you mean \"tolerance\"?");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for key in ["algorithm", "secret", "value", "message", "assurance"] {
+            let without: String = GOOD
+                .lines()
+                .filter(|line| !line.starts_with(key))
+                .fold(String::new(), |all, line| all + line + "\n");
+            let error = Scheme::parse(&without).expect_err("must be refused");
+            assert_eq!(error.code, "missing_key", "{key}");
+            assert!(error.message.contains(key) && error.help.contains(key), "{error:?}");
+        }
+        assert_eq!(mistake("path = \"header.acme-signature\", pair = \"v1\", ", "").0, "missing_key");
+        assert_eq!(Scheme::parse("").expect_err("must be refused").code, "missing_key");
+    }
+
+    #[test]
+    fn combinations_that_protect_nothing_do_not_load() {
+        let message = "\"{header.acme-id}.{timestamp}.{body}\"";
+        let refused = |bad: &str| mistake(message, bad);
+        assert_eq!(
+            refused("\"{header.acme-id}.{timestamp}\""),
+            ("nothing_signed", "\"{header.acme-id}.{timestamp}\"".to_owned())
+        );
+        assert_eq!(refused("\"\"").0, "nothing_signed");
+        assert_eq!(refused("\"{body}\""), ("timestamp_unsigned", "\"header.acme-signature\"".to_owned()));
+        assert_eq!(refused("\"{timestamp}.{body\"").0, "invalid_template");
+        assert_eq!(refused("\"{timestamp}.{bdy}\"").0, "invalid_template");
+        assert_eq!(refused("\"{timestamp}.{item.id}\"").0, "items_mismatch");
+        assert_eq!(refused("\"{timestamp}.{body}\"\nitems = \"body.events[]\"").0, "items_mismatch");
+        assert_eq!(refused("\"{timestamp}.{body.id}\""), ("assurance_mismatch", "\"full\"".to_owned()));
+        assert_eq!(mistake("\"full\"", "\"partial\"").0, "assurance_mismatch");
+        assert_eq!(mistake("\"full\"", "\"none\"").0, "assurance_mismatch");
+        assert_eq!(mistake("\"10m\"", "\"25h\""), ("tolerance_out_of_range", "\"25h\"".to_owned()));
+        assert_eq!(mistake("as = \"hex\"", "as = \"text\""), ("invalid_value", "\"text\"".to_owned()));
+        assert_eq!(mistake("pair = \"v1\"", "assign = \"=\"").0, "assign_without_pair");
+        assert_eq!(mistake("pair = \"v1\"", "pair = \"v1\", assign = \",\"").0, "ambiguous_pieces");
+        assert_eq!(
+            mistake("\"header.acme-signature\", pair = \"v1\"", "\"acme-signature\"").0,
+            "invalid_path"
+        );
+        assert_eq!(
+            mistake("\"header.acme-signature\", pair = \"v1\"", "\"body.signature\"").0,
+            "signature_signs_itself"
+        );
+        let untimed =
+            GOOD.lines().filter(|line| !line.starts_with("timestamp")).collect::<Vec<_>>().join("\n");
+        assert_eq!(Scheme::parse(&untimed).expect_err("must be refused").code, "tolerance_without_timestamp");
+        let nowhere = untimed.replace("tolerance = \"10m\"", "");
+        assert_eq!(Scheme::parse(&nowhere).expect_err("must be refused").code, "timestamp_missing");
+    }
+
+    #[test]
+    fn items_are_an_array_of_the_body() {
+        let items = |text: &str| {
+            let scheme = format!(
+                "algorithm = \"hmac-sha256\"\nsecret = {{ as = \"hex\" }}\nvalue = {{ path = \"item.s\", as = \"base64\" }}
+                 message = \"{{item.id}}\"\nassurance = \"partial\"\nitems = \"{text}\""
+            );
+            Scheme::parse(&scheme)
+                .map(|scheme| scheme.signed_items().map(str::to_owned))
+                .map_err(|error| error.code)
+        };
+        assert_eq!(items("body.events[].item"), Ok(Some("body.events[].item".to_owned())));
+        assert_eq!(items("body[]"), Ok(Some("body[]".to_owned())));
+        for bad in ["body.events", "header.x[]", "events[]", "body.a[].b[]", "body.a[]x", "[]"] {
+            assert_eq!(items(bad), Err("invalid_path"), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(at in 0..GOOD.len(), insert in "[\\x00-\\x7f]{0,6}") {
+            let text = format!("{}{insert}{}", &GOOD[..at], &GOOD[at..]);
+            if let Err(error) = Scheme::parse(&text) {
+                prop_assert!(error.span.is_none_or(|span| text.get(span).is_some()));
+            }
+        }
     }
 }

@@ -1,10 +1,27 @@
 //! Room `signatures`: step 2. A scheme is data (a preset's TOML, or the same grammar spelled out in partner.toml);
 //! this room reads the grammar and runs it on raw bytes. Pure: keys and now are arguments; no clock, socket or store.
+//! It verifies and explains; it never signs.
+//!
+//! The way of one request: `evidence` reads the signatures, the timestamp and the signed message out of it as the
+//! `scheme` says; `verify` compares under every key and then looks at the time; [`explain`](mod@explain)
+//! tells a person the same story step by step.
 
+mod evidence;
 pub mod explain;
 mod grammar;
+mod key;
+mod mistakes;
 pub mod presets;
+mod scheme;
+mod template;
 mod verify;
 
-pub use grammar::{Scheme, SchemeError};
-pub use verify::{Key, KeyError, SignatureError, accept_unsigned, verify};
+pub use evidence::View;
+pub use grammar::{SchemeError, SignatureTable};
+pub use key::{Key, KeyError};
+pub use scheme::{
+    Algorithm, DEFAULT_TOLERANCE, Encoding, Items, KeyEncoding, Pair, Place, Placed, Scheme, SecretForm,
+    Stamp, StampUnit,
+};
+pub use template::{Message, Template};
+pub use verify::{SignatureError, accept_unsigned, verify};

@@ -1,65 +1,156 @@
-//! STUB
-use super::Scheme;
-use crate::model::{RawRequest, Secret, Timestamp, VerifiedRequest};
+//! Room `signatures`: the verdict. Every key is tried on every signature in constant time; only what held is looked at
+//! for its age. May not know where keys come from or what time it is.
 
-/// A decoded key and the id of its secret.
-#[derive(Clone, Debug)]
-pub struct Key {
-    pub id: String,
-    pub bytes: Secret,
-}
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq};
 
-/// Why a secret is no key for a scheme. Never shows the secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    #[error("the secret is empty")]
-    Empty,
-    #[error("placeholder")]
-    Placeholder,
-    #[error("{0}")]
-    Encoding(String),
-    #[error("too short")]
-    TooShort,
-}
+use super::{
+    Algorithm, Key, Message, Scheme,
+    evidence::{Evidence, gather, read_body, views},
+};
+use crate::model::{Assurance, RawRequest, Timestamp, Verification, VerifiedRequest};
 
 /// Why a request is not believed. The code is for the platform engineer; the partner always gets one answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    #[error("the signature header is missing")]
+    /// A header or field that the signature needs is not there, or offers no signature.
+    #[error("a header or field that the signature needs is missing")]
     Missing,
-    #[error("the signature header stands twice")]
+    /// A header that counts once stands twice.
+    #[error("a header or field that the signature needs stands twice")]
     Duplicated,
-    #[error("malformed: {0}")]
+    /// The signature, its time or a signed field is not written as the scheme says.
+    #[error("the signature cannot be read: {0}")]
     Malformed(&'static str),
-    #[error("mismatch")]
+    /// No key made this signature of this request.
+    #[error("the signature does not match under any of the secrets")]
     Mismatch,
-    #[error("stale")]
+    /// Genuine, but sent too long ago.
+    #[error("the signature is genuine, but its timestamp is too old")]
     Stale,
-    #[error("future")]
+    /// Genuine, but from the future.
+    #[error("the signature is genuine, but its timestamp is in the future")]
     Future,
-    #[error("unreadable body")]
+    /// The signature stands in the body, and the body is not JSON as we read it.
+    #[error("the body, in which the signature stands, cannot be read")]
     Unreadable,
+    /// There is no key to verify with: our fault, so 503.
+    #[error("the endpoint has no usable secret")]
+    NoKey,
 }
+
 impl SignatureError {
-    /// Stable codes: signature_missing, signature_duplicated, signature_malformed, signature_mismatch, timestamp_stale, timestamp_future, body_unreadable
+    /// The stable code.
     pub fn code(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::Missing => "signature_missing",
+            Self::Duplicated => "signature_duplicated",
+            Self::Malformed(_) => "signature_malformed",
+            Self::Mismatch => "signature_mismatch",
+            Self::Stale => "timestamp_stale",
+            Self::Future => "timestamp_future",
+            Self::Unreadable => "body_unreadable",
+            Self::NoKey => "not_configured",
+        }
     }
 }
 
 /// Verifies a request by a scheme; the request is given back on failure so that it can be described.
+///
+/// Where items are signed one by one, one key must have signed them all: one bad item refuses the request.
 pub fn verify(
     scheme: &Scheme,
     keys: &[Key],
     request: RawRequest,
     now: Timestamp,
 ) -> Result<VerifiedRequest, Box<(RawRequest, SignatureError)>> {
-    let _ = (scheme, keys, request, now);
-    todo!()
+    match judge(scheme, keys, &request, now) {
+        Ok(verification) => Ok(VerifiedRequest::attest(request, verification)),
+        Err(error) => Err(Box::new((request, error))),
+    }
 }
 
 /// Accepts a request at an endpoint that says `unsigned = true`.
 pub fn accept_unsigned(request: RawRequest) -> VerifiedRequest {
-    let _ = request;
-    todo!()
+    let verification = Verification { assurance: Assurance::None, secret_id: None };
+    VerifiedRequest::attest(request, verification)
+}
+
+/// The verdict on a request, which stays where it is.
+pub(super) fn judge(
+    scheme: &Scheme,
+    keys: &[Key],
+    request: &RawRequest,
+    now: Timestamp,
+) -> Result<Verification, SignatureError> {
+    if keys.is_empty() || keys.iter().any(|key| key.bytes.expose().is_empty()) {
+        return Err(SignatureError::NoKey);
+    }
+    let body = read_body(scheme, request);
+    let evidence = body.as_ref().map_err(|error| *error).and_then(|body| {
+        views(scheme, request, body)?.iter().map(|view| gather(scheme, view)).collect::<Result<Vec<_>, _>>()
+    });
+    let evidence = evidence.inspect_err(|_| spend(scheme.algorithm(), keys, request))?;
+    let key = matching(scheme.algorithm(), keys, &evidence).ok_or(SignatureError::Mismatch)?;
+    check_age(scheme, &evidence, now)?;
+    Ok(Verification { assurance: scheme.assurance(), secret_id: Some(key.id.clone()) })
+}
+
+/// The first key that signed everything there is. Every key is tried on everything, whatever was found before.
+pub(super) fn matching<'k>(
+    algorithm: Algorithm,
+    keys: &'k [Key],
+    evidence: &[Evidence<'_>],
+) -> Option<&'k Key> {
+    let mut found = None;
+    for key in keys {
+        let held = evidence.iter().fold(Choice::from(u8::from(!evidence.is_empty())), |held, one| {
+            held & holds(algorithm, key, &one.message, &one.candidates)
+        });
+        found = found.or(bool::from(held).then_some(key));
+    }
+    found
+}
+
+/// Whether one of the candidates is this key's signature of the message.
+pub(super) fn holds(
+    algorithm: Algorithm,
+    key: &Key,
+    message: &Message<'_>,
+    candidates: &[Vec<u8>],
+) -> Choice {
+    let Some(expected) = authentication_code(algorithm, key, message) else { return Choice::from(0) };
+    candidates.iter().fold(Choice::from(0), |held, candidate| held | candidate.as_slice().ct_eq(&expected))
+}
+
+fn authentication_code(algorithm: Algorithm, key: &Key, message: &Message<'_>) -> Option<[u8; 32]> {
+    match algorithm {
+        Algorithm::HmacSha256 => {
+            let mut mac = Hmac::<Sha256>::new_from_slice(key.bytes.expose()).ok()?;
+            message.pieces().for_each(|piece| mac.update(piece));
+            Some(mac.finalize().into_bytes().into())
+        }
+    }
+}
+
+/// A request that shows nothing to compare costs what a wrong signature costs, so that the time tells nobody how far it came.
+fn spend(algorithm: Algorithm, keys: &[Key], request: &RawRequest) {
+    let message = Message::from(request.body.as_ref());
+    for key in keys {
+        std::hint::black_box(authentication_code(algorithm, key, &message));
+    }
+}
+
+fn check_age(scheme: &Scheme, evidence: &[Evidence<'_>], now: Timestamp) -> Result<(), SignatureError> {
+    let Some(stamp) = scheme.timestamp() else { return Ok(()) };
+    for sent_at in evidence.iter().filter_map(|one| one.sent_at) {
+        if now.since(sent_at) > stamp.tolerance {
+            return Err(SignatureError::Stale);
+        }
+        if sent_at.since(now) > stamp.tolerance {
+            return Err(SignatureError::Future);
+        }
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod hostile;
 mod partners;
 mod process;
 mod road;
+mod signatures;
 mod simulation;
 mod tidy;
 mod wire;
