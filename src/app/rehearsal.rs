@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     intake::{Arrival, receive},
     ledger::{DeliveryRow, EventFilter, Ledger},
-    model::{DeliveryId, EventNumber, RawRequest, StoredEvent, Timestamp},
+    model::{DeliveryId, EventNumber, NewEntry, RawRequest, StoredEvent, Timestamp},
     partners::{Registry, SecretsFrom},
     pipeline::{Progress, Stage},
 };
@@ -100,6 +100,14 @@ impl Rehearsal {
         while self.house.translation.step().await? == Progress::Worked {}
         for publication in &mut self.house.publications {
             while publication.step().await? == Progress::Worked {}
+        }
+        Ok(())
+    }
+
+    /// Puts entries that are no deliveries (replay requests) into the intake log.
+    pub async fn append(&self, entries: Vec<NewEntry>) -> anyhow::Result<()> {
+        for entry in entries {
+            self.house.log.append(entry).await?;
         }
         Ok(())
     }

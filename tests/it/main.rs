@@ -2,11 +2,15 @@
 //! process, stepped), `process` (the real binary) and `wire` (raw bytes on a socket).
 
 mod conformance;
+mod containment;
 mod crash;
+mod folder;
 mod gateway;
 mod hostile;
 mod partners;
 mod process;
+mod reload;
+mod replays;
 mod road;
 mod signatures;
 mod simulation;
