@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use vrl::path::OwnedValuePath;
 
-use super::patterns::TypePattern;
+use super::{folder::content_hash, patterns::TypePattern};
 use crate::{
     contracts::Catalog,
     model::{BodyRules, FieldPath, Revision},
@@ -14,11 +14,21 @@ use crate::{
 };
 
 /// The files a desk is compiled from, by path relative to the mappings folder: `partners/<partner>/partner.toml`, its
-/// modules, and the contracts it emits.
+/// modules and the contracts it emits; the presets it names stand beside them as `presets/<name>.toml`. Nothing else
+/// counts: another partner's files or an unused contract never change a revision. The door is part of `partner.toml`, so a
+/// new secret source or limit is a new revision too: an auditor reads the file as it was, not an extract of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeskSources {
     /// Path → text.
     pub files: BTreeMap<String, String>,
+}
+
+impl DeskSources {
+    /// The content hash: SHA-256 (hex) over the files in the order of their paths, each path and text after its length
+    /// as eight bytes, little end first.
+    pub fn revision(&self) -> Revision {
+        Revision(content_hash(&self.files).into())
+    }
 }
 
 /// A partner's desk: identify, mappings, contracts.
@@ -38,6 +48,23 @@ pub struct Desk {
     pub ignores: Vec<Ignore>,
     /// The contracts it emits.
     pub catalog: Arc<Catalog>,
+}
+
+impl Desk {
+    /// The ignore that takes an external type at an endpoint; asked before the mappings.
+    pub fn ignore_for(&self, endpoint: &str, event_type: &str) -> Option<&Ignore> {
+        self.ignores.iter().find(|ignore| takes(&ignore.on, &ignore.endpoints, endpoint, event_type))
+    }
+
+    /// The first mapping that takes an external type at an endpoint.
+    pub fn mapping_for(&self, endpoint: &str, event_type: &str) -> Option<&MappingRule> {
+        self.mappings.iter().find(|mapping| takes(&mapping.on, &mapping.endpoints, endpoint, event_type))
+    }
+}
+
+fn takes(on: &[TypePattern], endpoints: &[String], endpoint: &str, event_type: &str) -> bool {
+    let here = endpoints.is_empty() || endpoints.iter().any(|name| name == endpoint);
+    here && on.iter().any(|pattern| pattern.matches(event_type))
 }
 
 /// The desk of one endpoint.

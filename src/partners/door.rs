@@ -1,14 +1,15 @@
 //! Room `partners`: the door of a partner, as the intake uses it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    model::{EndpointName, FieldPath},
+    keys::SecretSource,
+    model::{EndpointName, FieldPath, Secret},
     signatures::{Key, Scheme},
 };
 
 /// What one address of a partner demands, and answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// `partner/endpoint`.
     pub name: EndpointName,
@@ -35,6 +36,8 @@ pub enum SignatureCheck {
     Scheme(Arc<Scheme>),
     /// Not at all: an explicit, loud setting (`unsigned = true`).
     Unsigned,
+    /// Nobody knows: its file is broken and never was good. The keys are an error, so every request is answered 503.
+    Unknown,
 }
 
 /// Why an endpoint cannot verify anything: our fault, so 503. Names the secret's id and source, never its value.
@@ -83,7 +86,26 @@ pub struct Door {
     pub docs: Option<String>,
     /// Its endpoints.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Where the secrets of each endpoint come from, by the endpoint's name.
+    pub secrets: BTreeMap<Arc<str>, Vec<SecretUse>>,
+    /// The development secrets of `[test]`, by secret id; nothing but tests and the demo believes them.
+    pub test_secrets: BTreeMap<String, Secret>,
 }
 
-/// How far a timestamp may be from now.
-pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+/// A secret of an endpoint: its id and its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretUse {
+    /// The id, as deliveries note it.
+    pub id: String,
+    /// Where it comes from.
+    pub from: SecretSource,
+}
+
+/// Which secrets count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretsFrom {
+    /// Those that `from` names.
+    Sources,
+    /// The development secrets of `[test]`, for tests and the demo; `serve` refuses them.
+    TestTables,
+}

@@ -1,16 +1,38 @@
 //! Room `partners`: `mappings/` → partners. A partner is a door (endpoints, secrets, signature, replies) and a desk
 //! (identify, mappings, contracts). Parses, lints, compiles, and swaps the registry whole on reload.
 //! May not serve requests or work entries.
+//!
+//! The way of a folder: `folder` reads it into memory; `partner_file` (with `endpoint_file`, `signing`, `identify` and
+//! `rules`) reads each `partner.toml`, finding every mistake at its place; `opening` makes doors of it and `compile` desks;
+//! `reload` decides, partner by partner, between what is new and what was good last; `registry` holds the result.
+//! [`check()`] says what is wrong without opening anything.
 
 mod check;
+mod compile;
 mod desk;
 mod door;
+mod endpoint_file;
 mod folder;
+mod identify;
+mod lint;
+mod opening;
+mod partner_file;
 mod patterns;
+mod reading;
 mod registry;
+mod reload;
+mod rules;
+mod signing;
+mod summary;
 
-pub use check::check;
-pub use desk::{Desk, DeskSources, EndpointDesk, Identify, Ignore, MappingRule, ValueRule};
-pub use door::{Door, Endpoint, Handshake, NotConfigured, Reply, SignatureCheck};
-pub use folder::{PartnerFolder, SourceFile};
+pub use check::{CheckOptions, Report, check};
+pub use desk::{
+    Desk, DeskSources, EndpointDesk, Identify, Ignore, MappingRule, SameBody, Split, TimeRule, TimeUnit,
+    ValueRule,
+};
+pub use door::{Door, Endpoint, Handshake, NotConfigured, Reply, SecretUse, SecretsFrom, SignatureCheck};
+pub use folder::{Fingerprint, FolderError, MappingsFolder, PartnerFolder, fingerprint, folder_names};
+pub use patterns::TypePattern;
 pub use registry::{DeskState, Registry, Snapshot};
+pub use reload::{GoodDesk, ReloadReport};
+pub use summary::{EndpointSummary, IgnoreSummary, MappingSummary, PartnerSummary};

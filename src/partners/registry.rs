@@ -6,7 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{Desk, Door, Endpoint};
+use super::{
+    Desk, DeskSources, Door, Endpoint, MappingsFolder, SecretsFrom,
+    opening::Keyring,
+    reload::{Reload, ReloadReport},
+};
 use crate::model::{Diagnostic, EndpointName};
 
 /// What stands behind the door of one partner right now.
@@ -39,7 +43,7 @@ impl DeskState {
 }
 
 /// Every partner at one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The doors.
     pub doors: BTreeMap<Arc<str>, Door>,
@@ -47,6 +51,32 @@ pub struct Snapshot {
     pub endpoints: HashMap<EndpointName, Arc<Endpoint>>,
     /// Every desk, those of removed partners with a last good revision included.
     pub desks: BTreeMap<Arc<str>, DeskState>,
+    /// The last desk of each endpoint that its partner's desk no longer has, for what is still waiting.
+    pub retired: BTreeMap<EndpointName, Arc<Desk>>,
+}
+
+impl Snapshot {
+    /// The desk that works an endpoint's entries: its partner's, or the last one that had the endpoint. `None`: they wait.
+    pub fn desk_of(&self, endpoint: &EndpointName) -> Option<&Arc<Desk>> {
+        let desk = self.desks.get(&endpoint.partner).and_then(DeskState::desk);
+        desk.filter(|desk| desk.endpoints.contains_key(&endpoint.endpoint))
+            .or_else(|| self.retired.get(endpoint))
+    }
+
+    /// This snapshot with every secret read again.
+    fn with_fresh_keys(&self, from: SecretsFrom) -> Self {
+        let mut next = self.clone();
+        for door in next.doors.values_mut() {
+            let keyring = Keyring { from, test_secrets: &door.test_secrets };
+            for endpoint in &mut door.endpoints {
+                let secrets = door.secrets.get(&endpoint.name.endpoint).map_or(&[][..], Vec::as_slice);
+                let keys = keyring.keys(&endpoint.check, secrets);
+                *endpoint = Arc::new(Endpoint { keys, ..Endpoint::clone(endpoint) });
+                next.endpoints.insert(endpoint.name.clone(), Arc::clone(endpoint));
+            }
+        }
+        next
+    }
 }
 
 /// The current [`Snapshot`].
@@ -59,6 +89,27 @@ impl Registry {
     /// The partners right now; hold it for one request or one batch.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// Takes a folder in: builds the next snapshot from it, from the one before and from the ledger's latest good
+    /// `last_good` sources (by [`GoodDesk::key`](super::GoodDesk::key); they matter after a restart), and puts it in place,
+    /// whole. Desks that did not change are kept, not compiled again. One task reloads; readers never wait for it.
+    pub fn reload(
+        &self,
+        folder: &MappingsFolder,
+        last_good: &BTreeMap<String, DeskSources>,
+        secrets: SecretsFrom,
+    ) -> ReloadReport {
+        let previous = self.snapshot();
+        let (next, report) = Reload { previous: &previous, folder, last_good, secrets }.run();
+        self.replace(next);
+        report
+    }
+
+    /// Reads every secret again, so that a changed `file:` counts without a change in the folder. Called by the task that
+    /// reloads.
+    pub fn refresh_keys(&self, secrets: SecretsFrom) {
+        self.replace(self.snapshot().with_fresh_keys(secrets));
     }
 
     /// Puts another snapshot in place, whole.

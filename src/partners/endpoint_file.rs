@@ -1,0 +1,313 @@
+//! Room `partners`: one `[[endpoint]]` of a partner file, with what its preset and its partner say below it. May not read
+//! secrets: it only says where they come from.
+
+use std::sync::Arc;
+
+use crate::{
+    keys::SecretSource,
+    model::{Diagnostic, FieldPath},
+};
+
+use super::{
+    desk::Identify,
+    door::{Handshake, Reply, SecretUse, SignatureCheck},
+    identify::{self, Findings},
+    reading::{Entry, Source, Table, parse},
+    rules, signing,
+};
+
+/// The endpoint that also answers `/in/<partner>`, and the name of one that has none.
+pub(super) const DEFAULT_ENDPOINT: &str = "default";
+/// Longest name of a partner or an endpoint, in bytes.
+const MAX_NAME_BYTES: usize = 63;
+/// Largest `max_body_bytes`.
+const MAX_BODY_BYTES: u64 = 268_435_456;
+/// Largest `requests_per_second`.
+const MAX_RATE: u64 = 1_000_000;
+/// Longest text a handshake sends back, where the preset does not say.
+const DEFAULT_ECHO_BYTES: u64 = 512;
+
+const KEYS: [&str; 8] = [
+    "name",
+    "secrets",
+    "max_body_bytes",
+    "requests_per_second",
+    "reply",
+    "signature_failure_status",
+    "signature",
+    "identify",
+];
+
+/// An endpoint as its file says it: a door and a desk, each `None` where a mistake stands in the way.
+#[derive(Debug)]
+pub(super) struct EndpointPlan {
+    /// Its name.
+    pub(super) name: Arc<str>,
+    /// Where it stands in the file.
+    pub(super) at: usize,
+    /// How requests are verified.
+    pub(super) check: Option<SignatureCheck>,
+    /// How its deliveries are identified.
+    pub(super) identify: Option<Identify>,
+    /// Where its secrets come from.
+    pub(super) secrets: Vec<SecretUse>,
+    /// Largest body in bytes.
+    pub(super) max_body_bytes: Option<usize>,
+    /// Most requests a second.
+    pub(super) requests_per_second: Option<u32>,
+    /// What an accepted delivery is answered.
+    pub(super) accepted: Option<Reply>,
+    /// The status of a signature failure.
+    pub(super) signature_failure_status: u16,
+    /// Requests that are answered and not kept.
+    pub(super) handshakes: Vec<Handshake>,
+    /// What is wrong with its door.
+    pub(super) door_problems: Vec<Diagnostic>,
+    /// What is wrong with its desk.
+    pub(super) desk_problems: Vec<Diagnostic>,
+    /// What a person should look at.
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+impl EndpointPlan {
+    /// An endpoint of which only the name could be read.
+    pub(super) fn named(name: &str, at: usize) -> Self {
+        Self {
+            name: name.into(),
+            at,
+            check: None,
+            identify: None,
+            secrets: Vec::new(),
+            max_body_bytes: None,
+            requests_per_second: None,
+            accepted: None,
+            signature_failure_status: 401,
+            handshakes: Vec::new(),
+            door_problems: Vec::new(),
+            desk_problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// What the endpoints of a file have in common.
+pub(super) struct Shared<'t, 'p> {
+    /// The partner's `[signature]`.
+    pub(super) signature: Option<Table<'t>>,
+    /// The partner's `[identify]`.
+    pub(super) identify: Option<Table<'t>>,
+    /// Where presets are.
+    pub(super) presets: FindPreset<'p>,
+}
+
+/// Gives the text of a preset by its name.
+pub(super) type FindPreset<'p> = &'p dyn Fn(&str) -> Option<&'p str>;
+
+/// The name of an `[[endpoint]]`; `default` when it has none.
+pub(super) fn name<'a>(table: &Table<'a>, problems: &mut Vec<Diagnostic>) -> &'a str {
+    let Some(entry) = table.get("name") else { return DEFAULT_ENDPOINT };
+    let Some(name) = entry.text(problems) else { return DEFAULT_ENDPOINT };
+    if !is_name(name) {
+        let message = format!("{name:?} cannot be part of an address");
+        problems.push(entry.problem("bad_name", message, "use a to z, 0 to 9 and `-`, at most 63"));
+    }
+    name
+}
+
+/// Whether a text can be the name of a partner or an endpoint.
+pub(super) fn is_name(text: &str) -> bool {
+    let letters = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    letters && !text.is_empty() && text.len() <= MAX_NAME_BYTES
+}
+
+/// Reads one `[[endpoint]]`.
+pub(super) fn read<'t>(table: &Table<'t>, shared: &Shared<'t, '_>) -> EndpointPlan {
+    let mut problems = Vec::new();
+    let mut plan = EndpointPlan::named(name(table, &mut problems), table.at);
+    table.only(&KEYS, &mut problems);
+    plan.max_body_bytes = table
+        .number("max_body_bytes", 1..=MAX_BODY_BYTES, &mut problems)
+        .and_then(|bytes| usize::try_from(bytes).ok());
+    plan.requests_per_second = table
+        .number("requests_per_second", 1..=MAX_RATE, &mut problems)
+        .and_then(|rate| u32::try_from(rate).ok());
+    if let Some(status) = status(table, "signature_failure_status", 400..=499, &mut problems) {
+        plan.signature_failure_status = status;
+    }
+    plan.secrets = secrets(table, &mut problems);
+    plan.accepted = table.table("reply", &mut problems).and_then(|table| reply(&table, &mut problems));
+    plan.door_problems = problems;
+    verify_and_identify(&mut plan, table, shared);
+    plan
+}
+
+/// What hangs on the preset: signature, handshakes, reply, and what is identified how.
+fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &Shared<'t, '_>) {
+    let problems = &mut plan.door_problems;
+    let own = table.table("signature", problems);
+    let Some(signature) = signing::table_for(own, shared.signature.as_ref()) else {
+        let help = "add [signature] with `preset = \"…\"`, the grammar spelled out, or `unsigned = true`";
+        problems.push(table.problem("no_signature", "nothing says how requests are verified", help));
+        return;
+    };
+    let named = signing::preset_of(&signature, shared.presets, problems);
+    if named.is_none() && signature.has("preset") {
+        return;
+    }
+    let file = named.map(|(name, _)| preset_file(name)).unwrap_or_default();
+    let source = Source { file: &file, text: named.map_or("", |(_, text)| text) };
+    let (toml, preset_problems) = parse(source);
+    problems.extend(preset_problems);
+    let preset = Table::of(source, 0, toml.get_ref());
+    plan.check = checked(plan, &signature, &preset);
+    let Some(check) = plan.check.clone() else { return };
+    let problems = &mut plan.door_problems;
+    plan.handshakes =
+        preset.tables("handshake", problems).iter().filter_map(|table| handshake(table, problems)).collect();
+    if plan.accepted.is_none() {
+        plan.accepted = preset.table("reply", problems).and_then(|table| reply(&table, problems));
+    }
+    look_at_secrets(plan, table, &check);
+    plan.identify = identified(plan, table, shared, &preset, &check);
+}
+
+fn checked(plan: &mut EndpointPlan, signature: &Table<'_>, preset: &Table<'_>) -> Option<SignatureCheck> {
+    let problems = &mut plan.door_problems;
+    let base = signature.has("preset").then(|| preset.table("signature", problems)).flatten();
+    signing::check(signature, base.as_ref(), problems)
+}
+
+/// The name under which a preset stands among a desk's sources and in diagnostics.
+pub(super) fn preset_file(name: &str) -> String {
+    format!("presets/{name}.toml")
+}
+
+fn look_at_secrets(plan: &mut EndpointPlan, table: &Table<'_>, check: &SignatureCheck) {
+    match check {
+        SignatureCheck::Unsigned => {
+            let message = format!("`{}` believes anyone: nothing is verified (`unsigned = true`)", plan.name);
+            let help =
+                "use the partner's signature if it has one; if not, close the address to everyone else";
+            plan.warnings.push(table.problem("unsigned", message, help));
+        }
+        _ if plan.secrets.is_empty() && !table.has("secrets") => {
+            let help = "add `secrets = [{ id = \"2026-11\", from = \"env:NAME\" }]`";
+            let message = format!("`{}` has no secret to verify with", plan.name);
+            plan.door_problems.push(table.problem("no_secrets", message, help));
+        }
+        _ => {}
+    }
+}
+
+fn identified(
+    plan: &mut EndpointPlan,
+    table: &Table<'_>,
+    shared: &Shared<'_, '_>,
+    preset: &Table<'_>,
+    check: &SignatureCheck,
+) -> Option<Identify> {
+    let mut found = Findings::default();
+    let mut layers = table.table("identify", &mut found.problems).unwrap_or_else(|| {
+        Table::empty(table.source, shared.identify.as_ref().map_or(table.at, |partner| partner.at))
+    });
+    if let Some(partner) = &shared.identify {
+        layers = layers.over(partner);
+    }
+    if let Some(preset) = preset.table("identify", &mut found.problems) {
+        layers = layers.over(&preset);
+    }
+    let identify = identify::read(&layers, check, &mut found);
+    plan.desk_problems.extend(found.problems);
+    plan.warnings.extend(found.warnings);
+    identify
+}
+
+fn secrets(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Vec<SecretUse> {
+    let mut secrets: Vec<SecretUse> = Vec::new();
+    for secret in table.tables("secrets", problems) {
+        secret.only(&["id", "from"], problems);
+        let (id, from) = (secret.required("id", problems), secret.required("from", problems));
+        let from = from.and(secret.get("from")).and_then(|from| source_of(&from, problems));
+        let Some(id) = id else { continue };
+        if secrets.iter().any(|known| known.id == id) {
+            let message = format!("the secret id {id:?} stands twice");
+            let help = "give each secret an id of its own: deliveries note which one matched";
+            problems.push(secret.problem("duplicate_secret", message, help));
+        }
+        secrets.extend(from.map(|from| SecretUse { id: id.to_owned(), from }));
+    }
+    secrets
+}
+
+/// Where a secret comes from. The text is never shown: it may be the secret itself.
+fn source_of(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<SecretSource> {
+    const HELP: &str = "write \"env:NAME\" or \"file:/path\", and keep the secret itself out of this file";
+    let text = entry.text(problems)?;
+    if !text.starts_with("env:") && !text.starts_with("file:") {
+        let message = "`from` names no source; if this is the secret itself, it is known to everyone who reads this file";
+        let help = format!("{HELP}; replace a secret that stood here");
+        problems.push(entry.problem("literal_secret", message, help));
+        return None;
+    }
+    match SecretSource::parse(text) {
+        Ok(source) => Some(source),
+        Err(_) => {
+            problems.push(entry.problem(
+                "secret_source",
+                "`from` names no place to take a secret from",
+                HELP,
+            ));
+            None
+        }
+    }
+}
+
+fn status(
+    table: &Table<'_>,
+    key: &str,
+    bounds: std::ops::RangeInclusive<u64>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<u16> {
+    table.number(key, bounds, problems).and_then(|status| u16::try_from(status).ok())
+}
+
+fn reply(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Reply> {
+    table.only(&["status", "content_type", "body"], problems);
+    let body = table.text("body", problems).unwrap_or_default().to_owned();
+    let content_type = table.text("content_type", problems).map(str::to_owned);
+    let status = match table.has("status") {
+        true => status(table, "status", 200..=299, problems)?,
+        false => 200,
+    };
+    Some(Reply { status, content_type, body })
+}
+
+fn handshake(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Handshake> {
+    const KEYS: [&str; 7] = ["signed", "method", "when", "echo", "status", "content_type", "max_echo_bytes"];
+    table.only(&KEYS, problems);
+    let when = table.table("when", problems);
+    let when = when.iter().flat_map(Table::iter).filter_map(|entry| condition(entry, problems)).collect();
+    let echo = table.get("echo").and_then(|entry| rules::path(&entry, problems));
+    let max_echo_bytes = match table.has("max_echo_bytes") {
+        true => table.number("max_echo_bytes", 1..=65_536, problems)?,
+        false => DEFAULT_ECHO_BYTES,
+    };
+    Some(Handshake {
+        signed: table.truth("signed", problems),
+        method: table.required("method", problems)?.to_owned(),
+        when,
+        status: status(table, "status", 200..=299, problems).unwrap_or(200),
+        content_type: table.text("content_type", problems).unwrap_or("text/plain").to_owned(),
+        echo,
+        max_echo_bytes: usize::try_from(max_echo_bytes).ok()?,
+    })
+}
+
+fn condition(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<(FieldPath, String)> {
+    let Ok(path) = FieldPath::parse(entry.key) else {
+        let message = format!("{:?} is no path", entry.key);
+        problems.push(entry.problem("bad_path", message, "write `when = { \"body.type\" = \"…\" }`"));
+        return None;
+    };
+    Some((path, entry.text(problems)?.to_owned()))
+}

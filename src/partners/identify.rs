@@ -1,0 +1,248 @@
+//! Room `partners`: `[identify]`: how external events are found in a delivery and named. May not look into deliveries.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+use vrl::path::OwnedValuePath;
+
+use super::{
+    desk::{Identify, SameBody, Split, ValueRule},
+    door::SignatureCheck,
+    reading::{Entry, Table, suggestion},
+    rules, signing,
+};
+use crate::model::{BodyRules, Diagnostic, FieldPath, Root};
+
+/// How long an external id is remembered, where nobody says otherwise: beyond any retry horizon we know of.
+const DEFAULT_WINDOW: Duration = Duration::from_hours(35 * 24);
+/// A window below this is shorter than most partners go on retrying.
+const SHORT_WINDOW: Duration = Duration::from_hours(24);
+
+const KEYS: [&str; 11] = [
+    "form_json",
+    "split",
+    "external_id",
+    "event_type",
+    "occurred_at",
+    "ordering_key",
+    "version",
+    "identity",
+    "volatile",
+    "window",
+    "same_body",
+];
+const SAME_BODY: [&str; 2] = ["flag", "duplicate"];
+
+/// What reading finds wrong.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// What gives no desk.
+    pub(super) problems: Vec<Diagnostic>,
+    /// What a person should look at.
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// Reads `[identify]`, the preset's and the partner's keys already below it; `check` is how the endpoint verifies.
+pub(super) fn read(table: &Table<'_>, check: &SignatureCheck, found: &mut Findings) -> Option<Identify> {
+    let before = found.problems.len();
+    table.only(&KEYS, &mut found.problems);
+    let split = entry(table, "split", rules::split, &mut found.problems);
+    item_needs_split(table, split.as_ref(), &mut found.problems);
+    what_is_signed_is_split(table, split.as_ref(), check, &mut found.problems);
+    let window = window(table, found);
+    let identify = values(table, split, window, &mut found.problems)?;
+    let id_is_covered =
+        identify.external_id.as_ref().is_some_and(|id| signing::covers(check, rules::paths_of(id)));
+    (found.problems.len() == before).then_some(Identify { id_is_covered, ..identify })
+}
+
+fn values(
+    table: &Table<'_>,
+    split: Option<Split>,
+    window: Duration,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Identify> {
+    let volatile = volatile(table, split.is_some(), problems);
+    let identity = entry(table, "identity", rules::paths, problems).unwrap_or_default();
+    let event_type = event_type(table, problems);
+    Some(Identify {
+        body: BodyRules { form_json: table.text("form_json", problems).map(str::to_owned) },
+        external_id: entry(table, "external_id", rules::value, problems),
+        ordering_key: entry(table, "ordering_key", rules::value, problems),
+        occurred_at: entry(table, "occurred_at", rules::time, problems),
+        version: entry(table, "version", rules::value, problems),
+        same_body: same_body(table, problems),
+        event_type: event_type?,
+        split,
+        identity,
+        volatile,
+        window,
+        id_is_covered: false,
+    })
+}
+
+fn entry<T>(
+    table: &Table<'_>,
+    key: &str,
+    rule: impl Fn(&Entry<'_>, &mut Vec<Diagnostic>) -> Option<T>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<T> {
+    rule(&table.get(key)?, problems)
+}
+
+fn event_type(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<ValueRule> {
+    if !table.has("event_type") {
+        let message = "nothing says where the event's type stands";
+        problems.push(table.problem(
+            "missing_event_type",
+            message,
+            "add `event_type = \"body.type\"` to [identify]",
+        ));
+    }
+    entry(table, "event_type", rules::value, problems)
+}
+
+/// `item` means the element of a split; without one it is most likely a mistake for `body`.
+fn item_needs_split(table: &Table<'_>, split: Option<&Split>, problems: &mut Vec<Diagnostic>) {
+    if split.is_some() || table.has("split") {
+        return;
+    }
+    let holds_paths = |entry: &&Entry<'_>| !["form_json", "window", "same_body"].contains(&entry.key);
+    for entry in table.iter().filter(holds_paths).filter(|entry| names_item(entry.value)) {
+        let message = format!("`{}` starts with item, and nothing is split", entry.key);
+        problems.push(entry.problem("item_without_split", message, "start with body, or add `split`"));
+    }
+}
+
+fn names_item(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::String(text) => FieldPath::parse(text).is_ok_and(|path| path.root() == Root::Item),
+        DeValue::Array(elements) => elements.iter().any(|element| names_item(element.get_ref())),
+        DeValue::Table(table) => table.values().any(|value| names_item(value.get_ref())),
+        _ => false,
+    }
+}
+
+/// What was verified is what is translated: a scheme that signs items must be split into just these.
+fn what_is_signed_is_split(
+    table: &Table<'_>,
+    split: Option<&Split>,
+    check: &SignatureCheck,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let SignatureCheck::Scheme(scheme) = check else { return };
+    let Some(signed) = scheme.signed_items() else { return };
+    if split.is_some() && split == rules::split_of(signed).as_ref() {
+        return;
+    }
+    let at = table.get("split").map_or_else(|| table.at, |entry| entry.at);
+    let source = table.get("split").map_or(table.source, |entry| entry.source);
+    let message = "the items that are split are not the items that are signed";
+    problems.push(source.problem("split_not_signed", at, message, format!("write `split = {signed:?}`")));
+}
+
+fn window(table: &Table<'_>, found: &mut Findings) -> Duration {
+    let Some(entry) = table.get("window") else { return DEFAULT_WINDOW };
+    let Some(window) = entry.duration(&mut found.problems) else { return DEFAULT_WINDOW };
+    if window < SHORT_WINDOW {
+        let message = "a window below a day: a later retry would be taken for a new event";
+        let help = "write at least the partner's retry horizon; \"35d\" is the default";
+        found.warnings.push(entry.problem("short_window", message, help));
+    }
+    window
+}
+
+fn volatile(table: &Table<'_>, split: bool, problems: &mut Vec<Diagnostic>) -> Vec<OwnedValuePath> {
+    let Some(entry) = table.get("volatile") else { return Vec::new() };
+    let root = if split { Root::Item } else { Root::Body };
+    let elements = entry.elements(problems);
+    let below_item = |element: &Entry<'_>| {
+        let path = rules::path(element, problems)?;
+        if path.root() == root || path.root() == Root::Item {
+            return Some(path.value_path().clone());
+        }
+        let start = if split { "item" } else { "body" };
+        let message = "a volatile path must stand in the event itself";
+        problems.push(element.problem("volatile_outside", message, format!("start it with {start}")));
+        None
+    };
+    elements.iter().filter_map(below_item).collect()
+}
+
+fn same_body(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> SameBody {
+    let text = table.text("same_body", problems);
+    match (text, table.get("same_body")) {
+        (Some("duplicate"), _) => SameBody::Duplicate,
+        (Some(text), Some(entry)) if text != "flag" => {
+            let help = suggestion(text, SAME_BODY);
+            problems.push(entry.problem("bad_value", "`same_body` is flag or duplicate", help));
+            SameBody::Flag
+        }
+        _ => SameBody::Flag,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::reading::{Source, parse},
+        *,
+    };
+
+    fn read_text(text: &str) -> (Option<Identify>, Findings) {
+        let source = Source { file: "partner.toml", text };
+        let (table, problems) = parse(source);
+        let mut found = Findings { problems, ..Findings::default() };
+        let identify = read(&Table::of(source, 0, table.get_ref()), &SignatureCheck::Unsigned, &mut found);
+        (identify, found)
+    }
+
+    #[test]
+    fn reads_every_key() {
+        let (identify, found) = read_text(
+            "form_json = 'payload'\nsplit = 'body.items[]'\nexternal_id = 'item.id'\nevent_type = 'item.type'\n\
+             occurred_at = { path = 'item.at', as = 'rfc3339' }\nordering_key = 'item.order'\nversion = 'body.v'\n\
+             identity = ['item.a', 'item.b']\nvolatile = ['item.retries']\nwindow = '3d'\nsame_body = 'duplicate'\n",
+        );
+        assert!(found.problems.is_empty() && found.warnings.is_empty(), "{found:?}");
+        let identify = identify.expect("readable");
+        assert_eq!(identify.window, Duration::from_hours(72));
+        assert_eq!(identify.volatile[0].to_string(), "retries");
+        assert_eq!(identify.identity.len(), 2);
+        assert_eq!(identify.same_body, SameBody::Duplicate);
+        assert!(!identify.id_is_covered, "nothing is signed here");
+    }
+
+    #[test]
+    fn only_the_type_must_be_there() {
+        let (identify, _) = read_text("event_type = 'body.type'");
+        let identify = identify.expect("readable");
+        assert_eq!((identify.window, identify.same_body), (DEFAULT_WINDOW, SameBody::Flag));
+        assert!(identify.external_id.is_none() && identify.split.is_none());
+    }
+
+    #[test]
+    fn mistakes_have_names() {
+        for (text, code) in [
+            ("external_id = 'body.id'", "missing_event_type"),
+            ("event_type = 'item.type'", "item_without_split"),
+            ("event_type = 'body.type'\nsplit = 'body.items'", "bad_split"),
+            ("event_type = 'body.type'\nvolatile = ['header.x']", "volatile_outside"),
+            ("event_type = 'item.type'\nsplit = 'body.a[]'\nvolatile = ['body.x']", "volatile_outside"),
+            ("event_type = 'body.type'\nsame_body = 'ignore'", "bad_value"),
+            ("event_type = 'body.type'\nwindow = 'long'", "duration"),
+            ("event_type = 'body.type'\nexternalid = 'body.id'", "unknown_key"),
+        ] {
+            let (identify, found) = read_text(text);
+            assert!(identify.is_none(), "{text}");
+            assert_eq!(found.problems[0].code, code, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_short_window_is_a_warning() {
+        let (identify, found) = read_text("event_type = 'body.type'\nwindow = '2h'");
+        assert!(identify.is_some());
+        assert_eq!((found.warnings[0].code, found.warnings[0].line), ("short_window", 2));
+    }
+}

@@ -1,0 +1,96 @@
+//! Room `partners`: opening a door: from what a file says about an endpoint to an endpoint with its keys. A secret that
+//! cannot be had never keeps an endpoint from opening: it answers 503, which is our fault and not the partner's.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    door::{Endpoint, NotConfigured, SecretUse, SecretsFrom, SignatureCheck},
+    endpoint_file::EndpointPlan,
+};
+use crate::{
+    keys::SecretSource,
+    model::{EndpointName, Secret},
+    signatures::{Key, Scheme},
+};
+
+/// Where the secrets of a partner are to be had.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keyring<'a> {
+    /// Which secrets count.
+    pub(super) from: SecretsFrom,
+    /// The partner's development secrets, by id.
+    pub(super) test_secrets: &'a BTreeMap<String, Secret>,
+}
+
+impl Keyring<'_> {
+    /// The keys of an endpoint. One secret that cannot be had closes it: without it, requests that are signed with it
+    /// would be refused as the sender's mistake.
+    pub(super) fn keys(
+        &self,
+        check: &SignatureCheck,
+        secrets: &[SecretUse],
+    ) -> Result<Arc<[Key]>, NotConfigured> {
+        match check {
+            SignatureCheck::Unsigned => Ok(Arc::new([])),
+            SignatureCheck::Unknown => Err(NotConfigured("nobody knows how it is verified".to_owned())),
+            SignatureCheck::Scheme(_) if secrets.is_empty() => {
+                Err(NotConfigured("it has no secret to verify with".to_owned()))
+            }
+            SignatureCheck::Scheme(scheme) => secrets.iter().map(|secret| self.key(scheme, secret)).collect(),
+        }
+    }
+
+    fn key(&self, scheme: &Scheme, secret: &SecretUse) -> Result<Key, NotConfigured> {
+        let source = match self.from {
+            SecretsFrom::Sources => secret.from.clone(),
+            SecretsFrom::TestTables => self.test_source(&secret.id)?,
+        };
+        let failed = |why: &dyn std::fmt::Display| {
+            NotConfigured(format!("the secret {:?} from {}: {why}", secret.id, described(&source)))
+        };
+        let text = source.resolve().map_err(|error| failed(&error))?;
+        scheme.key(&secret.id, &text).map_err(|error| failed(&error))
+    }
+
+    fn test_source(&self, id: &str) -> Result<SecretSource, NotConfigured> {
+        let secret = self.test_secrets.get(id).cloned();
+        secret.map(SecretSource::Test).ok_or_else(|| NotConfigured(format!("[test] has no secret {id:?}")))
+    }
+}
+
+fn described(source: &SecretSource) -> String {
+    match source {
+        SecretSource::Env(name) => format!("env:{name}"),
+        SecretSource::File(path) => format!("file:{}", path.display()),
+        SecretSource::Test(_) => "[test]".to_owned(),
+    }
+}
+
+/// The endpoint that a plan describes; `None` when its file has a mistake in it.
+pub(super) fn open(partner: &str, plan: &EndpointPlan, keyring: Keyring<'_>) -> Option<Endpoint> {
+    let check = plan.check.clone().filter(|_| plan.door_problems.is_empty())?;
+    Some(Endpoint {
+        name: EndpointName::new(partner, Arc::clone(&plan.name)),
+        keys: keyring.keys(&check, &plan.secrets),
+        check,
+        max_body_bytes: plan.max_body_bytes,
+        requests_per_second: plan.requests_per_second,
+        accepted: plan.accepted.clone(),
+        signature_failure_status: plan.signature_failure_status,
+        handshakes: plan.handshakes.clone(),
+    })
+}
+
+/// An endpoint whose file is broken and never was good: it answers 503, so that no partner drops us for it.
+pub(super) fn unreadable(partner: &str, name: &str) -> Endpoint {
+    Endpoint {
+        name: EndpointName::new(partner, name),
+        check: SignatureCheck::Unknown,
+        keys: Err(NotConfigured("its partner.toml has mistakes; `douane check` shows them".to_owned())),
+        max_body_bytes: None,
+        requests_per_second: None,
+        accepted: None,
+        signature_failure_status: 401,
+        handshakes: Vec::new(),
+    }
+}
