@@ -40,6 +40,23 @@ pub struct Desk {
     pub catalog: Arc<Catalog>,
 }
 
+impl Desk {
+    /// The ignore that takes an external type at an endpoint; asked before the mappings.
+    pub fn ignore_for(&self, endpoint: &str, event_type: &str) -> Option<&Ignore> {
+        self.ignores.iter().find(|ignore| takes(&ignore.on, &ignore.endpoints, endpoint, event_type))
+    }
+
+    /// The first mapping that takes an external type at an endpoint.
+    pub fn mapping_for(&self, endpoint: &str, event_type: &str) -> Option<&MappingRule> {
+        self.mappings.iter().find(|mapping| takes(&mapping.on, &mapping.endpoints, endpoint, event_type))
+    }
+}
+
+fn takes(on: &[TypePattern], endpoints: &[String], endpoint: &str, event_type: &str) -> bool {
+    let here = endpoints.is_empty() || endpoints.iter().any(|name| name == endpoint);
+    here && on.iter().any(|pattern| pattern.matches(event_type))
+}
+
 /// The desk of one endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointDesk {

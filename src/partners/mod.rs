@@ -10,7 +10,10 @@ mod patterns;
 mod registry;
 
 pub use check::check;
-pub use desk::{Desk, DeskSources, EndpointDesk, Identify, Ignore, MappingRule, ValueRule};
+pub use desk::{
+    Desk, DeskSources, EndpointDesk, Identify, Ignore, MappingRule, SameBody, Split, TimeRule, TimeUnit,
+    ValueRule,
+};
 pub use door::{Door, Endpoint, Handshake, NotConfigured, Reply, SignatureCheck};
 pub use folder::{PartnerFolder, SourceFile};
 pub use registry::{DeskState, Registry, Snapshot};

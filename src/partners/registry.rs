@@ -47,6 +47,17 @@ pub struct Snapshot {
     pub endpoints: HashMap<EndpointName, Arc<Endpoint>>,
     /// Every desk, those of removed partners with a last good revision included.
     pub desks: BTreeMap<Arc<str>, DeskState>,
+    /// The last desk of each endpoint that its partner's desk no longer has, for what is still waiting.
+    pub retired: BTreeMap<EndpointName, Arc<Desk>>,
+}
+
+impl Snapshot {
+    /// The desk that works an endpoint's entries: its partner's, or the last one that had the endpoint. `None`: they wait.
+    pub fn desk_of(&self, endpoint: &EndpointName) -> Option<&Arc<Desk>> {
+        let desk = self.desks.get(&endpoint.partner).and_then(DeskState::desk);
+        desk.filter(|desk| desk.endpoints.contains_key(&endpoint.endpoint))
+            .or_else(|| self.retired.get(endpoint))
+    }
 }
 
 /// The current [`Snapshot`].
