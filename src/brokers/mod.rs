@@ -5,6 +5,9 @@ pub mod feed;
 pub mod file;
 pub mod stdout;
 
+pub use file::FileBroker;
+pub use stdout::StdoutBroker;
+
 use async_trait::async_trait;
 
 use crate::model::{EventNumber, StoredEvent};
@@ -46,6 +49,13 @@ pub struct PublishReport {
     pub placements: Vec<Placement>,
     /// Why the rest was not placed.
     pub stopped: Option<BrokerError>,
+}
+
+impl PublishReport {
+    /// Nothing was placed.
+    pub fn nothing(stopped: BrokerError) -> Self {
+        Self { placements: Vec::new(), stopped: Some(stopped) }
+    }
 }
 
 /// A place domain events are published to. Its name is its identity: the cursor belongs to it.

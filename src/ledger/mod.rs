@@ -133,6 +133,10 @@ pub enum RecordsError {
     /// The data itself is refused; the batch is halved until one event stands alone.
     #[error("the records refuse the data: {0}")]
     Refused(String),
+    /// The commit is behind the records: an entry was already worked, or a cursor would go back. Nothing is wrong
+    /// with the data; the stage reads the cursors again.
+    #[error("the records are ahead of this commit: {0}")]
+    Stale(String),
     /// I/O error or corruption: the process must stop and recover.
     #[error("the records are broken: {0}")]
     Broken(String),
@@ -177,6 +181,8 @@ pub enum WorkedKind {
         body_sha256: [u8; 32],
         /// An earlier delivery with the same body under another id, where the signature does not cover the id.
         same_body_as: Option<EntryNumber>,
+        /// Whether [`TranslationRecords::same_bodies`] shall find it: only where the signature does not cover the id.
+        remember_body: bool,
     },
     /// A replay request; its events are worked again under their old places.
     Replay(Box<crate::model::ReplayMeta>),

@@ -13,6 +13,8 @@ pub struct Bounds {
 pub struct MappingInput<'a> {
     pub event: &'a ExternalEvent,
     pub headers: &'a Headers,
+    /// The `emits` of the mapping rule: a type beside them is refused.
+    pub emits: &'a [String],
 }
 /// Why a module gave no domain events. The detail never quotes a payload value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

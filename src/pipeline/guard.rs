@@ -1,0 +1,80 @@
+//! Room `pipeline`: how the work of a batch is contained. Together: in parallel, a panic costs one event. Alone: one after
+//! another, each named in the crash note, after an earlier process ended in this range.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rayon::prelude::*;
+
+use super::crash_note::{CrashNote, Suspect, Tried};
+use crate::model::ReasonCode;
+
+/// How the work of a batch is contained.
+#[derive(Clone, Debug)]
+pub(super) enum Guard {
+    /// In parallel.
+    Together,
+    /// One after another, under the crash note.
+    Alone(Arc<Mutex<CrashNote>>),
+}
+
+impl Guard {
+    /// Works every item and returns the results in order.
+    pub(super) fn each<T: Send, R: Send>(
+        &self,
+        items: Vec<T>,
+        work: impl Fn(T) -> R + Sync + Send,
+    ) -> Vec<R> {
+        match self {
+            Self::Together if items.len() > 1 => items.into_par_iter().map(work).collect(),
+            Self::Together | Self::Alone(_) => items.into_iter().map(work).collect(),
+        }
+    }
+
+    /// Does one piece of work, or says with which code its event is a dead letter.
+    pub(super) fn contain<T>(&self, suspect: Suspect, work: impl FnOnce() -> T) -> Result<T, ReasonCode> {
+        let contained = || catch_unwind(AssertUnwindSafe(work)).map_err(|_| ReasonCode::MappingPanicked);
+        match self {
+            Self::Together => contained(),
+            Self::Alone(note) => {
+                let mut note = note.lock().unwrap_or_else(PoisonError::into_inner);
+                match note.alone(suspect, contained) {
+                    Tried::Done(done) => done,
+                    Tried::SetAside => Err(ReasonCode::CrashedTheTranslator),
+                }
+            }
+        }
+    }
+}
+
+/// What a person needs to know of a piece of work that did not come back.
+pub(super) fn explain(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::CrashedTheTranslator => {
+            "the process ended twice while it worked on this alone; simplify the mapping, then replay"
+        }
+        _ => "the work on this panicked; that is a defect of douane, not of the event",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EntryNumber;
+
+    #[test]
+    fn a_panic_costs_one_event() {
+        let guard = Guard::Together;
+        let done = guard.each((0..100).collect(), |number: u64| {
+            guard.contain(Suspect::Delivery(EntryNumber(number)), || {
+                assert!(number != 42, "the one that panics");
+                number
+            })
+        });
+        assert_eq!(done[42], Err(ReasonCode::MappingPanicked));
+        assert_eq!(done[41], Ok(41));
+        assert_eq!(done.iter().filter(|done| done.is_err()).count(), 1);
+    }
+}

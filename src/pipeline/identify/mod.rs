@@ -1,0 +1,177 @@
+//! Room `pipeline`, step 5: which external events are in a delivery, and what are they called? The only place that makes
+//! an [`ExternalEvent`]. A body is parsed once; items are moved out of it, not copied. May not decide or translate.
+
+mod naming;
+mod times;
+
+use bytes::Bytes;
+use vrl::value::Value;
+
+use self::naming::{Unnamed, name, optional_name};
+use super::canonical;
+use crate::{
+    model::{DeliveryMeta, EntryNumber, EventRef, ExternalEvent, Fields, ReasonCode, Timestamp, read_body},
+    partners::{Desk, Identify, Split, ValueRule},
+};
+
+/// A delivery as it lies on the desk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened<'a> {
+    /// Its place in the intake log.
+    pub(super) number: EntryNumber,
+    /// When it was accepted.
+    pub(super) received_at: Timestamp,
+    /// Who sent it, and how.
+    pub(super) meta: &'a DeliveryMeta,
+    /// The exact bytes.
+    pub(super) body: &'a Bytes,
+    /// The desk that reads it.
+    pub(super) desk: &'a Desk,
+}
+
+/// Why a delivery, or one item of it, names no external event: a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unidentified {
+    /// The stable code.
+    pub(super) code: ReasonCode,
+    /// Where and why, without any value.
+    pub(super) detail: String,
+}
+
+impl Unidentified {
+    pub(super) fn new(code: ReasonCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+impl From<Unnamed> for Unidentified {
+    fn from(unnamed: Unnamed) -> Self {
+        Self::new(ReasonCode::Unidentifiable, unnamed.to_string())
+    }
+}
+
+/// What was found in one place of a delivery.
+pub(super) type Found = Result<ExternalEvent, Unidentified>;
+
+/// Finds the external events of a delivery, in item order. A delivery that cannot be read, or has more than `max_items`
+/// items, is one dead letter; an empty batch has no events.
+pub(super) fn identify(opened: &Opened<'_>, max_items: usize) -> Vec<Found> {
+    let Some(endpoint) = opened.desk.endpoints.get(&opened.meta.endpoint.endpoint) else {
+        let detail = "the desk does not know this endpoint";
+        return vec![Err(Unidentified::new(ReasonCode::Unidentifiable, detail))];
+    };
+    let rules = &endpoint.identify;
+    let found = match read_body(&opened.meta.headers, opened.body, &rules.body) {
+        Ok(body) => match &rules.split {
+            None => Ok(vec![single(opened, rules, body)]),
+            Some(split) => batch(opened, rules, split, body, max_items),
+        },
+        Err(unreadable) => Err(Unidentified::new(ReasonCode::Unreadable, unreadable.to_string())),
+    };
+    found.unwrap_or_else(|whole| vec![Err(whole)])
+}
+
+fn single(opened: &Opened<'_>, rules: &Identify, body: Value) -> Found {
+    let named = identify_item(opened, rules, 0, &body, &body)?;
+    Ok(ExternalEvent { item: body, ..named })
+}
+
+fn batch(
+    opened: &Opened<'_>,
+    rules: &Identify,
+    split: &Split,
+    mut body: Value,
+    max_items: usize,
+) -> Result<Vec<Found>, Unidentified> {
+    let no_array = || {
+        let detail = format!("there is no array at {}, where the items of a batch should stand", split.array);
+        Unidentified::new(ReasonCode::Unidentifiable, detail)
+    };
+    let items = body.get(split.array.value_path()).and_then(Value::as_array).ok_or_else(no_array)?;
+    if items.len() > max_items {
+        let detail = format!("{} items in one delivery; at most {max_items} are taken", items.len());
+        return Err(Unidentified::new(ReasonCode::OverLimit, detail));
+    }
+    let named: Vec<Found> = items
+        .iter()
+        .zip(0..)
+        .map(|(element, ordinal)| {
+            let item = element.get(&split.element).ok_or_else(|| no_element(split))?;
+            identify_item(opened, rules, ordinal, &body, item)
+        })
+        .collect();
+    let items = body.get_mut(split.array.value_path()).and_then(Value::as_array_mut).ok_or_else(no_array)?;
+    Ok(named
+        .into_iter()
+        .zip(items)
+        .map(|(named, element)| named.map(|event| take(event, split, element)))
+        .collect())
+}
+
+/// Moves the item out of its element into the event that was named after it.
+fn take(event: ExternalEvent, split: &Split, element: &mut Value) -> ExternalEvent {
+    let item =
+        element.get_mut(&split.element).map_or(Value::Null, |item| std::mem::replace(item, Value::Null));
+    ExternalEvent { item, ..event }
+}
+
+fn no_element(split: &Split) -> Unidentified {
+    let detail = format!("an element of {} has nothing at {}", split.array, split.element);
+    Unidentified::new(ReasonCode::Unidentifiable, detail)
+}
+
+/// Names one event. Its `item` is still empty: the value is moved in when nobody looks at the body any more.
+fn identify_item(opened: &Opened<'_>, rules: &Identify, ordinal: u32, body: &Value, item: &Value) -> Found {
+    let meta = opened.meta;
+    let query = meta.target.split_once('?').map_or("", |(_, query)| query);
+    let fields = Fields { headers: &meta.headers, query, body, item };
+    let at = EventRef { number: opened.number, ordinal };
+    let event_type = name("event_type", &rules.event_type, &fields)?;
+    let external_id = optional_name("external_id", rules.external_id.as_ref(), &fields)?;
+    let key_rule = key_rule(opened.desk, rules, &meta.endpoint.endpoint, &event_type);
+    let ordering_key = optional_name("ordering_key", key_rule, &fields)?
+        .or_else(|| external_id.clone())
+        .unwrap_or_else(|| at.to_string());
+    Ok(ExternalEvent {
+        at,
+        endpoint: meta.endpoint.clone(),
+        received_at: opened.received_at,
+        external_id,
+        event_type,
+        ordering_key,
+        occurred_at: rules.occurred_at.as_ref().and_then(|rule| times::read(rule, &fields)),
+        version: rules.version.as_ref().and_then(|rule| naming::text(rule, &fields).ok().flatten()),
+        identity_digest: identity_digest(rules, &fields)?,
+        item: Value::Null,
+    })
+}
+
+/// A mapping may have a key of its own, because one endpoint can tell of different business objects.
+fn key_rule<'d>(
+    desk: &'d Desk,
+    rules: &'d Identify,
+    endpoint: &str,
+    event_type: &str,
+) -> Option<&'d ValueRule> {
+    if desk.mappings.iter().all(|mapping| mapping.ordering_key.is_none()) {
+        return rules.ordering_key.as_ref();
+    }
+    let mapping = match desk.ignore_for(endpoint, event_type) {
+        Some(_) => None,
+        None => desk.mapping_for(endpoint, event_type),
+    };
+    mapping.and_then(|mapping| mapping.ordering_key.as_ref()).or(rules.ordering_key.as_ref())
+}
+
+fn identity_digest(rules: &Identify, fields: &Fields<'_>) -> Result<[u8; 32], Unidentified> {
+    let digest = if rules.identity.is_empty() {
+        canonical::digest_without(fields.item, &rules.volatile)
+    } else {
+        let values: Vec<_> = rules.identity.iter().map(|path| fields.get(path)).collect();
+        canonical::digest_of(values.iter().map(|value| value.as_deref()))
+    };
+    digest.map_err(|_| Unidentified::new(ReasonCode::Unidentifiable, "the item has no canonical JSON"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! Room `pipeline`: the tests of step 5.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use proptest::prelude::*;
+use vrl::path::{OwnedValuePath, parse_value_path};
+
+use super::{
+    super::fixtures::{endpoint_desk, rule},
+    *,
+};
+use crate::{
+    contracts::Catalog,
+    model::{Assurance, DeliveryId, EndpointName, FieldPath, Headers, Revision},
+    partners::{DeskSources, EndpointDesk},
+};
+
+fn path(text: &str) -> FieldPath {
+    FieldPath::parse(text).expect("a path")
+}
+
+fn rules() -> Identify {
+    endpoint_desk().identify
+}
+
+fn batch_rules(element: OwnedValuePath) -> Identify {
+    Identify {
+        split: Some(Split { array: path("body.items"), element }),
+        external_id: Some(rule("item.id")),
+        event_type: rule("item.type"),
+        ordering_key: None,
+        ..rules()
+    }
+}
+
+fn desk(identify: Identify) -> Desk {
+    Desk {
+        partner: "acme".into(),
+        revision: Revision("0".repeat(64).into()),
+        sources: DeskSources::default(),
+        endpoints: BTreeMap::from([("default".into(), EndpointDesk { identify })]),
+        mappings: Vec::new(),
+        ignores: Vec::new(),
+        catalog: Arc::new(Catalog::default()),
+    }
+}
+
+fn found(rules: Identify, body: &[u8]) -> Vec<Found> {
+    let meta = DeliveryMeta {
+        id: DeliveryId(uuid::Uuid::nil()),
+        endpoint: EndpointName::new("acme", "default"),
+        method: "POST".to_owned(),
+        target: "/in/acme?shop=here".to_owned(),
+        version: "HTTP/1.1".to_owned(),
+        headers: Headers::default(),
+        assurance: Assurance::Full,
+        secret_id: None,
+    };
+    let opened = Opened {
+        number: EntryNumber(4),
+        received_at: Timestamp::from_micros(9),
+        meta: &meta,
+        body: &Bytes::copy_from_slice(body),
+        desk: &desk(rules),
+    };
+    identify(&opened, 3)
+}
+
+fn one(rules: Identify, body: &str) -> Found {
+    let mut found = found(rules, body.as_bytes());
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+fn refusal(rules: Identify, body: &str) -> (ReasonCode, String) {
+    let unidentified = one(rules, body).expect_err("must not be identified");
+    (unidentified.code, unidentified.detail)
+}
+
+#[test]
+fn names_the_one_event_of_a_delivery() {
+    let event = one(rules(), r#"{"id":"evt_1","type":"paid","order":7}"#).expect("identified");
+    assert_eq!((event.at.to_string().as_str(), event.endpoint.to_string().as_str()), ("4.0", "acme/default"));
+    assert_eq!(event.external_id.as_deref(), Some("evt_1"));
+    assert_eq!((event.event_type.as_str(), event.ordering_key.as_str()), ("paid", "7"));
+    let order = parse_value_path("order").expect("a path");
+    assert!(event.item.get(&order).is_some(), "the item is the body");
+}
+
+#[test]
+fn without_a_key_the_id_is_the_key_and_without_an_id_the_place() {
+    let key = |body| one(rules(), body).expect("identified").ordering_key;
+    assert_eq!(key(r#"{"id":"evt_1","type":"paid"}"#), "evt_1");
+    assert_eq!(key(r#"{"type":"paid"}"#), "4.0");
+}
+
+#[test]
+fn a_missing_id_is_no_error_but_an_unusable_one_is() {
+    assert_eq!(one(rules(), r#"{"id":null,"type":"paid"}"#).expect("identified").external_id, None);
+    let cases = [
+        (r#"{"id":"","type":"paid"}"#.to_owned(), "external_id: the text is empty"),
+        (r#"{"id":{},"type":"paid"}"#.to_owned(), "external_id: what stands there is no text"),
+        (r#"{"id":"a\u0000b","type":"paid"}"#.to_owned(), "external_id: the text has control characters"),
+        (format!(r#"{{"id":"{}","type":"paid"}}"#, "x".repeat(513)), "external_id: the text is longer"),
+        (r#"{"id":"1"}"#.to_owned(), "event_type: nothing stands where the rule looks"),
+        (r#"{"id":"1","type":"paid","order":1.5}"#.to_owned(), "ordering_key: what stands there is no text"),
+    ];
+    for (body, says) in cases {
+        let (code, detail) = refusal(rules(), &body);
+        assert_eq!(code, ReasonCode::Unidentifiable);
+        assert!(detail.starts_with(says), "{detail}");
+    }
+    assert!(one(rules(), &format!(r#"{{"id":"{}","type":"paid"}}"#, "x".repeat(512))).is_ok());
+}
+
+#[test]
+fn an_unreadable_body_is_one_dead_letter_that_quotes_nothing() {
+    let (code, detail) = refusal(rules(), r#"{"id":"secret","id":1}"#);
+    assert_eq!(code, ReasonCode::Unreadable);
+    assert!(detail.contains("line 1") && !detail.contains("secret"), "{detail}");
+}
+
+#[test]
+fn every_kind_of_rule_gives_its_value() {
+    let body = r#"{"id":"1","type":"paid","a":"x","b":2,"c":null}"#;
+    let id = |rule| {
+        let rules = Identify { external_id: Some(rule), ..rules() };
+        one(rules, body).expect("identified").external_id
+    };
+    let paths = |texts: &[&str]| texts.iter().map(|text| path(text)).collect::<Vec<_>>();
+    let join = |texts: &[&str]| id(ValueRule::Join(paths(texts), ":".to_owned()));
+    assert_eq!(join(&["body.a", "body.b"]).as_deref(), Some("x:2"));
+    assert_eq!(join(&["body.c", "body.b"]).as_deref(), Some(":2"), "an absent part is empty");
+    assert_eq!(join(&["body.a", "body.c", "body.z"]).as_deref(), Some("x"), "trailing empty parts go");
+    assert_eq!(join(&["body.c", "body.z"]), None);
+    assert_eq!(id(ValueRule::FirstOf(paths(&["body.z", "body.b", "body.a"]))).as_deref(), Some("2"));
+    assert_eq!(id(rule("query.shop")).as_deref(), Some("here"));
+    assert_eq!(id(ValueRule::Digest(paths(&["body.z"]))), None);
+    let digest = id(ValueRule::Digest(paths(&["body.a", "body.z", "body.b"]))).expect("a digest");
+    assert_eq!(digest, hex::encode(<sha2::Sha256 as sha2::Digest>::digest(br#"["x",null,2]"#)));
+}
+
+#[test]
+fn the_identity_digest_holds_what_must_not_differ() {
+    let digest = |rules: Identify, body: &str| one(rules, body).expect("identified").identity_digest;
+    let (first, again) = (r#"{"id":"1","type":"t","try":1}"#, r#"{"try":2,"type":"t","id":"1"}"#);
+    assert_ne!(digest(rules(), first), digest(rules(), again));
+    let volatile = || Identify { volatile: vec![parse_value_path("try").expect("a path")], ..rules() };
+    assert_eq!(digest(volatile(), first), digest(volatile(), again));
+    let named = || Identify { identity: vec![path("body.id"), path("body.type")], ..rules() };
+    assert_eq!(digest(named(), first), digest(named(), again));
+}
+
+#[test]
+fn a_batch_is_split_and_each_item_stands_for_itself() {
+    let rules = batch_rules(parse_value_path("it").expect("a path"));
+    let body = r#"{"items":[{"it":{"id":"1","type":"t"}},{"x":1},{"it":{"id":"2"}}]}"#;
+    let found = found(rules, body.as_bytes());
+    let first = found[0].as_ref().expect("identified");
+    assert_eq!((first.external_id.as_deref(), first.at.ordinal), (Some("1"), 0));
+    assert_eq!(first.item, crate::model::strict_json::read(br#"{"id":"1","type":"t"}"#).expect("valid"));
+    assert!(found[1].as_ref().expect_err("no item").detail.contains("nothing at it"));
+    assert!(found[2].as_ref().expect_err("no type").detail.starts_with("event_type"));
+}
+
+#[test]
+fn the_size_of_a_batch_is_bounded() {
+    let rules = || batch_rules(OwnedValuePath::root());
+    let items = |count| format!(r#"{{"items":[{}]}}"#, vec![r#"{"id":"1","type":"t"}"#; count].join(","));
+    assert_eq!(found(rules(), items(0).as_bytes()).len(), 0, "an empty batch has no events");
+    assert!(found(rules(), items(3).as_bytes()).iter().all(Result::is_ok));
+    assert_eq!(refusal(rules(), &items(4)).0, ReasonCode::OverLimit);
+    assert_eq!(refusal(rules(), r#"{"items":{}}"#).0, ReasonCode::Unidentifiable);
+    assert_eq!(refusal(rules(), "[]").0, ReasonCode::Unidentifiable);
+}
+
+proptest! {
+    #[test]
+    fn never_panics(body in proptest::collection::vec(any::<u8>(), 0..120), split: bool) {
+        let rules = if split { batch_rules(OwnedValuePath::root()) } else { rules() };
+        found(rules, &body);
+    }
+}

@@ -1,0 +1,187 @@
+//! Room `pipeline`: what stage 2 holds for one broker, and how its steps reach the feed, the broker and the records. The
+//! story is in `pipeline::publish_next`. A broker's name is its identity: the cursor belongs to it.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use tracing::warn;
+
+use super::{Progress, Stage, StageError, figures, publish_next};
+use crate::{
+    brokers::{Broker, BrokerError, Placement, PublishReport},
+    clock::Clock,
+    config::BrokerFrom,
+    ledger::{EventFilter, FeedRecords, Publication, PublicationRecords, RecordsError},
+    model::{EventNumber, StoredEvent},
+};
+
+/// What stage 2 is made of, for one broker.
+pub struct PublicationParts {
+    /// Where domain events are read.
+    pub feed: Arc<dyn FeedRecords>,
+    /// Where publications are noted.
+    pub records: Arc<dyn PublicationRecords>,
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// Most events offered at once.
+    pub batch_events: usize,
+}
+
+/// Stage 2 for one broker: read, publish, note.
+pub struct PublicationStage {
+    parts: PublicationParts,
+    cursor: EventNumber,
+}
+
+/// Why a broker cannot take up its work.
+#[derive(Debug, thiserror::Error)]
+pub enum NotIntroduced {
+    /// It was never seen, and nobody said where it starts.
+    #[error(
+        "the broker {0:?} is new: say where it starts with `from = \"now\"`, \"beginning\" or an event number"
+    )]
+    NeedsFrom(String),
+    /// The records did not answer.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+}
+
+/// Events read for a broker, and which of them are its own.
+#[derive(Debug, Default)]
+pub(super) struct Offered {
+    own: Vec<StoredEvent>,
+    /// The last event read, its own or not; `None` when nothing was read.
+    through: Option<EventNumber>,
+}
+
+impl Offered {
+    /// Nothing was read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.through.is_none()
+    }
+}
+
+impl PublicationStage {
+    /// Takes up a broker where its cursor stands. One that was never seen starts at `from`, and that is journalled.
+    pub async fn open(
+        parts: PublicationParts,
+        from: Option<BrokerFrom>,
+        clock: &dyn Clock,
+    ) -> Result<Self, NotIntroduced> {
+        let name = parts.broker.name();
+        if let Some(known) = parts.records.broker(name).await? {
+            return Ok(Self { cursor: known.cursor, parts });
+        }
+        let cursor = match from {
+            None => return Err(NotIntroduced::NeedsFrom(name.to_owned())),
+            Some(BrokerFrom::Now) => parts.feed.last_event().await?,
+            Some(BrokerFrom::Beginning) => before(parts.feed.first_event().await?),
+            Some(BrokerFrom::Number(number)) => before(EventNumber(number)),
+        };
+        parts.records.introduce_broker(name, cursor, clock.now()).await?;
+        Ok(Self { parts, cursor })
+    }
+
+    /// Step 9: the next events, and which of them go to this broker.
+    pub(super) async fn read(&self) -> Result<Offered, StageError> {
+        let filter = EventFilter::default();
+        let events = self.parts.feed.events_after(self.cursor, self.parts.batch_events, &filter).await?;
+        let through = events.last().map(|event| event.number);
+        let name = self.parts.broker.name();
+        let goes_here =
+            |event: &StoredEvent| event.brokers.is_empty() || event.brokers.iter().any(|to| to == name);
+        Ok(Offered { own: events.into_iter().filter(goes_here).collect(), through })
+    }
+
+    /// Step 10.
+    pub(super) async fn publish(&self, offered: &Offered) -> PublishReport {
+        if offered.own.is_empty() {
+            return PublishReport { placements: Vec::new(), stopped: None };
+        }
+        self.parts.broker.publish(&offered.own).await
+    }
+
+    /// Step 11: notes what the broker took. When it took only a part, the rest is offered again.
+    pub(super) async fn note(
+        &mut self,
+        offered: &Offered,
+        report: PublishReport,
+    ) -> Result<Progress, StageError> {
+        let cursor = reached(offered, &report, self.cursor);
+        let published: Vec<_> = report.placements.into_iter().map(publication).collect();
+        let name = self.parts.broker.name();
+        if cursor > self.cursor {
+            let noted = self.parts.records.note_published(name, &published, cursor).await;
+            if let Err(RecordsError::Stale(_)) = &noted
+                && let Some(known) = self.parts.records.broker(name).await?
+            {
+                self.cursor = known.cursor;
+            }
+            noted?;
+            self.cursor = cursor;
+            self.tell(&published).await?;
+        }
+        match report.stopped {
+            Some(stopped) => Err(stopped.into()),
+            None if Some(cursor) == offered.through => Ok(Progress::Worked),
+            None => Err(BrokerError::Unavailable("it confirmed only a part".to_owned()).into()),
+        }
+    }
+
+    async fn tell(&self, published: &[Publication]) -> Result<(), StageError> {
+        let name = self.parts.broker.name();
+        let mut dead_letters = 0;
+        for publication in published {
+            if let Publication::DeadLetter { event, reason } = publication {
+                warn!(broker = name, %event, reason, "the broker refuses this event for good");
+                dead_letters += 1;
+            }
+        }
+        let lag = self.parts.feed.last_event().await?.0.saturating_sub(self.cursor.0);
+        figures::published(name, published.len() as u64 - dead_letters, dead_letters, lag);
+        Ok(())
+    }
+}
+
+/// Through which number this broker has been worked: all that was read, or up to before the first event it did not take.
+fn reached(offered: &Offered, report: &PublishReport, cursor: EventNumber) -> EventNumber {
+    let reached = match offered.own.get(report.placements.len()) {
+        Some(not_taken) => before(not_taken.number),
+        None => offered.through.unwrap_or(cursor),
+    };
+    reached.max(cursor)
+}
+
+fn before(number: EventNumber) -> EventNumber {
+    EventNumber(number.0.saturating_sub(1))
+}
+
+fn publication(placement: Placement) -> Publication {
+    match placement {
+        Placement::Placed { event, position } => Publication::Placed { event, position },
+        Placement::Refused { event, reason } => Publication::DeadLetter { event, reason },
+    }
+}
+
+#[async_trait]
+impl Stage for PublicationStage {
+    fn name(&self) -> String {
+        format!("publication:{}", self.parts.broker.name())
+    }
+
+    async fn step(&mut self) -> Result<Progress, StageError> {
+        publish_next(self).await
+    }
+}
+
+impl fmt::Debug for PublicationStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicationStage").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PublicationParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicationParts").field("broker", &self.broker.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! Room `pipeline`: the one loop that waits in the whole program. It steps a stage until there is nothing to do, sleeps
+//! until something is new, and backs off while the outside world fails. Adapters try once; only this loop tries again.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{StageError, figures};
+
+/// What one step of a stage achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There was nothing to do.
+    Idle,
+    /// It worked; there may be more.
+    Worked,
+}
+
+/// A stage that can be stepped. Tests step it themselves; [`run`] does it for the program.
+#[async_trait]
+pub trait Stage: Send {
+    /// Its name in logs and metrics, as `translation` or `publication:orders`.
+    fn name(&self) -> String;
+
+    /// Works one batch, all or nothing.
+    async fn step(&mut self) -> Result<Progress, StageError>;
+}
+
+/// How the loop waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The first pause after a failure; it doubles with each further one.
+    pub min_backoff: Duration,
+    /// The longest pause after a failure.
+    pub max_backoff: Duration,
+    /// Without news the stage looks again after so long: a desk may have come back.
+    pub look_again: Duration,
+}
+
+impl Pace {
+    /// The pause after the `failures`th failure in a row: doubled each time, then between half and all of that by
+    /// `chance`, so that many processes do not come back at once.
+    fn backoff(&self, failures: u32, chance: u32) -> Duration {
+        let doubled = self.min_backoff.saturating_mul(1_u32 << failures.saturating_sub(1).min(20));
+        let half = doubled.min(self.max_backoff) / 2;
+        half + half.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+    }
+}
+
+/// Runs a stage until `shutdown` becomes true (a step under way is finished) or the process must stop.
+/// `news` changes whenever there may be something to do.
+pub async fn run<T: Send + Sync>(
+    stage: &mut dyn Stage,
+    mut news: watch::Receiver<T>,
+    mut shutdown: watch::Receiver<bool>,
+    pace: Pace,
+) -> Result<(), StageError> {
+    let mut failures = 0;
+    while !*shutdown.borrow() {
+        news.mark_unchanged();
+        match stage.step().await {
+            Ok(Progress::Worked) => recovered(stage, &mut failures),
+            Ok(Progress::Idle) => {
+                recovered(stage, &mut failures);
+                wait_for_news(&mut news, &mut shutdown, pace.look_again).await;
+            }
+            Err(error @ StageError::Fatal(_)) => return Err(error),
+            Err(error) => {
+                failures += 1;
+                failed(stage, &error, failures);
+                let chance = getrandom::u32().unwrap_or(u32::MAX);
+                wait(&mut shutdown, pace.backoff(failures, chance)).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn failed(stage: &dyn Stage, failure: &StageError, failures: u32) {
+    figures::waiting(&stage.name(), true);
+    match failure {
+        StageError::WaitLoudly(_) => error!(stage = stage.name(), failures, "{failure}"),
+        // Said once, not with every try.
+        _ if failures == 1 => warn!(stage = stage.name(), "{failure}"),
+        _ => {}
+    }
+}
+
+fn recovered(stage: &dyn Stage, failures: &mut u32) {
+    if *failures > 0 {
+        info!(stage = stage.name(), failures = *failures, "goes on");
+        figures::waiting(&stage.name(), false);
+        *failures = 0;
+    }
+}
+
+async fn wait_for_news<T>(
+    news: &mut watch::Receiver<T>,
+    shutdown: &mut watch::Receiver<bool>,
+    at_most: Duration,
+) {
+    tokio::select! {
+        // When nobody is left to tell news, only the pause ends the wait.
+        Ok(()) = news.changed() => {}
+        () = wait(shutdown, at_most) => {}
+    }
+}
+
+async fn wait(shutdown: &mut watch::Receiver<bool>, pause: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "this is the one loop that waits")]
+    let pause = tokio::time::sleep(pause);
+    tokio::select! {
+        () = pause => {}
+        Ok(_) = shutdown.wait_for(|stop| *stop) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    const PACE: Pace = Pace {
+        min_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(30),
+        look_again: Duration::from_secs(3_600),
+    };
+
+    /// Plays its script; at the end it asks for shutdown.
+    struct Scripted {
+        script: VecDeque<Result<Progress, StageError>>,
+        news: watch::Sender<u64>,
+        shutdown: watch::Sender<bool>,
+        steps: usize,
+    }
+
+    #[async_trait]
+    impl Stage for Scripted {
+        fn name(&self) -> String {
+            "scripted".to_owned()
+        }
+
+        async fn step(&mut self) -> Result<Progress, StageError> {
+            self.steps += 1;
+            let next = self.script.pop_front();
+            if self.script.is_empty() {
+                self.shutdown.send_replace(true);
+            }
+            // News that arrives while a step runs must not be slept through.
+            self.news.send_modify(|number| *number += 1);
+            next.unwrap_or(Ok(Progress::Idle))
+        }
+    }
+
+    async fn play(script: Vec<Result<Progress, StageError>>) -> (usize, Result<(), StageError>) {
+        let (news, heard) = watch::channel(0);
+        let (shutdown, stop) = watch::channel(false);
+        let mut stage = Scripted { script: script.into(), news, shutdown, steps: 0 };
+        let pace = Pace { min_backoff: Duration::ZERO, max_backoff: Duration::ZERO, ..PACE };
+        let ended = run(&mut stage, heard, stop, pace).await;
+        (stage.steps, ended)
+    }
+
+    #[tokio::test]
+    async fn goes_on_after_failures_and_wakes_for_news() {
+        let wait = || Err(StageError::Wait("the database is away".to_owned()));
+        let loud = || Err(StageError::WaitLoudly("no such topic".to_owned()));
+        let script =
+            vec![Ok(Progress::Worked), wait(), wait(), loud(), Ok(Progress::Idle), Ok(Progress::Idle)];
+        assert_eq!(play(script).await, (6, Ok(())));
+    }
+
+    #[tokio::test]
+    async fn stops_when_the_process_must() {
+        let fatal = StageError::Fatal("corrupt".to_owned());
+        let script = vec![Ok(Progress::Worked), Err(fatal.clone()), Ok(Progress::Worked)];
+        assert_eq!(play(script).await, (2, Err(fatal)));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_spread() {
+        let longest: Vec<_> = (1..=4).map(|failures| PACE.backoff(failures, u32::MAX).as_millis()).collect();
+        assert_eq!(longest, [100, 200, 400, 800]);
+        assert_eq!(PACE.backoff(1, 0), Duration::from_millis(50));
+        assert_eq!(PACE.backoff(1_000, u32::MAX), PACE.max_backoff);
+    }
+}

@@ -1,0 +1,39 @@
+//! Room `pipeline`: the threads that parse and translate, apart from those that serve requests. Their stacks are large,
+//! because a mapping may recurse deeper than any bound on its input suggests.
+
+use tokio::sync::oneshot;
+
+use super::{StageError, failure::Failure};
+
+/// Address space, not memory: pages are only used when a stack really grows into them.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// The translation threads.
+#[derive(Debug)]
+pub(super) struct Threads(rayon::ThreadPool);
+
+impl Threads {
+    /// Starts `count` threads; 0: one for each core.
+    pub(super) fn start(count: usize) -> Result<Self, StageError> {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .stack_size(STACK_BYTES)
+            .thread_name(|number| format!("translate-{number}"))
+            // What is not contained ends its batch, not the process: `run` then reports the threads as gone.
+            .panic_handler(|_| ())
+            .build()
+            .map(Self)
+            .map_err(|error| Failure::Threads.ends_step(format!("no translation threads: {error}")))
+    }
+
+    /// Runs `work` there and waits for it without blocking the runtime.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StageError> {
+        let (done, result) = oneshot::channel();
+        // Nobody listens any more when the process shuts down in the middle of a step.
+        self.0.spawn(move || drop(done.send(work())));
+        result.await.map_err(|_| Failure::Threads.ends_step("the work of a batch panicked outside its guard"))
+    }
+}

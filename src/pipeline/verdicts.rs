@@ -1,0 +1,187 @@
+//! Room `pipeline`, step 6: asks the records once what a batch needs to know, then takes the verdicts one after another in
+//! log order. The verdict itself is `dedupe`'s; here is also told what a known body under a new id is.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    StageError,
+    identify::{Found, Unidentified},
+    translate::Kept,
+};
+use crate::{
+    dedupe::{Claim, Owners, decide},
+    ledger::TranslationRecords,
+    model::{EndpointName, EntryNumber, EventRef, ExternalEvent, Timestamp, Verdict},
+    partners::{Identify, SameBody},
+};
+
+/// A delivery and what was found in it.
+#[derive(Debug)]
+pub(super) struct Identified {
+    pub(super) kept: Kept,
+    pub(super) found: Vec<Found>,
+}
+
+/// A delivery whose events have their verdicts.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) kept: Kept,
+    pub(super) same_body_as: Option<EntryNumber>,
+    pub(super) judged: Vec<Judged>,
+}
+
+/// One event and how it stands.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// It has a verdict; `claims`: it becomes the owner of its external id.
+    Stands { event: Box<ExternalEvent>, verdict: Verdict, claims: bool },
+    /// It could not be identified.
+    Unidentified(Unidentified),
+}
+
+/// Decides a batch.
+pub(super) async fn decide_batch(
+    records: &dyn TranslationRecords,
+    identified: Vec<Identified>,
+) -> Result<Vec<Decided>, StageError> {
+    let mut owners = Owners::default();
+    know_owners(records, &mut owners, identified.iter().flat_map(|delivery| &delivery.found)).await?;
+    let mut bodies = Bodies::look_up(records, &identified).await?;
+    Ok(identified.into_iter().map(|delivery| decide_delivery(delivery, &mut owners, &mut bodies)).collect())
+}
+
+/// Takes in the ledger's owners of all ids that were found.
+pub(super) async fn know_owners<'a>(
+    records: &dyn TranslationRecords,
+    owners: &mut Owners,
+    found: impl Iterator<Item = &'a Found>,
+) -> Result<(), StageError> {
+    let ids: Vec<_> = found
+        .filter_map(|found| found.as_ref().ok())
+        .filter_map(|event| Some((event.endpoint.clone(), event.external_id.clone()?)))
+        .collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let known = records.owners(&ids).await?;
+    for ((endpoint, id), owner) in ids.into_iter().zip(known) {
+        if let Some(owner) = owner {
+            owners.know(endpoint, id, owner);
+        }
+    }
+    Ok(())
+}
+
+/// What an event claims; `None` without an external id.
+pub(super) fn claim<'a>(event: &'a ExternalEvent, rules: &Identify) -> Option<Claim<'a>> {
+    Some(Claim {
+        at: event.at,
+        endpoint: &event.endpoint,
+        external_id: event.external_id.as_deref()?,
+        received_at: event.received_at,
+        identity_digest: event.identity_digest,
+        window: rules.window,
+    })
+}
+
+fn decide_delivery(delivery: Identified, owners: &mut Owners, bodies: &mut Bodies) -> Decided {
+    let Identified { kept, found } = delivery;
+    let earlier = bodies.earlier(&kept);
+    let mut same_body_as = None;
+    let judged = found.into_iter().map(|found| match found {
+        Err(unidentified) => Judged::Unidentified(unidentified),
+        Ok(event) => {
+            let stand = decide_event(&event, &kept, owners, earlier);
+            same_body_as = same_body_as.or(stand.same_body_as);
+            Judged::Stands { event: Box::new(event), verdict: stand.verdict, claims: stand.claims }
+        }
+    });
+    let judged = judged.collect();
+    bodies.remember(&kept);
+    Decided { kept, same_body_as, judged }
+}
+
+struct Stand {
+    verdict: Verdict,
+    claims: bool,
+    same_body_as: Option<EntryNumber>,
+}
+
+fn decide_event(
+    event: &ExternalEvent,
+    kept: &Kept,
+    owners: &mut Owners,
+    earlier: Option<EntryNumber>,
+) -> Stand {
+    let rules = kept.rules();
+    let claim = rules.and_then(|rules| claim(event, rules));
+    let verdict = claim.as_ref().map_or(Verdict::Owner { generation: 0 }, |claim| decide(owners, claim));
+    let same_body_as = earlier.filter(|_| is_new_id(verdict));
+    let refuse = rules.is_some_and(|rules| rules.same_body == SameBody::Duplicate);
+    if let (Some(number), true) = (same_body_as, refuse) {
+        let of = EventRef { number, ordinal: event.at.ordinal };
+        return Stand { verdict: Verdict::Duplicate { of }, claims: false, same_body_as };
+    }
+    let (Verdict::Owner { generation }, Some(claim)) = (verdict, claim) else {
+        return Stand { verdict, claims: false, same_body_as };
+    };
+    owners.own(&claim, generation);
+    Stand { verdict, claims: true, same_body_as }
+}
+
+/// The ledger has never seen this id: only then is a known body suspicious. A later generation is an old id come back.
+fn is_new_id(verdict: Verdict) -> bool {
+    verdict == Verdict::Owner { generation: 0 }
+}
+
+type Body = (EndpointName, [u8; 32]);
+
+/// Which bodies came before, at endpoints whose signature does not cover the id.
+#[derive(Debug, Default)]
+struct Bodies {
+    in_ledger: HashMap<EntryNumber, EntryNumber>,
+    in_batch: HashMap<Body, (EntryNumber, Timestamp)>,
+}
+
+impl Bodies {
+    /// Asks the records once for each beginning of a window; entries of one intake batch share theirs.
+    async fn look_up(
+        records: &dyn TranslationRecords,
+        identified: &[Identified],
+    ) -> Result<Self, StageError> {
+        let mut questions = BTreeMap::<Timestamp, Vec<(EntryNumber, Body)>>::new();
+        for Identified { kept, .. } in identified {
+            if let Some(since) = window_start(kept) {
+                questions.entry(since).or_default().push((kept.number, kept.body()));
+            }
+        }
+        let mut bodies = Self::default();
+        for (since, asked) in questions {
+            let (numbers, asked): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+            let known = records.same_bodies(&asked, since).await?;
+            bodies
+                .in_ledger
+                .extend(numbers.into_iter().zip(known).filter_map(|(number, known)| Some((number, known?))));
+        }
+        Ok(bodies)
+    }
+
+    /// The latest earlier delivery of the same body within the window.
+    fn earlier(&self, kept: &Kept) -> Option<EntryNumber> {
+        let since = window_start(kept)?;
+        let in_batch = self.in_batch.get(&kept.body()).filter(|(_, received_at)| *received_at >= since);
+        in_batch.map(|(number, _)| *number).or_else(|| self.in_ledger.get(&kept.number).copied())
+    }
+
+    fn remember(&mut self, kept: &Kept) {
+        if window_start(kept).is_some() {
+            self.in_batch.insert(kept.body(), (kept.number, kept.received_at));
+        }
+    }
+}
+
+/// From when on bodies are compared with this delivery's; `None` when its id is signed, or it has no ids at all.
+fn window_start(kept: &Kept) -> Option<Timestamp> {
+    let rules = kept.rules().filter(|_| kept.compares_bodies())?;
+    Some(kept.received_at.minus(rules.window))
+}

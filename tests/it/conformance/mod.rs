@@ -1,0 +1,3 @@
+//! One suite per trait, run against every implementation: adapters prove themselves.
+
+mod broker;
