@@ -8,7 +8,8 @@ use crate::model::{
     Timestamp,
 };
 
-/// Which deliveries (or external events) are meant. Everything given must hold.
+/// Which deliveries (or external events) are meant. Everything given must hold; what is said of an event must hold for
+/// one and the same event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
     /// The partner.
@@ -76,7 +77,7 @@ pub struct EventRow {
     /// Its place in the ledger.
     #[serde(skip)]
     pub at: EventRef,
-    /// Where it came in.
+    /// Where it came in; both names are empty when its entry is damaged, because nobody knows.
     #[serde(skip)]
     pub endpoint_name: EndpointName,
     /// Its place among the delivery's items, from 0.
@@ -93,7 +94,7 @@ pub struct EventRow {
     pub reason: Option<String>,
     /// The owner, when it is a duplicate or a conflict.
     pub duplicate_of: Option<String>,
-    /// The ids of the domain events made from it.
+    /// The ids of the domain events made from it, replays included, in order of first appearance.
     pub domain_events: Vec<String>,
 }
 
@@ -147,10 +148,11 @@ pub struct ReplayTarget {
     pub at: EventRef,
     /// Its latest outcome.
     pub outcome: OutcomeKind,
-    /// The generation of the id's owner at that place (0 when it owns nothing).
+    /// The generation of the id's owner at that place: its own, or that of the owner it repeated or conflicted with
+    /// (0 when there is none).
     pub generation: u32,
-    /// The domain events already made for this external id and generation (by this event, or by the owner it
-    /// conflicted with), first appearances only.
+    /// The domain events already made for this external id and generation (by this event, by the owner it conflicted
+    /// with, or by others that did), first appearances only, in order.
     pub published: Vec<StoredEvent>,
 }
 
@@ -205,7 +207,7 @@ pub struct Conservation {
     pub worked: u64,
     /// The highest worked number.
     pub highest_worked: EntryNumber,
-    /// Worked entries with a number at or below this were dropped by retention.
+    /// Worked entries whose rows were dropped too; 0 while rows outlive payloads.
     pub pruned: u64,
     /// External events identified.
     pub identified: u64,
