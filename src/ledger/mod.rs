@@ -184,7 +184,8 @@ pub enum WorkedKind {
         /// Whether [`TranslationRecords::same_bodies`] shall find it: only where the signature does not cover the id.
         remember_body: bool,
     },
-    /// A replay request; its events are worked again under their old places.
+    /// A replay request; its events are worked again under their old places. What was identified there stays as it
+    /// is, or is kept now where the first attempt identified nothing. An item that attempt did not find is added.
     Replay(Box<crate::model::ReplayMeta>),
     /// The bytes are damaged; the one event it counts as is a dead letter.
     Damaged,
@@ -237,9 +238,10 @@ impl From<&ExternalEvent> for IdentifiedEvent {
 pub struct TranslationCommit {
     /// When it was committed, for lag and the journal; never part of an event.
     pub now: Timestamp,
-    /// The worked entries in log order. A number already worked is refused as a whole (a stale stage).
+    /// The worked entries in log order. A number already worked makes the whole commit [`RecordsError::Stale`].
     pub entries: Vec<WorkedEntry>,
-    /// Through which number each endpoint has now been worked.
+    /// Through which number each endpoint has now been worked. A cursor that would go back makes the whole commit
+    /// [`RecordsError::Stale`].
     pub cursors: Vec<(EndpointName, EntryNumber)>,
 }
 
@@ -263,7 +265,12 @@ pub trait TranslationRecords: Send + Sync {
     /// the same external id. Unknown places are left out.
     async fn replay_targets(&self, events: &[EventRef]) -> Result<Vec<ReplayTarget>, RecordsError>;
 
-    /// Commits in one transaction; numbers the domain events without gaps. Returns the highest event number.
+    /// Commits in one transaction; numbers the domain events in the order given, without gaps. Returns the highest
+    /// event number.
+    ///
+    /// A [`StoredEvent`](crate::model::StoredEvent) of [`Outcome::Translated`] whose `number` is 0 is new. Any other
+    /// number says that it repeats that stored event (one of [`ReplayTarget::published`], with the same id): it gets a
+    /// number of its own, and the bytes of the first are served for it, whatever its `body` holds.
     async fn commit(&self, commit: TranslationCommit) -> Result<EventNumber, RecordsError>;
 }
 
@@ -276,7 +283,8 @@ pub trait FeedRecords: Send + Sync {
     /// The first event number still kept.
     async fn first_event(&self) -> Result<EventNumber, RecordsError>;
 
-    /// Domain events after `after`, in order, at most `limit`, that match the filter.
+    /// Domain events after `after`, in order, at most `limit`, that match the filter. Fewer may come although there
+    /// are more, because their bytes are bounded too; when none come there are none.
     async fn events_after(
         &self,
         after: EventNumber,
@@ -313,7 +321,8 @@ pub trait PublicationRecords: Send + Sync {
     /// Every broker ever seen.
     async fn brokers(&self) -> Result<Vec<BrokerState>, RecordsError>;
 
-    /// Makes a broker known, starting after `cursor`, and journals it.
+    /// Makes a broker known, starting after `cursor`, and journals it (`broker.introduced`, by `system`). A name that
+    /// is known is refused.
     async fn introduce_broker(
         &self,
         name: &str,
@@ -321,7 +330,8 @@ pub trait PublicationRecords: Send + Sync {
         now: Timestamp,
     ) -> Result<(), RecordsError>;
 
-    /// Notes the publications of one batch and advances the broker's cursor, in one transaction.
+    /// Notes the publications of one batch and advances the broker's cursor, in one transaction. An event noted again
+    /// takes its latest position. A cursor that would go back is [`RecordsError::Stale`], an unknown broker refused.
     async fn note_published(
         &self,
         name: &str,
@@ -345,6 +355,9 @@ pub struct JournalEntry {
     pub detail: serde_json::Value,
 }
 
+/// So many refusals are kept in all, however many endpoint names were made up.
+pub const MAX_REFUSALS: usize = 50_000;
+
 /// What console, cli and app need to keep.
 #[async_trait]
 pub trait ActRecords: Send + Sync {
@@ -354,19 +367,20 @@ pub trait ActRecords: Send + Sync {
     /// The journal, newest first.
     async fn journal_page(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalRow>, RecordsError>;
 
-    /// Keeps refusals, the latest `keep` of each endpoint.
+    /// Keeps refusals, the latest `keep` of each endpoint; of all endpoints together at most [`MAX_REFUSALS`], because
+    /// anyone can make up endpoint names.
     async fn keep_refusals(&self, refused: &[Refused], keep: usize) -> Result<(), RecordsError>;
 
     /// Kept refusals, newest first.
     async fn refusals(&self, filter: &RefusalFilter) -> Result<Vec<Refused>, RecordsError>;
 
-    /// Keeps a token (its SHA-256, never the token) and journals it.
+    /// Keeps a token (its SHA-256, never the token) and journals it. A name is given once, also after it was revoked.
     async fn create_token(&self, token: TokenRow, journal: JournalEntry) -> Result<(), RecordsError>;
 
     /// Every token.
     async fn tokens(&self) -> Result<Vec<TokenRow>, RecordsError>;
 
-    /// Revokes a token by name and journals it; `false` when there is none.
+    /// Revokes a token by name, as of the journal entry's time, and journals it; `false` when there is none to revoke.
     async fn revoke_token(&self, name: &str, journal: JournalEntry) -> Result<bool, RecordsError>;
 
     /// Keeps the sources of a desk under its revision, as the partner's latest good one.
@@ -394,14 +408,18 @@ pub trait InspectRecords: Send + Sync {
     /// One worked delivery by its id.
     async fn delivery(&self, id: crate::model::DeliveryId) -> Result<Option<DeliveryRow>, RecordsError>;
 
-    /// The external events of worked deliveries that match, oldest first (for replay plans and exports).
+    /// The external events that match, oldest first, those after `after` (for replay plans and exports). The dead
+    /// letters of damaged entries are among them.
     async fn events(
         &self,
         filter: &DeliveryFilter,
         after: Option<EventRef>,
     ) -> Result<Vec<EventRow>, RecordsError>;
 
-    /// Open dead letters of publications: broker, event number, reason.
+    /// The lowest entry an open dead letter still needs: retention never passes it. Damaged entries need nothing.
+    async fn lowest_open_dead_letter(&self) -> Result<Option<EntryNumber>, RecordsError>;
+
+    /// Open dead letters of publications, oldest first: broker, event number, reason.
     async fn publication_dead_letters(
         &self,
         limit: usize,

@@ -8,7 +8,8 @@ use crate::model::{
     Timestamp,
 };
 
-/// Which deliveries (or external events) are meant. Everything given must hold.
+/// Which deliveries (or external events) are meant. Everything given must hold; what is said of an event must hold for
+/// one and the same event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
     /// The partner.
@@ -84,7 +85,7 @@ pub struct EventRow {
     #[serde(skip)]
     #[schema(value_type = String)]
     pub at: EventRef,
-    /// Where it came in.
+    /// Where it came in; both names are empty when its entry is damaged, because nobody knows.
     #[serde(skip)]
     #[schema(value_type = String)]
     pub endpoint_name: EndpointName,
@@ -103,7 +104,7 @@ pub struct EventRow {
     pub reason: Option<String>,
     /// The owner, when it is a duplicate or a conflict.
     pub duplicate_of: Option<String>,
-    /// The ids of the domain events made from it.
+    /// The ids of the domain events made from it, replays included, in order of first appearance.
     pub domain_events: Vec<String>,
 }
 
@@ -158,10 +159,11 @@ pub struct ReplayTarget {
     pub at: EventRef,
     /// Its latest outcome.
     pub outcome: OutcomeKind,
-    /// The generation of the id's owner at that place (0 when it owns nothing).
+    /// The generation of the id's owner at that place: its own, or that of the owner it repeated or conflicted with
+    /// (0 when there is none).
     pub generation: u32,
-    /// The domain events already made for this external id and generation (by this event, or by the owner it
-    /// conflicted with), first appearances only.
+    /// The domain events already made for this external id and generation (by this event, by the owner it conflicted
+    /// with, or by others that did), first appearances only, in order.
     pub published: Vec<StoredEvent>,
 }
 
@@ -220,7 +222,7 @@ pub struct Conservation {
     pub worked: u64,
     /// The highest worked number.
     pub highest_worked: EntryNumber,
-    /// Worked entries with a number at or below this were dropped by retention.
+    /// Worked entries whose rows were dropped too; 0 while rows outlive payloads.
     pub pruned: u64,
     /// External events identified.
     pub identified: u64,

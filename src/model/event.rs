@@ -73,7 +73,8 @@ impl CheckedEvent {
 /// A domain event as the ledger keeps it: the bytes that every broker gets, again and again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredEvent {
-    /// Its place in the feed; 0 until the ledger gives one at commit.
+    /// Its place in the feed; 0 until the ledger gives one at commit. At a commit, any other number says which stored
+    /// event this one repeats.
     pub number: EventNumber,
     /// CloudEvents `id`: `f(partner, endpoint, external id, generation, event type, ordinal)`.
     pub id: String,
