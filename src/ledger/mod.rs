@@ -11,6 +11,7 @@ pub mod records;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use query::{
     BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow, Page,
@@ -51,13 +52,52 @@ pub enum AppendError {
     Closed,
 }
 
+/// An entry whose metadata is already JSON. Made in the task of the request, so that the one writer only copies bytes.
+#[derive(Clone, Debug)]
+pub struct EncodedEntry {
+    meta: Bytes,
+    body: Bytes,
+}
+
+impl EncodedEntry {
+    /// From the JSON of an [`EntryMeta`](crate::model::EntryMeta) and the raw body.
+    pub fn from_parts(meta: Bytes, body: Bytes) -> Self {
+        Self { meta, body }
+    }
+
+    /// The metadata as JSON.
+    pub fn meta(&self) -> &Bytes {
+        &self.meta
+    }
+
+    /// The raw body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Bytes of metadata and body together.
+    pub fn size(&self) -> usize {
+        self.meta.len() + self.body.len()
+    }
+}
+
+impl TryFrom<NewEntry> for EncodedEntry {
+    type Error = AppendError;
+
+    fn try_from(entry: NewEntry) -> Result<Self, AppendError> {
+        let meta = serde_json::to_vec(&entry.meta)
+            .map_err(|_| AppendError::NotWritten("the metadata cannot be written as JSON".to_owned()))?;
+        Ok(Self { meta: meta.into(), body: entry.body })
+    }
+}
+
 /// The writing half of an intake log. One writer at a time; `append` may block its thread, so
 /// [`group_commit`] gives it one of its own.
 #[async_trait]
 pub trait IntakeLog: Send {
     /// Keeps the entries as one batch and returns when they are durable (fsynced: file and folder).
-    /// On an error other than [`AppendError::Unknown`] none of them is kept.
-    async fn append(&mut self, now: Timestamp, entries: &[NewEntry]) -> Result<Appended, AppendError>;
+    /// On an error other than [`AppendError::Unknown`] none of them is kept; after that one every append fails so.
+    async fn append(&mut self, now: Timestamp, entries: &[EncodedEntry]) -> Result<Appended, AppendError>;
 }
 
 /// Why the log could not be read.

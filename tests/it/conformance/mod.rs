@@ -1,3 +1,6 @@
-//! One suite per trait, run against every implementation: adapters prove themselves.
+//! One suite for each trait, run against every implementation of it.
 
 mod broker;
+mod intake_log;
+pub mod records;
+pub mod records_double;
