@@ -1,1 +1,56 @@
-//! STUB
+//! Room `intake`: steps 1 to 3, the public door. Reads a request within bounds, verifies it on raw bytes, keeps it, and
+//! only then answers 2xx. Needs nothing but the intake log: no mapping, contract, broker or record can hold up a reply.
+//! May not parse a body (but for handshakes that look into one), and may not know what becomes of a delivery.
+
+mod activity;
+mod address;
+mod append;
+mod arrival;
+mod body;
+mod credentials;
+mod door;
+mod handshake;
+mod in_flight;
+mod listener;
+mod notes;
+mod open_files;
+mod rates;
+mod refusal;
+mod reply;
+mod router;
+mod verify;
+
+pub use arrival::Arrival;
+pub use door::{PublicDoor, Rooms};
+pub use listener::{ListenerLimits, serve};
+pub use notes::{NoteKeeper, Notes};
+pub use open_files::raise_open_files_limit;
+pub use refusal::Refusal;
+pub use router::router;
+
+use crate::partners::Reply;
+
+/// Receives one request. `Ok` is what the partner is told: a delivery that is fsynced, or a handshake answered.
+/// A caller that stops waiting leaves a whole delivery in the log, or none.
+pub async fn receive(door: &PublicDoor, arrival: &mut Arrival) -> Result<Reply, Refusal> {
+    let endpoint = address::find(&door.partners.snapshot(), arrival)?;
+
+    // 1 read, within bounds
+    let request = body::read(door, &endpoint, arrival).await?;
+    if let Some(reply) = handshake::unsigned(door, &endpoint, &request)? {
+        return Ok(reply);
+    }
+
+    // 2 verify, on raw bytes
+    let proof = verify::proof(&endpoint)?;
+    door.rates.admit(&endpoint)?;
+    let verified = verify::verify(&endpoint, proof, request, door.clock.now())?;
+    if let Some(reply) = handshake::signed(door, &endpoint, &verified)? {
+        return Ok(reply);
+    }
+
+    // 3 append to the intake log; fsynced when this returns
+    let delivery = append::append(door, &endpoint, verified).await?;
+    door.ack_seconds.record(arrival.began.elapsed());
+    Ok(reply::accepted(&endpoint, delivery))
+}

@@ -10,6 +10,8 @@ use std::{
 
 use crate::model::Secret;
 
+pub mod seal;
+
 /// A secret's file may have so many bytes. Real ones have under a hundred.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 

@@ -2,5 +2,3 @@
 
 mod broker;
 mod intake_log;
-pub mod records;
-pub mod records_double;

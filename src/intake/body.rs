@@ -1,0 +1,79 @@
+//! Room `intake`: step 1, reading a body: frame by frame, within the endpoint's size, the body's time and the memory of
+//! all requests together.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use tokio::time::timeout_at;
+
+use super::{Arrival, PublicDoor, Refusal, in_flight::HeldBody};
+use crate::{model::RawRequest, partners::Endpoint};
+
+/// Room made for a body before any of it came. A larger one grows as it arrives: an announced length alone must not
+/// cost memory.
+const MAX_EXPECTED_BYTES: usize = 16 * 1024;
+
+/// How much of a refused body is still read and thrown away.
+const MAX_DISCARDED_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Reads the whole request. Content encodings are refused rather than decoded: what is verified, kept and translated
+/// are the same bytes.
+pub(super) async fn read(
+    door: &PublicDoor,
+    endpoint: &Endpoint,
+    arrival: &mut Arrival,
+) -> Result<RawRequest, Refusal> {
+    let limit = endpoint.max_body_bytes.unwrap_or(door.limits.max_body_bytes);
+    refuse_encoded(arrival)?;
+    let announced = announced_bytes(arrival);
+    if announced.is_some_and(|bytes| bytes > limit) {
+        return Err(Refusal::BodyTooLarge { limit });
+    }
+    let held = HeldBody::new(&door.in_flight, announced.unwrap_or(0).min(MAX_EXPECTED_BYTES));
+    let body = timeout_at(arrival.deadline, collect(arrival, held, limit))
+        .await
+        .map_err(|_| Refusal::BodyTimeout { limit: door.limits.body_timeout })??;
+    Ok(arrival.raw(body))
+}
+
+/// Reads on after a refusal, without keeping anything: closing a connection on which the client still sends resets
+/// it, and the client would never see why it was refused.
+pub(super) async fn discard(arrival: &mut Arrival) {
+    if arrival.waits_to_send() {
+        return;
+    }
+    let deadline = arrival.deadline;
+    let rest = async {
+        while arrival.body_bytes < MAX_DISCARDED_BYTES && !arrival.body.is_end_stream() {
+            let Some(Ok(frame)) = arrival.body.frame().await else { return };
+            arrival.body_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+    };
+    // Whether the rest came in time makes no difference to the answer.
+    let _ = timeout_at(deadline, rest).await;
+}
+
+async fn collect(arrival: &mut Arrival, mut held: HeldBody, limit: usize) -> Result<Bytes, Refusal> {
+    while let Some(frame) = arrival.body.frame().await {
+        let frame = frame.map_err(|_| Refusal::BodyBroken)?;
+        // Trailers are not part of what anyone signs.
+        let Ok(data) = frame.into_data() else { continue };
+        arrival.body_bytes += data.len() as u64;
+        if arrival.body_bytes > limit as u64 {
+            return Err(Refusal::BodyTooLarge { limit });
+        }
+        held.extend(&data)?;
+    }
+    Ok(held.freeze())
+}
+
+fn refuse_encoded(arrival: &Arrival) -> Result<(), Refusal> {
+    let encodings = arrival.head.headers.get_all(CONTENT_ENCODING);
+    let plain = encodings.iter().all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if plain { Ok(()) } else { Err(Refusal::EncodingUnsupported) }
+}
+
+fn announced_bytes(arrival: &Arrival) -> Option<usize> {
+    arrival.head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,59 @@
+//! Room `intake`: credentials in headers. They are kept like every header, but sealed.
+
+use super::Refusal;
+use crate::{
+    keys::seal::Sealer,
+    model::{HeaderValue, Headers},
+    partners::{Endpoint, SignatureCheck},
+};
+
+/// Headers that carry a credential at any endpoint.
+const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+
+/// Seals every credential in place: after verification, which needs them, and before anything is kept.
+pub(super) fn seal(sealer: &Sealer, endpoint: &Endpoint, headers: &mut Headers) -> Result<(), Refusal> {
+    for (name, value) in &mut headers.0 {
+        if is_credential(endpoint, name) {
+            let sealed = sealer.seal(name, &value.0).map_err(|error| {
+                tracing::error!(%error, "a credential header could not be sealed");
+                Refusal::CannotCommit { why: error.to_string() }
+            })?;
+            *value = HeaderValue(sealed.into());
+        }
+    }
+    Ok(())
+}
+
+fn is_credential(endpoint: &Endpoint, name: &str) -> bool {
+    let by_scheme = || match &endpoint.check {
+        SignatureCheck::Scheme(scheme) => scheme.credential_headers().iter().any(|known| known == name),
+        SignatureCheck::Unsigned => false,
+    };
+    CREDENTIAL_HEADERS.contains(&name) || by_scheme()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::handshake::tests::endpoint, *};
+
+    #[test]
+    fn credentials_are_sealed_and_all_else_is_untouched() {
+        let sealer = Sealer::with_key(&[7; 32]);
+        let mut headers = Headers::default();
+        headers.push("X-Event", "ping");
+        headers.push("Authorization", "Basic c2VjcmV0");
+        headers.push("Cookie", "a=1");
+        headers.push("Cookie", "b=2");
+        seal(&sealer, &endpoint("acme", Vec::new()), &mut headers).expect("sealed");
+
+        let text = |index: usize| headers.0[index].1.as_str().expect("text");
+        assert_eq!(text(0), "ping");
+        assert!(!text(1).contains("c2VjcmV0"));
+        let opened = |index: usize, name: &str| {
+            sealer.unseal(name, text(index)).map(|secret| secret.expose().to_vec())
+        };
+        assert_eq!(opened(1, "authorization").as_deref(), Some(&b"Basic c2VjcmV0"[..]));
+        assert_eq!(opened(2, "cookie").as_deref(), Some(&b"a=1"[..]));
+        assert_eq!(opened(3, "cookie").as_deref(), Some(&b"b=2"[..]));
+    }
+}

@@ -1,0 +1,328 @@
+//! Room `intake`: the one status table. Each way of turning a request away is a variant: what the partner is told
+//! reveals nothing about the request's signature or about us; what the platform engineer reads (`Display`, kept with
+//! the refusal) says what happened and what to do.
+
+use axum::{body::Body, response::Response};
+use http::{
+    HeaderValue, StatusCode,
+    header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER},
+};
+use serde::Serialize;
+
+use crate::{config::HumanDuration, signatures::SignatureError};
+
+/// Why a request was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The path is no address of ours.
+    #[error("the path is not /in/<partner> or /in/<partner>/<endpoint>; compare the URL set at the sender")]
+    UnknownAddress,
+    /// No such partner.
+    #[error(
+        "no partner has the name in the path; compare the URL set at the sender with `douane partner ls`"
+    )]
+    UnknownPartner,
+    /// No such endpoint.
+    #[error(
+        "the partner has no endpoint of the name in the path; compare it with the [[endpoint]]s of partner.toml"
+    )]
+    UnknownEndpoint,
+    /// The method is neither POST nor that of a handshake.
+    #[error("the method is not one of {allow}; another one needs a [[handshake]] in partner.toml")]
+    MethodNotAllowed {
+        /// The methods that are, as `Allow` lists them.
+        allow: String,
+    },
+    /// A method that only handshakes come with, and it is none.
+    #[error("only a POST is a delivery, and no [[handshake]] of the endpoint matches this request")]
+    NoHandshake,
+    /// A handshake matched, but what it asks to be sent back is not safe to send.
+    #[error(
+        "a [[handshake]] matched, but the text to send back is missing, too long, or more than letters, digits and -_.~"
+    )]
+    UnsafeHandshake,
+    /// The body broke off.
+    #[error("the body broke off before its end: the sender disconnected, or its framing is malformed")]
+    BodyBroken,
+    /// The body took too long.
+    #[error("the body was not complete after {limit} (intake.body_timeout)")]
+    BodyTimeout {
+        /// The time it had.
+        limit: HumanDuration,
+    },
+    /// The body is larger than the endpoint takes.
+    #[error(
+        "the body is larger than {limit} bytes (max_body_bytes of the endpoint, or intake.max_body_bytes)"
+    )]
+    BodyTooLarge {
+        /// The endpoint's limit in bytes.
+        limit: usize,
+    },
+    /// The body is compressed.
+    #[error("the body has a Content-Encoding other than identity; turn compression off at the sender")]
+    EncodingUnsupported,
+    /// The signature did not hold.
+    #[error("{error}")]
+    Signature {
+        /// What exactly did not.
+        error: SignatureError,
+        /// The status this partner's system needs to see.
+        status: u16,
+    },
+    /// More requests than the endpoint's rate.
+    #[error("more than {per_second} requests a second (requests_per_second of the endpoint)")]
+    RateLimited {
+        /// The rate.
+        per_second: u32,
+    },
+    /// The endpoint cannot verify anything: our fault.
+    #[error("{why}; until it has a secret, the endpoint accepts nothing")]
+    NotConfigured {
+        /// What is missing.
+        why: String,
+    },
+    /// A bound on memory or queue is reached.
+    #[error("no room: {what}")]
+    Overloaded {
+        /// Which bound, and where it is set.
+        what: &'static str,
+    },
+    /// The disk is nearly full.
+    #[error(
+        "the disk of the intake log has less than ledger.min_free_bytes free; free some, and requests are accepted again"
+    )]
+    LowSpace,
+    /// Not known to be kept.
+    #[error("the delivery is not known to be kept: {why}")]
+    CannotCommit {
+        /// What failed.
+        why: String,
+    },
+    /// The process ends.
+    #[error("the process is shutting down")]
+    ShuttingDown,
+}
+
+/// What the partner is told.
+struct Answer {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: &'static str,
+}
+
+const fn answer(status: StatusCode, code: &'static str, title: &'static str, detail: &'static str) -> Answer {
+    Answer { status, code, title, detail }
+}
+
+/// An answer's body: problem details (RFC 9457).
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+}
+
+impl Refusal {
+    /// The stable code of the precise cause: for metrics and kept refusals. The partner sees one code for every
+    /// failure of a signature.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Signature { error, .. } => error.code(),
+            other => other.answer().code,
+        }
+    }
+
+    /// The status the partner gets.
+    pub fn status(&self) -> StatusCode {
+        self.answer().status
+    }
+
+    /// The answer as problem+json. `retry_after` is in seconds, for refusals that a later try may escape.
+    pub fn response(&self, retry_after: u32) -> Response {
+        let Answer { status, code, title, detail } = self.answer();
+        let problem = Problem { title, status: status.as_u16(), detail, code };
+        // A struct of texts and a number always serialises.
+        let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(RETRY_AFTER, retry_after.into());
+        }
+        match self {
+            Self::MethodNotAllowed { allow } => {
+                headers.extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));
+            }
+            Self::EncodingUnsupported => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn answer(&self) -> Answer {
+        use StatusCode as S;
+        match self {
+            Self::UnknownAddress => answer(
+                S::NOT_FOUND,
+                "unknown_address",
+                "Not an address",
+                "Webhooks are received at /in/<partner>/<endpoint>.",
+            ),
+            Self::UnknownPartner => answer(
+                S::NOT_FOUND,
+                "unknown_partner",
+                "Unknown partner",
+                "No partner of this name is known here.",
+            ),
+            Self::UnknownEndpoint => answer(
+                S::NOT_FOUND,
+                "unknown_endpoint",
+                "Unknown endpoint",
+                "The partner has no endpoint of this name.",
+            ),
+            Self::MethodNotAllowed { .. } => answer(
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "Method not allowed",
+                "This address does not answer this method; see Allow.",
+            ),
+            Self::NoHandshake => answer(
+                S::BAD_REQUEST,
+                "no_handshake",
+                "Not a handshake",
+                "Deliveries come by POST, and this is no handshake known here.",
+            ),
+            Self::UnsafeHandshake => answer(
+                S::BAD_REQUEST,
+                "unsafe_handshake",
+                "Handshake refused",
+                "What the handshake asks to be sent back is not.",
+            ),
+            Self::BodyBroken => answer(
+                S::BAD_REQUEST,
+                "body_broken",
+                "Incomplete body",
+                "The body ended before it was complete.",
+            ),
+            Self::BodyTimeout { .. } => {
+                answer(S::REQUEST_TIMEOUT, "body_timeout", "Too slow", "The body did not arrive in time.")
+            }
+            Self::BodyTooLarge { .. } => answer(
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "Body too large",
+                "The body is larger than this address takes.",
+            ),
+            Self::EncodingUnsupported => answer(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "encoding_unsupported",
+                "Encoding not supported",
+                "Send the body without Content-Encoding.",
+            ),
+            Self::Signature { status, .. } => answer(
+                S::from_u16(*status).unwrap_or(S::UNAUTHORIZED),
+                "signature_failed",
+                "Not authenticated",
+                "The request could not be authenticated.",
+            ),
+            Self::RateLimited { .. } => answer(
+                S::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Too many requests",
+                "Send more slowly; see Retry-After.",
+            ),
+            Self::NotConfigured { .. } => unavailable("not_configured"),
+            Self::Overloaded { .. } => unavailable("overloaded"),
+            Self::LowSpace => unavailable("low_space"),
+            Self::CannotCommit { .. } => unavailable("cannot_commit"),
+            Self::ShuttingDown => unavailable("shutting_down"),
+        }
+    }
+}
+
+/// Our fault, and never the sender's: it must come again.
+const fn unavailable(code: &'static str) -> Answer {
+    answer(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code,
+        "Not available",
+        "The delivery was not accepted; send it again after the time in Retry-After.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn every_refusal() -> Vec<Refusal> {
+        vec![
+            Refusal::UnknownAddress,
+            Refusal::UnknownPartner,
+            Refusal::UnknownEndpoint,
+            Refusal::MethodNotAllowed { allow: "POST, GET".to_owned() },
+            Refusal::NoHandshake,
+            Refusal::UnsafeHandshake,
+            Refusal::BodyBroken,
+            Refusal::BodyTimeout { limit: HumanDuration::seconds(10) },
+            Refusal::BodyTooLarge { limit: 1_048_576 },
+            Refusal::EncodingUnsupported,
+            Refusal::Signature { error: SignatureError::Mismatch, status: 401 },
+            Refusal::Signature { error: SignatureError::Missing, status: 403 },
+            Refusal::RateLimited { per_second: 10 },
+            Refusal::NotConfigured { why: "secret 2026-11: env:ACME_SECRET is not set".to_owned() },
+            Refusal::Overloaded { what: "the queue" },
+            Refusal::LowSpace,
+            Refusal::CannotCommit { why: "no space left on device".to_owned() },
+            Refusal::ShuttingDown,
+        ]
+    }
+
+    async fn on_the_wire(refusal: &Refusal) -> String {
+        let response = refusal.response(5);
+        let extra: Vec<_> = [RETRY_AFTER, ALLOW, ACCEPT_ENCODING]
+            .iter()
+            .filter_map(|name| Some(format!("{name}: {}", response.headers().get(name)?.to_str().ok()?)))
+            .collect();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        format!("{} {}", String::from_utf8_lossy(&body), extra.join(" "))
+    }
+
+    #[tokio::test]
+    async fn the_table_as_partners_see_it() {
+        let mut lines = String::new();
+        for refusal in every_refusal() {
+            lines += on_the_wire(&refusal).await.trim_end();
+            lines.push('\n');
+        }
+        insta::assert_snapshot!(lines);
+    }
+
+    #[tokio::test]
+    async fn every_signature_failure_is_one_answer() {
+        let of = |error| Refusal::Signature { error, status: 401 };
+        let one = on_the_wire(&of(SignatureError::Missing)).await;
+        for error in [SignatureError::Mismatch, SignatureError::Stale, SignatureError::Malformed("v1")] {
+            assert_eq!(on_the_wire(&of(error)).await, one);
+        }
+    }
+
+    #[test]
+    fn an_impossible_override_falls_back_to_401() {
+        let refusal = Refusal::Signature { error: SignatureError::Mismatch, status: 42 };
+        assert_eq!(refusal.status(), StatusCode::UNAUTHORIZED);
+    }
+
+    #[test]
+    fn the_platform_engineer_learns_more_than_the_partner() {
+        let refusal = Refusal::NotConfigured { why: "secret 2026-11: env:ACME_SECRET is not set".to_owned() };
+        assert!(refusal.to_string().contains("ACME_SECRET"));
+        assert!(!refusal.answer().detail.contains("ACME_SECRET"));
+        assert_eq!(refusal.cause(), "not_configured");
+    }
+}
