@@ -10,11 +10,11 @@ use super::{embedded, upkeep::Reloader};
 use crate::{
     brokers::{Broker, file::FileBroker, stdout::StdoutBroker},
     clock::{Clock, SystemClock},
-    config::{BrokerConfig, BrokerFrom, BrokerKind, Config, LedgerConfig},
+    config::{BrokerConfig, BrokerKind, Config, LedgerConfig},
     intake::{NoteKeeper, Notes, PublicDoor, Rooms},
     keys::seal::Sealer,
     ledger::{
-        FeedRecords, IntakeLog, Ledger, Records,
+        IntakeLog, Ledger, Records,
         group_commit::{GroupCommit, GroupCommitLimits},
         log::lock::FolderLock,
     },

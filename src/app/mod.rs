@@ -9,21 +9,32 @@ mod rehearsal;
 mod serving;
 mod upkeep;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub use gateway::Gateway;
 pub use house::{House, Options, Stages};
-pub use crate::ledger::log::files::free_bytes;
 pub use rehearsal::{Answered, Rehearsal};
 pub use serving::Serving;
 
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
-    ledger::{Ledger, Records, group_commit::GroupCommit, log::lock::FolderLock},
+    ledger::{
+        Ledger, Records,
+        group_commit::GroupCommit,
+        log::{
+            files::{Files, OsFolder},
+            lock::FolderLock,
+        },
+    },
     model::Timestamp,
     partners::{MappingsFolder, Registry, SecretsFrom},
 };
+
+/// Free bytes on the disk of a folder.
+pub fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    OsFolder::open(folder)?.free_bytes()
+}
 
 /// The present, for verbs.
 pub fn now() -> Timestamp {

@@ -15,7 +15,8 @@ use crate::{
     config::{LedgerConfig, MappingsConfig, RetentionConfig},
     ledger::{ActRecords, JournalEntry, Ledger, LogItem, Records},
     model::EntryNumber,
-    partners::{DeskSources, Fingerprint, MappingsFolder, Registry, SecretsFrom, fingerprint},
+    partners::{DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, SecretsFrom, fingerprint},
+    telemetry::metrics::{RELOADS, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER},
 };
 
 /// Retention looks this often for segments to drop.
@@ -54,13 +55,15 @@ impl Reloader {
             tracing::info!(desk = desk.key, revision = %desk.revision, "desk ready");
         }
         for (partner, problems) in &report.problems {
-            let state = self.registry.snapshot().state_of(partner);
+            let snapshot = self.registry.snapshot();
+            let state = snapshot.desks.get(partner.as_str()).map_or("unreadable", DeskState::as_str);
             for problem in problems {
                 tracing::error!(partner, state, code = problem.code, "{problem}");
             }
         }
         self.seen = Some(folder.fingerprint());
-        counter!(crate::telemetry::metrics::RELOADS).increment(1);
+        let result = if report.problems.is_empty() { "ready" } else { "problems" };
+        counter!(RELOADS, "result" => result).increment(1);
         Ok(report.problems.len())
     }
 
@@ -113,7 +116,7 @@ pub(super) async fn scrub(
                 // At the end it begins anew: bits rot in old segments too.
                 after = if through > after { through } else { EntryNumber(0) };
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-                gauge!(crate::telemetry::metrics::SCRUBBED_THROUGH).set(after.0 as f64);
+                gauge!(SCRUB_THROUGH_NUMBER).set(after.0 as f64);
             }
             Err(error) => tracing::warn!("the scrub could not read: {error}"),
         }
@@ -122,7 +125,7 @@ pub(super) async fn scrub(
 
 fn report_damage(item: &LogItem) {
     if let LogItem::Damaged { first, last, detail } = item {
-        counter!(crate::telemetry::metrics::SCRUB_DAMAGED).increment(last.0 - first.0 + 1);
+        counter!(SCRUB_DAMAGED_ENTRIES).increment(last.0 - first.0 + 1);
         tracing::error!(%first, %last, "the intake log is damaged: {detail}");
     }
 }

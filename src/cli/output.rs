@@ -46,7 +46,7 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>, when_empty: &str) {
         return;
     }
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head.to_vec());
     table.add_rows(rows);
     say(&table.to_string());

@@ -12,7 +12,7 @@ use super::{
     private_door::PrivateDoor,
 };
 use crate::{
-    app,
+    app::{self, Entries},
     config::Config,
     console::replays::{self, ReplayPlan, ReplayRequest},
     model::DeliveryId,
@@ -73,7 +73,7 @@ pub(super) async fn carry_out(config: &Config, request: &ReplayRequest) -> anyho
 }
 
 async fn offline(config: &Config, request: &ReplayRequest) -> anyhow::Result<ReplayPlan> {
-    let (ledger, log) = app::open_for_entries(config).await?;
+    let Entries { ledger, log, .. } = app::open_for_entries(config).await?;
     let planned = replays::plan(&*ledger.records, request).await?;
     if request.dry_run || planned.plan.events == 0 {
         return Ok(planned.plan);

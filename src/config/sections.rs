@@ -41,6 +41,7 @@ pub struct Config {
     #[validate(nested)]
     pub telemetry: TelemetryConfig,
     /// Brokers beside the built-in feed. Each is `[[broker]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[validate(nested)]
     pub broker: Vec<BrokerConfig>,
 }

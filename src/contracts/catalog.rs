@@ -1,44 +1,33 @@
 //! STUB
-use crate::model::{CheckedEvent, Diagnostic, DomainEvent};
 use std::collections::BTreeMap;
-/// One contract version.
+use crate::model::{CheckedEvent, Diagnostic, DomainEvent};
 #[derive(Debug)]
-pub struct Contract {
-    pub event_type: String,
-    pub title: String,
-    pub owner: String,
-    pub description: String,
-    pub schema: serde_json::Value,
-}
-/// Every contract, by event type (`payments.PaymentCaptured.v1`); of one major the newest minor counts.
+pub struct Contract { pub event_type: String, pub title: String, pub owner: String, pub description: String, pub schema: serde_json::Value, v: jsonschema::Validator, path: String }
 #[derive(Debug, Default)]
-pub struct Catalog {
-    contracts: BTreeMap<String, Contract>,
-}
-/// How a domain event breaks its contract: field path and rule, never a value.
+pub struct Catalog { contracts: BTreeMap<String, Contract> }
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ContractBroken(pub String);
 impl Catalog {
-    /// Reads contract files: path relative to the mappings folder (`contracts/payments/PaymentCaptured.v1.0.json`) → text.
     pub fn load(files: &BTreeMap<String, String>) -> Result<Self, Vec<Diagnostic>> {
-        let _ = files;
-        todo!()
+        let mut contracts = BTreeMap::new();
+        for (path, text) in files {
+            let schema: serde_json::Value = serde_json::from_str(text).unwrap();
+            let mut parts = path.split('/').rev();
+            let file = parts.next().unwrap(); let ctx = parts.next().unwrap();
+            let mut p = file.split('.'); let name = p.next().unwrap(); let v = p.next().unwrap();
+            let event_type = format!("{ctx}.{name}.{v}");
+            let v = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+            contracts.insert(event_type.clone(), Contract { event_type, title: "".into(), owner: "".into(), description: "".into(), schema, v, path: path.clone() });
+        }
+        Ok(Self { contracts })
     }
-    pub fn get(&self, event_type: &str) -> Option<&Contract> {
-        self.contracts.get(event_type)
-    }
-    pub fn iter(&self) -> impl Iterator<Item = &Contract> {
-        self.contracts.values()
-    }
-    /// The path of the file that holds a contract.
-    pub fn file_of(&self, event_type: &str) -> Option<&str> {
-        let _ = event_type;
-        todo!()
-    }
-    /// Checks an event against the contract it claims.
+    pub fn get(&self, event_type: &str) -> Option<&Contract> { self.contracts.get(event_type) }
+    pub fn iter(&self) -> impl Iterator<Item = &Contract> { self.contracts.values() }
+    pub fn file_of(&self, event_type: &str) -> Option<&str> { self.contracts.get(event_type).map(|c| c.path.as_str()) }
     pub fn check(&self, event: DomainEvent) -> Result<CheckedEvent, ContractBroken> {
-        let _ = event;
-        todo!()
+        let c = self.contracts.get(&event.event_type).ok_or_else(|| ContractBroken("unknown".into()))?;
+        if let Err(e) = c.v.validate(&event.data) { return Err(ContractBroken(format!("{} {:?}", e.instance_path(), e.schema_path()))); }
+        Ok(CheckedEvent::attest(event, c.path.as_str().into()))
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn append(
     verified: VerifiedRequest,
 ) -> Result<DeliveryId, Refusal> {
     let (mut request, verification) = verified.into_parts();
-    credentials::seal(&door.sealer, endpoint, &mut request.headers)?;
+    credentials::seal(&door.sealer, &mut request.headers)?;
     let id = delivery_id(door.clock.now());
     let bytes = request.body.len() as u64;
     let appended = door.log.append(entry(id, endpoint, request, verification)).await.map_err(refusal)?;

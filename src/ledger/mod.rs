@@ -432,8 +432,8 @@ pub trait ActRecords: Send + Sync {
         now: Timestamp,
     ) -> Result<(), RecordsError>;
 
-    /// The sources of the partner's latest good desk.
-    async fn last_desk(&self, partner: &str) -> Result<Option<(Revision, Vec<u8>)>, RecordsError>;
+    /// The latest good desk of every partner that ever had one: key, revision and sources.
+    async fn last_desks(&self) -> Result<Vec<(String, Revision, Vec<u8>)>, RecordsError>;
 }
 
 /// What people ask of the records.

@@ -45,6 +45,15 @@ impl<'de> Deserialize<'de> for HeaderValue {
     }
 }
 
+/// Headers that carry a credential wherever they stand: sealed in the intake log, unknown to mappings, shown to nobody.
+const CREDENTIAL_HEADERS: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-gitlab-token"];
+
+/// Whether a header of this (lower-case) name carries a credential.
+pub fn is_credential_header(name: &str) -> bool {
+    CREDENTIAL_HEADERS.contains(&name)
+}
+
 /// Headers in the order received: names lower-cased, repeated values each on their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

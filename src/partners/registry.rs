@@ -33,6 +33,15 @@ pub enum DeskState {
 }
 
 impl DeskState {
+    /// Its word in logs and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ready(_) => "ready",
+            Self::LastGood { .. } => "last_good",
+            Self::Broken { .. } => "broken",
+        }
+    }
+
     /// The desk that works, if any.
     pub fn desk(&self) -> Option<&Arc<Desk>> {
         match self {

@@ -96,14 +96,13 @@ impl ActRecords for SqliteRecords {
         .await
     }
 
-    async fn last_desk(&self, partner: &str) -> Result<Option<(Revision, Vec<u8>)>, RecordsError> {
-        let partner = partner.to_owned();
-        self.read(move |connection| {
-            let sql = "SELECT d.revision, d.sources FROM latest_desks l \
-                       JOIN desks d ON d.partner = l.partner AND d.revision = l.revision WHERE l.partner = ?1";
+    async fn last_desks(&self) -> Result<Vec<(String, Revision, Vec<u8>)>, RecordsError> {
+        self.read(|connection| {
+            let sql = "SELECT l.partner, d.revision, d.sources FROM latest_desks l \
+                       JOIN desks d ON d.partner = l.partner AND d.revision = l.revision ORDER BY l.partner";
             let mut statement = connection.prepare_cached(sql)?;
-            let desk = statement.query_row([partner], |row| Ok((Revision(row.get(0)?), row.get(1)?)));
-            Ok(desk.optional()?)
+            let desks = statement.query_map([], |row| Ok((row.get(0)?, Revision(row.get(1)?), row.get(2)?)))?;
+            Ok(desks.collect::<Result<_, _>>()?)
         })
         .await
     }
