@@ -43,7 +43,8 @@ pub struct Rehearsal {
     /// The clock everything goes by.
     pub clock: Arc<ManualClock>,
     last_seen: EventNumber,
-    folder: Option<TempDir>,
+    /// Kept until the end: dropping it removes the folder.
+    _folder: Option<TempDir>,
 }
 
 impl Rehearsal {
@@ -56,7 +57,7 @@ impl Rehearsal {
         config.ledger.segment_bytes = SEGMENT_BYTES;
         config.ledger.min_free_bytes = 0;
         let rehearsal = Self::on(config, now).await?;
-        Ok(Self { folder: Some(folder), ..rehearsal })
+        Ok(Self { _folder: Some(folder), ..rehearsal })
     }
 
     /// A house on the folders of a configuration.
@@ -65,7 +66,7 @@ impl Rehearsal {
         let options =
             Options { clock: Arc::clone(&clock) as _, secrets: SecretsFrom::TestTables, stages: Stages::default() };
         let house = House::build(config, options).await?;
-        Ok(Self { house, clock, last_seen: EventNumber(0), folder: None })
+        Ok(Self { house, clock, last_seen: EventNumber(0), _folder: None })
     }
 
     /// The ledger, to look into.

@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     clock::Clock,
     config::{LedgerConfig, MappingsConfig, RetentionConfig},
-    ledger::{ActRecords, JournalEntry, Ledger, LogItem, Records},
+    ledger::{JournalEntry, Ledger, LogItem, Records},
     model::EntryNumber,
     partners::{DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, SecretsFrom, fingerprint},
     telemetry::metrics::{RELOADS, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER},

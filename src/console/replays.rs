@@ -18,7 +18,7 @@ use super::{
 use crate::{
     ledger::{DeliveryFilter, EventRow, Records, RecordsError},
     model::{
-        DeliveryId, EndpointName, EntryMeta, EntryNumber, EventRef, NewEntry, OutcomeKind, ReplayMeta,
+        DeliveryId, EndpointName, EntryMeta, EventRef, NewEntry, OutcomeKind, ReplayMeta,
         Timestamp,
     },
 };

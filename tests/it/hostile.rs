@@ -187,7 +187,7 @@ fn bodies_that_hold_what_nobody_can_read_are_kept_and_set_aside() {
 #[test]
 fn five_thousand_idle_connections_hurt_nobody() {
     let attacked = Attacked::start();
-    douane::intake::raise_open_files_limit();
+    douane::intake::raise_open_files_limit(16_384);
     let idle: Vec<_> = (0..5_000).filter_map(|_| Wire::open(attacked.gateway.public).ok()).collect();
     assert!(idle.len() >= 4_900, "only {} connections were taken", idle.len());
     assert_eq!(attacked.gateway.post_stripe(&good_body("evt_among_idle")).status, 200);

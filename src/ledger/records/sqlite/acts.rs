@@ -2,7 +2,7 @@
 //! body, a secret or a token itself.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{Connection, Row, ToSql, params};
 
 use super::{
     SqliteRecords,
