@@ -131,16 +131,17 @@ impl SimDisk {
         }
     }
 
-    /// The bytes of every file, for those who plant bit rot.
-    pub(crate) fn contents(&self) -> Vec<(String, Vec<u8>)> {
+    /// What every file is sure to hold, whatever happens next.
+    pub(crate) fn on_disk(&self) -> Vec<(String, Vec<u8>)> {
         let state = self.lock();
-        state.names.iter().map(|(name, inode)| (name.clone(), state.inodes[*inode].seen.clone())).collect()
+        let bytes = |inode: usize| state.inodes[inode].on_disk.clone();
+        state.synced_names.iter().map(|(name, inode)| (name.clone(), bytes(*inode))).collect()
     }
 
     /// Flips one bit of a file, on the disk and in the cache.
     pub(crate) fn rot(&self, name: &str, bit: usize) {
         let mut state = self.lock();
-        let inode = state.names[name];
+        let inode = state.synced_names[name];
         let inode = &mut state.inodes[inode];
         for bytes in [&mut inode.seen, &mut inode.on_disk] {
             if let Some(byte) = bytes.get_mut(bit / 8) {
