@@ -246,6 +246,18 @@ impl Inode {
         }
     }
 
+    /// The operating system brings some of it to the disk, because it likes to.
+    fn write_back(&mut self, rng: &mut SmallRng, unit: usize) {
+        self.on_disk.resize(self.seen.len(), 0);
+        for at in std::mem::take(&mut self.dirty) {
+            if rng.random_range(0..4) > 0 {
+                self.persist(at, unit, unit);
+            } else {
+                self.dirty.insert(at);
+            }
+        }
+    }
+
     /// Some of it reaches the disk, and the rest never will.
     fn fail_to_sync(&mut self, rng: &mut SmallRng, unit: usize) {
         self.on_disk.resize(self.seen.len(), 0);
@@ -439,11 +451,15 @@ impl File for SimFile {
         let down = state.live().err();
         let one_in = state.faults.write;
         let fails = down.is_some() || state.fails(one_in);
-        let taken = if fails { state.rng.random_range(0..=bytes.len()) } else { bytes.len() };
+        let partly = fails && state.rng.random_range(0..3) > 0;
+        let taken = if partly { state.rng.random_range(0..=bytes.len()) } else { bytes.len() };
         let says_so = state.rng.random();
-        let unit = state.unit;
-        let offset = usize::try_from(offset).expect("fits");
-        state.inodes[self.inode].write(&bytes[..taken], offset, unit);
+        let State { inodes, rng, unit, .. } = &mut *state;
+        let inode = &mut inodes[self.inode];
+        inode.write(&bytes[..taken], usize::try_from(offset).expect("fits"), *unit);
+        if rng.random_range(0..4) == 0 {
+            inode.write_back(rng, *unit);
+        }
         match down {
             Some(error) => Err(error),
             None if fails && says_so => Err(io::Error::other("EIO on write")),

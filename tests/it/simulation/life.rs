@@ -224,7 +224,7 @@ impl World {
     }
 
     fn pick_death(&mut self) -> Death {
-        if self.rng.random_range(0..3) == 0 { Death::Process } else { Death::Power }
+        if self.rng.random() { Death::Process } else { Death::Power }
     }
 }
 
