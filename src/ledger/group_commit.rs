@@ -53,6 +53,7 @@ impl GroupCommit {
         let (queue, receiver) = mpsc::channel(limits.queue_entries.max(1));
         let (durable_sender, durable) = watch::channel(EntryNumber(0));
         let (fatal_sender, fatal) = watch::channel(None);
+        let not_started = fatal_sender.clone();
         let ends = WriterEnds { queue: receiver, durable: durable_sender, fatal: fatal_sender };
         let writer = Writer::new(log, clock, limits, ends);
         let runtime = Handle::current();
@@ -60,8 +61,8 @@ impl GroupCommit {
             .name("intake-log".to_owned())
             .spawn(move || runtime.block_on(writer.run()));
         if let Err(error) = spawned {
-            // The writer was dropped with its end of the channels: every append is refused, `fatal` says why.
-            tracing::error!(%error, "the thread of the intake log cannot be started");
+            not_started
+                .send_replace(Some(format!("the thread of the intake log cannot be started: {error}")));
         }
         Self { queue, durable, fatal }
     }
@@ -262,5 +263,220 @@ impl Appended {
     /// Where the entry stands that was `place`-th in the batch, from 0.
     fn entry(self, place: u64) -> Self {
         Self { first: EntryNumber(self.first.0 + place), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc as blocking};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use tokio::task::JoinHandle;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        clock::ManualClock,
+        model::{DeliveryId, EndpointName, EntryMeta, ReplayMeta, Timestamp},
+    };
+
+    /// A log that keeps nothing but the sizes of its batches, and waits to be told how each append ends.
+    struct Scripted {
+        next: u64,
+        batches: Arc<Mutex<Vec<Vec<usize>>>>,
+        outcomes: Mutex<blocking::Receiver<Option<AppendError>>>,
+    }
+
+    #[async_trait]
+    impl IntakeLog for Scripted {
+        async fn append(
+            &mut self,
+            now: Timestamp,
+            entries: &[EncodedEntry],
+        ) -> Result<Appended, AppendError> {
+            let outcome = self.outcomes.lock().expect("never poisoned").recv().expect("the script goes on");
+            self.batches
+                .lock()
+                .expect("never poisoned")
+                .push(entries.iter().map(|entry| entry.body().len()).collect());
+            if let Some(error) = outcome {
+                return Err(error);
+            }
+            let first = EntryNumber(self.next);
+            self.next += entries.len() as u64;
+            Ok(Appended { first, received_at: now })
+        }
+    }
+
+    struct Stage {
+        commit: GroupCommit,
+        batches: Arc<Mutex<Vec<Vec<usize>>>>,
+        outcomes: blocking::Sender<Option<AppendError>>,
+    }
+
+    impl Stage {
+        fn with(batch_bytes: usize, queue_entries: usize) -> Self {
+            let batches = Arc::<Mutex<Vec<Vec<usize>>>>::default();
+            let (outcomes, script) = blocking::channel();
+            let log = Scripted { next: 1, batches: Arc::clone(&batches), outcomes: Mutex::new(script) };
+            let limits = GroupCommitLimits { batch_entries: 4, batch_bytes, queue_entries };
+            let clock = Arc::new(ManualClock::at(Timestamp::from_micros(7)));
+            Self { commit: GroupCommit::start(Box::new(log), clock, limits), batches, outcomes }
+        }
+
+        fn append(&self, size: usize) -> JoinHandle<Result<Appended, AppendError>> {
+            let commit = self.commit.clone();
+            tokio::spawn(async move { commit.append(entry(size)).await })
+        }
+
+        /// Until the writer has taken everything queued into its hands.
+        async fn taken(&self) {
+            while self.commit.queue.capacity() < self.commit.queue.max_capacity() {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        fn batches(&self) -> Vec<Vec<usize>> {
+            self.batches.lock().expect("never poisoned").clone()
+        }
+    }
+
+    fn entry(size: usize) -> NewEntry {
+        let meta = EntryMeta::Replay(ReplayMeta {
+            id: DeliveryId(Uuid::nil()),
+            endpoint: EndpointName::new("acme", "default"),
+            events: vec![],
+            reissue: false,
+            brokers: vec![],
+            by: "test".to_owned(),
+        });
+        NewEntry { meta, body: Bytes::from(vec![0; size]) }
+    }
+
+    #[tokio::test]
+    async fn what_arrives_during_an_fsync_shares_the_next() {
+        let stage = Stage::with(1_000_000, 100);
+        let first = stage.append(1);
+        tokio::task::yield_now().await;
+        stage.taken().await;
+        let later: Vec<_> = (2..=7).map(|size| stage.append(size)).collect();
+        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            stage.outcomes.send(None).expect("listens");
+        }
+        assert_eq!(first.await.expect("ran").expect("kept").first, EntryNumber(1));
+        for (number, append) in (2..).zip(later) {
+            let appended = append.await.expect("ran").expect("kept");
+            assert_eq!((appended.first, appended.received_at.micros()), (EntryNumber(number), 7));
+        }
+        assert_eq!(stage.batches(), [vec![1], vec![2, 3, 4, 5], vec![6, 7]], "at most four share one");
+        stage.commit.durable().wait_for(|durable| *durable == EntryNumber(7)).await.expect("told");
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded_in_bytes_and_a_large_entry_goes_alone() {
+        let stage = Stage::with(10_000, 100);
+        let first = stage.append(1);
+        tokio::task::yield_now().await;
+        stage.taken().await;
+        let later: Vec<_> = [6_000, 3_000, 3_000, 50_000].map(|size| stage.append(size)).into();
+        tokio::task::yield_now().await;
+        for _ in 0..4 {
+            stage.outcomes.send(None).expect("listens");
+        }
+        first.await.expect("ran").expect("kept");
+        for append in later {
+            append.await.expect("ran").expect("kept");
+        }
+        assert_eq!(stage.batches(), [vec![1], vec![6_000, 3_000], vec![3_000], vec![50_000]]);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_answers_at_once() {
+        let stage = Stage::with(1_000_000, 2);
+        let first = stage.append(1);
+        tokio::task::yield_now().await;
+        stage.taken().await;
+        let waiting = [stage.append(2), stage.append(3)];
+        tokio::task::yield_now().await;
+        assert!(matches!(stage.commit.append(entry(4)).await, Err(AppendError::Busy)));
+        stage.outcomes.send(None).expect("listens");
+        stage.outcomes.send(None).expect("listens");
+        for append in waiting.into_iter().chain([first]) {
+            append.await.expect("ran").expect("kept");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_fails_its_batch_alone() {
+        let stage = Stage::with(1_000_000, 10);
+        stage.outcomes.send(Some(AppendError::NotWritten("no space".to_owned()))).expect("listens");
+        assert!(matches!(stage.commit.append(entry(1)).await, Err(AppendError::NotWritten(_))));
+        stage.outcomes.send(None).expect("listens");
+        assert_eq!(stage.commit.append(entry(1)).await.expect("kept").first, EntryNumber(1));
+        assert_eq!(*stage.commit.fatal().borrow(), None);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_state_is_the_end() {
+        let stage = Stage::with(1_000_000, 10);
+        let first = stage.append(1);
+        tokio::task::yield_now().await;
+        stage.taken().await;
+        let queued = stage.append(2);
+        tokio::task::yield_now().await;
+        stage.outcomes.send(Some(AppendError::Unknown("EIO".to_owned()))).expect("listens");
+        for append in [first, queued] {
+            assert!(matches!(append.await.expect("ran"), Err(AppendError::Unknown(_))));
+        }
+        let mut fatal = stage.commit.fatal();
+        let reason = fatal.wait_for(Option::is_some).await.expect("told").clone();
+        assert_eq!(reason.as_deref(), Some("EIO"));
+        assert!(matches!(stage.commit.append(entry(3)).await, Err(AppendError::Unknown(_))));
+        stage.commit.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_writer_is_the_end_too() {
+        let stage = Stage::with(1_000_000, 10);
+        let Stage { commit, outcomes, .. } = stage;
+        drop(outcomes);
+        assert!(matches!(commit.append(entry(1)).await, Err(AppendError::Unknown(_))));
+        commit.fatal().wait_for(Option::is_some).await.expect("told");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_goes_away_does_not_take_its_entry_back() {
+        let stage = Stage::with(1_000_000, 10);
+        let gone = stage.append(1);
+        tokio::task::yield_now().await;
+        stage.taken().await;
+        gone.abort();
+        stage.outcomes.send(None).expect("listens");
+        stage.commit.durable().wait_for(|durable| *durable == EntryNumber(1)).await.expect("told");
+    }
+
+    #[tokio::test]
+    async fn closing_finishes_what_is_queued() {
+        let stage = Stage::with(1_000_000, 10);
+        let first = stage.append(1);
+        tokio::task::yield_now().await;
+        stage.taken().await;
+        let queued: Vec<_> = (2..=6).map(|size| stage.append(size)).collect();
+        tokio::task::yield_now().await;
+        let closing = tokio::spawn({
+            let commit = stage.commit.clone();
+            async move { commit.close().await }
+        });
+        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            stage.outcomes.send(None).expect("listens");
+        }
+        closing.await.expect("closed");
+        for append in queued.into_iter().chain([first]) {
+            append.await.expect("ran").expect("kept");
+        }
+        assert!(matches!(stage.commit.append(entry(1)).await, Err(AppendError::Closed)));
     }
 }

@@ -1,6 +1,8 @@
 //! The one integration binary. Tests read like the story; what they share stands in `gateway` (the whole house in this
 //! process, stepped), `process` (the real binary) and `wire` (raw bytes on a socket).
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on says why and stops")]
+
 mod conformance;
 mod containment;
 mod crash;

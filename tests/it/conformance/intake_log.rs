@@ -56,7 +56,7 @@ async fn what_goes_in_comes_out(under_test: &impl LogUnderTest) {
         meta.headers.push("X-Latin", &b"caf\xE9"[..]);
         meta.secret_id = Some("2026-11".to_owned());
     }
-    let given = [odd, delivery(2, b""), delivery(3, &[7; 100_000]), replay()];
+    let given = [odd, delivery(2, b""), large(3, 7, 100_000), replay()];
     let appended = append(&mut *log, at(5), &given).await;
     assert_eq!((appended.first, appended.received_at), (EntryNumber(1), at(5)));
     assert_eq!(reader.durable(), EntryNumber(4), "acked means readable");
@@ -98,7 +98,7 @@ async fn time_never_decreases(under_test: &impl LogUnderTest) {
 async fn a_page_has_bounds(under_test: &impl LogUnderTest) {
     let (mut log, reader) = under_test.open();
     for batch in 0..5 {
-        append(&mut *log, at(batch), &[delivery(0, &[1; 9_000]), delivery(1, b"x"), delivery(2, b"y")]).await;
+        append(&mut *log, at(batch), &[large(0, 1, 9_000), delivery(1, b"x"), delivery(2, b"y")]).await;
     }
     let page = |after, entries, bytes| reader.read_after(EntryNumber(after), entries, bytes);
     assert_eq!(numbers(&page(0, 100, usize::MAX).await.expect("read")), (1..=15).collect::<Vec<_>>());
@@ -128,7 +128,7 @@ async fn page_of(reader: &dyn LogReader, after: u64, most: usize, seen: &mut Vec
 async fn any_entry_can_be_looked_up(under_test: &impl LogUnderTest) {
     let (mut log, reader) = under_test.open();
     for batch in 0..40_u8 {
-        append(&mut *log, at(0), &[delivery(0, &[batch; 70_000]), delivery(0, &[batch])]).await;
+        append(&mut *log, at(0), &[large(0, batch, 70_000), delivery(0, &[batch])]).await;
     }
     for number in [80, 1, 2, 41, 42, 79, 17] {
         let item = reader.entry(EntryNumber(number)).await.expect("read").expect("there");
@@ -145,7 +145,7 @@ async fn any_entry_can_be_looked_up(under_test: &impl LogUnderTest) {
 async fn a_sound_log_scrubs_clean(under_test: &impl LogUnderTest) {
     let (mut log, reader) = under_test.open();
     for _ in 0..10 {
-        append(&mut *log, at(0), &[delivery(0, &[1; 30_000])]).await;
+        append(&mut *log, at(0), &[large(0, 1, 30_000)]).await;
     }
     let (mut through, mut calls) = (EntryNumber(0), 0);
     while through < reader.durable() {
@@ -159,7 +159,7 @@ async fn a_sound_log_scrubs_clean(under_test: &impl LogUnderTest) {
 async fn pruning_drops_only_what_may_go(under_test: &impl LogUnderTest) {
     let (mut log, reader) = under_test.open();
     for minute in 0..60 {
-        append(&mut *log, at(minute), &[delivery(0, &[1; 60_000])]).await;
+        append(&mut *log, at(minute), &[large(0, 1, 60_000)]).await;
     }
     let everything = EntryNumber(60);
     assert_eq!(reader.prune(at(0), everything).await.expect("pruned"), EntryNumber(1), "none is old enough");
@@ -249,6 +249,10 @@ fn delivery(id: u64, body: &[u8]) -> NewEntry {
         secret_id: None,
     });
     NewEntry { meta, body: Bytes::copy_from_slice(body) }
+}
+
+fn large(id: u64, byte: u8, size: usize) -> NewEntry {
+    delivery(id, &vec![byte; size])
 }
 
 fn replay() -> NewEntry {

@@ -131,16 +131,17 @@ impl SimDisk {
         }
     }
 
-    /// The bytes of every file, for those who plant bit rot.
-    pub(crate) fn contents(&self) -> Vec<(String, Vec<u8>)> {
+    /// What every file is sure to hold, whatever happens next.
+    pub(crate) fn on_disk(&self) -> Vec<(String, Vec<u8>)> {
         let state = self.lock();
-        state.names.iter().map(|(name, inode)| (name.clone(), state.inodes[*inode].seen.clone())).collect()
+        let bytes = |inode: usize| state.inodes[inode].on_disk.clone();
+        state.synced_names.iter().map(|(name, inode)| (name.clone(), bytes(*inode))).collect()
     }
 
     /// Flips one bit of a file, on the disk and in the cache.
     pub(crate) fn rot(&self, name: &str, bit: usize) {
         let mut state = self.lock();
-        let inode = state.names[name];
+        let inode = state.synced_names[name];
         let inode = &mut state.inodes[inode];
         for bytes in [&mut inode.seen, &mut inode.on_disk] {
             if let Some(byte) = bytes.get_mut(bit / 8) {
@@ -242,6 +243,18 @@ impl Inode {
         self.on_disk.resize(self.seen.len(), 0);
         for at in std::mem::take(&mut self.dirty) {
             self.persist(at, unit, unit);
+        }
+    }
+
+    /// The operating system brings some of it to the disk, because it likes to.
+    fn write_back(&mut self, rng: &mut SmallRng, unit: usize) {
+        self.on_disk.resize(self.seen.len(), 0);
+        for at in std::mem::take(&mut self.dirty) {
+            if rng.random_range(0..4) > 0 {
+                self.persist(at, unit, unit);
+            } else {
+                self.dirty.insert(at);
+            }
         }
     }
 
@@ -438,11 +451,15 @@ impl File for SimFile {
         let down = state.live().err();
         let one_in = state.faults.write;
         let fails = down.is_some() || state.fails(one_in);
-        let taken = if fails { state.rng.random_range(0..=bytes.len()) } else { bytes.len() };
+        let partly = fails && state.rng.random_range(0..3) > 0;
+        let taken = if partly { state.rng.random_range(0..=bytes.len()) } else { bytes.len() };
         let says_so = state.rng.random();
-        let unit = state.unit;
-        let offset = usize::try_from(offset).expect("fits");
-        state.inodes[self.inode].write(&bytes[..taken], offset, unit);
+        let State { inodes, rng, unit, .. } = &mut *state;
+        let inode = &mut inodes[self.inode];
+        inode.write(&bytes[..taken], usize::try_from(offset).expect("fits"), *unit);
+        if rng.random_range(0..4) == 0 {
+            inode.write_back(rng, *unit);
+        }
         match down {
             Some(error) => Err(error),
             None if fails && says_so => Err(io::Error::other("EIO on write")),

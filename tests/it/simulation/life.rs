@@ -72,7 +72,7 @@ impl World {
 
     /// From one start to one end.
     fn live(&mut self) {
-        let Some((mut log, reader)) = self.open() else { return };
+        let (mut log, reader) = self.open();
         self.look_before_every_sync(&reader);
         let (operations, death) = (self.rng.random_range(0..80), self.pick_death());
         if self.rng.random_range(0..4) > 0 {
@@ -85,10 +85,11 @@ impl World {
     }
 
     /// Opens the log; the end may come while it is being recovered, more than once.
-    fn open(&mut self) -> Option<(SegmentLog, SegmentReader)> {
+    fn open(&mut self) -> (SegmentLog, SegmentReader) {
         for _ in 0..self.rng.random_range(0..3) {
             let (operations, death) = (self.rng.random_range(0..12), self.pick_death());
-            self.disk.set_faults(self.faults());
+            let faults = self.faults();
+            self.disk.set_faults(faults);
             self.disk.die_after(operations, death);
             let _ = self.try_open();
             self.disk.restart(death);
@@ -96,8 +97,9 @@ impl World {
         self.disk.set_faults(Faults::default());
         let opened = self.try_open().expect("a disk without faults can be opened");
         self.model.lock().expect("never poisoned").recovered(&opened.1);
-        self.disk.set_faults(self.faults());
-        Some(opened)
+        let faults = self.faults();
+        self.disk.set_faults(faults);
+        opened
     }
 
     fn try_open(&self) -> Result<(SegmentLog, SegmentReader), OpenError> {
@@ -216,21 +218,20 @@ impl World {
         self.model.lock().expect("never poisoned").rotted(header.first.0..=header.last().0);
     }
 
-    fn faults(&self) -> Faults {
-        let mut rng = self.rng.clone();
-        let mut one_in = || if rng.random() { 0 } else { rng.random_range(4..40) };
+    fn faults(&mut self) -> Faults {
+        let mut one_in = || if self.rng.random() { 0 } else { self.rng.random_range(4..40) };
         Faults { write: one_in(), sync: one_in() * 3, read: one_in(), other: one_in() }
     }
 
     fn pick_death(&mut self) -> Death {
-        if self.rng.random_range(0..3) == 0 { Death::Process } else { Death::Power }
+        if self.rng.random() { Death::Process } else { Death::Power }
     }
 }
 
 /// The batches that a later batch, a later segment or the cursor claims as fsynced: file, first byte, header.
 fn claimed_batches(disk: &SimDisk, cursor: EntryNumber) -> Vec<(String, usize, BatchHeader)> {
     let mut batches = Vec::new();
-    for (name, bytes) in disk.contents().into_iter().filter(|(name, _)| name.ends_with(".segment")) {
+    for (name, bytes) in disk.on_disk().into_iter().filter(|(name, _)| name.ends_with(".segment")) {
         let blocks = bytes.chunks(BLOCK).enumerate();
         let headers = blocks.filter_map(|(at, block)| Some((at * BLOCK, BatchHeader::decode(block)?)));
         batches.extend(headers.map(|(offset, header)| (name.clone(), offset, header)));

@@ -3,6 +3,7 @@
 //! failing one can be run alone.
 
 pub(crate) mod disk;
+mod failures;
 mod life;
 mod model;
 

@@ -62,11 +62,6 @@ impl Model {
         self.rotten.extend(numbers);
     }
 
-    /// Whether anything was flipped.
-    pub(crate) fn is_rotten(&self) -> bool {
-        !self.rotten.is_empty()
-    }
-
     /// What a reader is served while the writer lives: all of it is known, in order and without gaps.
     pub(crate) fn served(&self, after: EntryNumber, items: &[LogItem]) {
         let mut next = after.0 + 1;

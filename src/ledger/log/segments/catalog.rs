@@ -90,9 +90,9 @@ impl Segment {
     }
 
     /// Starts reading at the nearest known batch at or before `number`, `chunk` bytes at a time.
-    pub(super) fn scan(&self, files: &dyn Files, number: EntryNumber, chunk: usize) -> io::Result<Scan<'_>> {
-        let file = self.file(files)?;
-        let salt = self.salt(&*file)?;
+    pub(super) fn scan(&self, catalog: &Catalog, number: EntryNumber, chunk: usize) -> io::Result<Scan<'_>> {
+        let file = self.file(&*catalog.files)?;
+        let salt = self.salt(&*file, catalog.incarnation)?;
         let start = Point { number: self.name.first, offset: BLOCK as u64 };
         let from = self.index.before(number).unwrap_or(start);
         let readable = self.readable.load(Ordering::Acquire);
@@ -100,8 +100,11 @@ impl Segment {
     }
 
     /// The salt of its batches. When the header is lost the first batch names it; when that is lost too, any may.
-    fn salt(&self, file: &dyn File) -> io::Result<Option<u64>> {
+    fn salt(&self, file: &dyn File, ledger: Option<Incarnation>) -> io::Result<Option<u64>> {
         match self.read_header(file)? {
+            Ok(header) if ledger.is_some_and(|ledger| ledger != header.incarnation) => {
+                Err(io::Error::other("the segment belongs to another ledger"))
+            }
             Ok(header) => Ok(Some(header.salt)),
             Err(HeaderFault::Version(version)) => Err(io::Error::other(HeaderFault::Version(version))),
             Err(HeaderFault::Damaged) => {

@@ -3,7 +3,7 @@
 //! A segment holds the numbers from its own first to the one before the next segment's first. That rule is the only
 //! bookkeeping: whatever bytes stand behind that place are superseded, and nothing old is ever written to again.
 //!
-//! [`open`] looks at the last segment alone ([`mod@survey`]: what is good, what is torn, what is damaged), copies what it cannot
+//! [`open`] looks at the last segment alone (`survey`: what is good, what is torn, what is damaged), copies what it cannot
 //! know to be on the disk into a new segment, and only then lets the [`SegmentLog`] append. A [`SegmentReader`] serves
 //! what is fsynced, in this process beside the writer, or in another one through [`open_to_read`].
 
@@ -15,6 +15,8 @@ mod reader;
 mod recover;
 mod scan;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{io, time::Duration};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{
     catalog::Catalog,
+    name::SegmentName,
     scan::{Batch, Step},
 };
 use crate::{
@@ -93,12 +94,12 @@ impl SegmentReader {
         let files = &*self.catalog.files;
         while let Some([oldest, following]) = self.catalog.oldest_two() {
             // A segment's header holds the time of the last entry before it; a damaged one cannot allow anything.
-            let header = following.header(files).map_err(|error| unavailable(&error))?;
+            let header = following.header(files).map_err(|error| unavailable(following.name, &error))?;
             let older = header.is_ok_and(|header| header.received_at < before);
             if !older || following.name.first > through.next() {
                 break;
             }
-            remove(files, &oldest.name.to_string()).map_err(|error| unavailable(&error))?;
+            remove(files, oldest.name).map_err(|error| unavailable(oldest.name, &error))?;
             self.catalog.forget(oldest.name);
         }
         Ok(self.catalog.first())
@@ -117,13 +118,13 @@ impl SegmentReader {
             let Some((segment, end)) = self.catalog.find(next) else {
                 return Err(LogError::Pruned { first: self.catalog.first() });
             };
-            let failed = |error: io::Error| self.failed(next, &error);
-            let mut scan = segment.scan(&*self.catalog.files, next, chunk).map_err(failed)?;
+            let failed = |error: io::Error| self.failed(segment.name, &error);
+            let mut scan = segment.scan(&self.catalog, next, chunk).map_err(failed)?;
             scan.pass_to(next).map_err(failed)?;
             let end = end.min(durable);
             while next <= end {
                 let here = scan.position();
-                let step = scan.step().map_err(|error| self.failed(next, &error))?;
+                let step = scan.step().map_err(failed)?;
                 let Some(found) = Found::within(step, next, end) else { continue };
                 next = found.last.next();
                 if visit(found).is_break() {
@@ -135,24 +136,24 @@ impl SegmentReader {
         Ok(())
     }
 
-    /// A file that is gone was pruned while it was being read.
-    fn failed(&self, number: EntryNumber, error: &io::Error) -> LogError {
+    /// A segment that is no longer known was pruned while it was being read.
+    fn failed(&self, segment: SegmentName, error: &io::Error) -> LogError {
         let first = self.catalog.first();
-        if number < first { LogError::Pruned { first } } else { unavailable(error) }
+        if segment.first < first { LogError::Pruned { first } } else { unavailable(segment, error) }
     }
 }
 
 /// Removes a file durably. One at a time: were a newer segment gone and an older one back after a power loss, it would
 /// look like damage.
-fn remove(files: &dyn Files, name: &str) -> io::Result<()> {
-    match files.remove(name) {
+fn remove(files: &dyn Files, name: SegmentName) -> io::Result<()> {
+    match files.remove(&name.to_string()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => files.sync_folder(),
     }
 }
 
-fn unavailable(error: &io::Error) -> LogError {
-    LogError::Unavailable(error.to_string())
+fn unavailable(segment: SegmentName, error: &io::Error) -> LogError {
+    LogError::Unavailable(format!("{segment}: {error}"))
 }
 
 /// What a segment holds for the numbers `first..=last`.
@@ -167,10 +168,9 @@ impl Found {
     /// these numbers were given.
     fn within(step: Step, next: EntryNumber, end: EntryNumber) -> Option<Self> {
         let (last, content) = match step {
-            Step::Batch(batch) if batch.header.first > end => (end, Err(MISSING)),
             Step::Batch(batch) => (batch.header.last(), Ok(batch)),
             Step::Damaged { last, detail, .. } => (last, Err(detail)),
-            Step::End(_) => (end, Err(MISSING)),
+            Step::End(_) => (end, Err("the segment ends before these numbers")),
         };
         (last >= next).then(|| Self { first: next, last: last.min(end), content })
     }
@@ -196,8 +196,6 @@ impl Found {
         }))
     }
 }
-
-const MISSING: &str = "the segment ends before these numbers";
 
 fn damaged(first: EntryNumber, last: EntryNumber, detail: &str) -> LogItem {
     LogItem::Damaged { first, last, detail: detail.to_owned() }
