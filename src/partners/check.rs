@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    compile::{in_order, no_partner_file},
+    compile::in_order,
     desk::{Desk, DeskSources},
     door::{SecretsFrom, SignatureCheck},
     endpoint_file::is_name,
@@ -63,16 +63,16 @@ fn check_partner(
     if !is_name(&partner.partner) {
         report.errors.push(bad_partner_name(&partner.partner));
     }
-    let path = partner.path_of("partner.toml");
-    let Some(text) = partner.files.get(&path) else {
-        report.errors.push(no_partner_file(&path));
-        return;
+    let source = match partner.partner_file() {
+        Ok((file, text)) => Source { file, text },
+        Err(problem) => {
+            report.errors.push(*problem);
+            return;
+        }
     };
-    let source = Source { file: &path, text };
     let find = |name: &str| presets::find(name).map(|preset| preset.text);
     let file = PartnerFile::read(source, &find);
-    // A file that is no TOML has one mistake to mend first; lints of what can be made out would only mislead.
-    if file.problems.is_empty() {
+    if !file.only_names {
         Lints { folder: partner, source, file: &file }.run(folder, options, report);
         report.warnings.extend(missing_secrets(source, &file, options.secrets));
     }

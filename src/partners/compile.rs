@@ -9,7 +9,7 @@ use std::{
 use super::{
     desk::{Desk, DeskSources, EndpointDesk, Ignore, MappingRule},
     endpoint_file::preset_file,
-    folder::PartnerFolder,
+    folder::{PartnerFolder, is_module},
     partner_file::{IgnorePlan, MappingPlan, PartnerFile, Placed, Scope},
     patterns::TypePattern,
     reading::{Source, Table, parse, suggestion},
@@ -24,13 +24,11 @@ use crate::{
 impl DeskSources {
     /// The sources of a partner's desk: what its folder holds, the presets it names and the contracts it emits.
     pub fn of(folder: &PartnerFolder, contracts: &BTreeMap<String, String>) -> Self {
-        let modules = folder.files.iter().filter(|(path, _)| path.ends_with(".vrl"));
-        let path = folder.path_of("partner.toml");
-        let partner_file = folder.files.get_key_value(&path);
-        let own = modules.chain(partner_file).map(|(path, text)| (path.clone(), text.clone()));
-        let mut files: BTreeMap<_, _> = own.collect();
-        let text = partner_file.map_or("", |(_, text)| text);
-        let names = Names::in_file(Source { file: &path, text });
+        let modules = folder.files.iter().filter(|(path, _)| is_module(path));
+        let mut files: BTreeMap<_, _> = modules.map(|(path, text)| (path.clone(), text.clone())).collect();
+        let Ok((file, text)) = folder.partner_file() else { return Self { files } };
+        files.insert(file.to_owned(), text.to_owned());
+        let names = Names::in_file(Source { file, text });
         let found = names.presets.iter().filter_map(|name| presets::find(name));
         files.extend(found.map(|preset| (preset_file(preset.name), preset.text.to_owned())));
         let emitted =
@@ -94,7 +92,9 @@ impl Names {
 impl Desk {
     /// Compiles a desk, or says everything that is wrong with its sources.
     pub fn compile(sources: DeskSources) -> Result<Self, Vec<Diagnostic>> {
-        let Some((partner, source)) = sources.partner_file() else { return Err(vec![no_partner_file("")]) };
+        let Some((partner, source)) = sources.partner_file() else {
+            return Err(vec![no_partner_file("partners/<partner>/partner.toml")]);
+        };
         let find = |name: &str| sources.files.get(&preset_file(name)).map(String::as_str);
         let file = PartnerFile::read(source, &find);
         let mut problems = file.desk_problems();
@@ -115,17 +115,30 @@ impl Desk {
     }
 }
 
+impl PartnerFolder {
+    /// The path and text of `partner.toml`, or why there is none.
+    pub(super) fn partner_file(&self) -> Result<(&str, &str), Box<Diagnostic>> {
+        let path = self.path_of("partner.toml");
+        if let Some((path, text)) = self.files.get_key_value(&path) {
+            return Ok((path, text));
+        }
+        let unreadable = self.problems.iter().find(|problem| problem.file == path);
+        Err(Box::new(unreadable.cloned().unwrap_or_else(|| no_partner_file(&path))))
+    }
+}
+
 /// The mistake that a partner folder has no `partner.toml`.
-pub(super) fn no_partner_file(path: &str) -> Diagnostic {
+fn no_partner_file(path: &str) -> Diagnostic {
     let help = "write one, or remove the folder; mappings/README.md goes step by step";
     Diagnostic::new("no_partner_file", path, "this partner folder has no partner.toml", help)
 }
 
-/// Diagnostics as a person reads them: file by file, from top to bottom, each place and code once.
+/// Diagnostics as a person reads them: file by file, from top to bottom, each once.
 pub(super) fn in_order(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let key = |problem: &Diagnostic| (problem.file.clone(), problem.line, problem.column, problem.code);
-    problems.sort_by_key(key);
-    problems.dedup_by_key(|problem| key(problem));
+    let place = |problem: &Diagnostic| (problem.file.clone(), problem.line, problem.column);
+    let what = |problem: &Diagnostic| (place(problem), problem.code, problem.message.clone());
+    problems.sort_by_key(what);
+    problems.dedup_by_key(|problem| what(problem));
     problems
 }
 
@@ -170,19 +183,18 @@ impl Compiler<'_> {
     fn module(&self, module: &Placed<String>) -> Result<Mapping, Vec<Diagnostic>> {
         let folder = format!("partners/{}/", self.partner);
         let path = format!("{folder}{}", module.value);
-        match self.sources.files.get(&path) {
-            Some(text) => translate::compile(&path, text),
-            None => {
-                let files = self.sources.files.keys().filter_map(|path| path.strip_prefix(&folder));
-                let modules: Vec<_> = files.filter(|file| file.ends_with(".vrl")).collect();
-                let help = match modules.is_empty() {
-                    true => "write the module beside partner.toml".to_owned(),
-                    false => suggestion(&module.value, modules.iter().copied()),
-                };
-                let message = format!("there is no module {:?}", module.value);
-                Err(vec![self.source.problem("module_missing", module.at, message, help)])
-            }
+        if let Some(text) = self.sources.files.get(&path) {
+            return translate::compile(&path, text);
         }
+        let files = self.sources.files.keys().filter_map(|path| path.strip_prefix(&folder));
+        let modules: Vec<_> = files.filter(|file| is_module(file)).collect();
+        let help = if modules.is_empty() {
+            "write the module beside partner.toml".to_owned()
+        } else {
+            suggestion(&module.value, modules.iter().copied())
+        };
+        let message = format!("there is no module {:?}", module.value);
+        Err(vec![self.source.problem("module_missing", module.at, message, help)])
     }
 
     /// A contract that no file holds. When the catalog itself is broken, its own mistakes are the ones to mend.

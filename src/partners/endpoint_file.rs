@@ -135,13 +135,13 @@ pub(super) fn read<'t>(table: &Table<'t>, shared: &Shared<'t, '_>) -> EndpointPl
         plan.signature_failure_status = status;
     }
     plan.secrets = secrets(table, &mut problems);
-    plan.accepted = table.table("reply", &mut problems).and_then(|table| reply(&table, &mut problems));
+    plan.accepted = table.table("reply", &mut problems).map(|table| reply(&table, &mut problems));
     plan.door_problems = problems;
     verify_and_identify(&mut plan, table, shared);
     plan
 }
 
-/// What hangs on the preset: signature, handshakes, reply, and what is identified how.
+/// What hangs on the preset: signature, handshakes, and what is identified how.
 fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &Shared<'t, '_>) {
     let problems = &mut plan.door_problems;
     let own = table.table("signature", problems);
@@ -164,9 +164,6 @@ fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &
     let problems = &mut plan.door_problems;
     plan.handshakes =
         preset.tables("handshake", problems).iter().filter_map(|table| handshake(table, problems)).collect();
-    if plan.accepted.is_none() {
-        plan.accepted = preset.table("reply", problems).and_then(|table| reply(&table, problems));
-    }
     look_at_secrets(plan, table, &check);
     plan.identify = identified(plan, table, shared, &preset, &check);
 }
@@ -249,17 +246,11 @@ fn source_of(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<Secret
         problems.push(entry.problem("literal_secret", message, help));
         return None;
     }
-    match SecretSource::parse(text) {
-        Ok(source) => Some(source),
-        Err(_) => {
-            problems.push(entry.problem(
-                "secret_source",
-                "`from` names no place to take a secret from",
-                HELP,
-            ));
-            None
-        }
+    let source = SecretSource::parse(text).ok();
+    if source.is_none() {
+        problems.push(entry.problem("secret_source", "`from` names no place to take a secret from", HELP));
     }
+    source
 }
 
 fn status(
@@ -271,15 +262,12 @@ fn status(
     table.number(key, bounds, problems).and_then(|status| u16::try_from(status).ok())
 }
 
-fn reply(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Reply> {
+fn reply(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Reply {
     table.only(&["status", "content_type", "body"], problems);
     let body = table.text("body", problems).unwrap_or_default().to_owned();
     let content_type = table.text("content_type", problems).map(str::to_owned);
-    let status = match table.has("status") {
-        true => status(table, "status", 200..=299, problems)?,
-        false => 200,
-    };
-    Some(Reply { status, content_type, body })
+    let status = status(table, "status", 200..=299, problems).unwrap_or(200);
+    Reply { status, content_type, body }
 }
 
 fn handshake(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Handshake> {
@@ -288,10 +276,7 @@ fn handshake(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Handsh
     let when = table.table("when", problems);
     let when = when.iter().flat_map(Table::iter).filter_map(|entry| condition(entry, problems)).collect();
     let echo = table.get("echo").and_then(|entry| rules::path(&entry, problems));
-    let max_echo_bytes = match table.has("max_echo_bytes") {
-        true => table.number("max_echo_bytes", 1..=65_536, problems)?,
-        false => DEFAULT_ECHO_BYTES,
-    };
+    let max_echo_bytes = table.number("max_echo_bytes", 1..=65_536, problems).unwrap_or(DEFAULT_ECHO_BYTES);
     Some(Handshake {
         signed: table.truth("signed", problems),
         method: table.required("method", problems)?.to_owned(),

@@ -291,7 +291,12 @@ impl Reading {
 
 /// Whether a file of a partner folder is part of what a partner is.
 fn counts(name: &str) -> bool {
-    name == "partner.toml" || name == "setup.md" || has_extension(name, "vrl")
+    name == "partner.toml" || name == "setup.md" || is_module(name)
+}
+
+/// Whether a path or name is a mapping module's.
+pub(super) fn is_module(name: &str) -> bool {
+    has_extension(name, "vrl")
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {

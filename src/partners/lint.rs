@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     check::{CheckOptions, Report},
     compile::{contract_of, unknown_contract},
-    folder::{MappingsFolder, PartnerFolder},
+    folder::{MappingsFolder, PartnerFolder, is_module},
     partner_file::{MappingPlan, PartnerFile, Scope},
     reading::{Source, closest},
 };
@@ -87,7 +87,7 @@ impl Lints<'_> {
     fn unused_modules(&self) -> Vec<Diagnostic> {
         let used: BTreeSet<&str> =
             self.file.mappings.iter().map(|mapping| mapping.module.value.as_str()).collect();
-        let modules = self.folder.files.keys().filter(|path| path.ends_with(".vrl"));
+        let modules = self.folder.files.keys().filter(|path| is_module(path));
         let unused = modules.filter(|path| {
             let name = Path::new(path.as_str()).file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| !used.contains(name))

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     desk::ValueRule,
     endpoint_file::{self, EndpointPlan, FindPreset, Shared},
+    folder::is_module,
     patterns::TypePattern,
     reading::{Source, Table, closest, parse},
     rules,
@@ -81,6 +82,8 @@ pub(super) struct PartnerFile {
     pub(super) ignores: Vec<IgnorePlan>,
     /// The development secrets, by secret id.
     pub(super) test_secrets: BTreeMap<String, Secret>,
+    /// Whether the file is not TOML all through, so that nothing but the names of endpoints could be made out.
+    pub(super) only_names: bool,
     /// What is wrong with the file as a whole: neither doors nor a desk come of it.
     pub(super) problems: Vec<Diagnostic>,
     /// What is wrong with mappings and ignores: no desk comes of it.
@@ -93,7 +96,7 @@ impl PartnerFile {
         let (toml, problems) = parse(source);
         let root = Table::of(source, 0, toml.get_ref());
         if !problems.is_empty() {
-            return Self { problems, endpoints: names_only(&root), ..Self::default() };
+            return Self { problems, endpoints: names_only(&root), only_names: true, ..Self::default() };
         }
         let mut file = Self::default();
         file.read_front(&root);
@@ -116,9 +119,9 @@ impl PartnerFile {
         let mut text =
             |key| root.text(key, problems).filter(|text| !text.trim().is_empty()).map(str::to_owned);
         (self.title, self.owner, self.docs) = (text("name"), text("owner"), text("docs"));
-        let Some(test) = root.table("test", problems) else { return };
-        test.only(&["secrets"], problems);
-        let secrets = test.table("secrets", problems);
+        let Some(development) = root.table("test", problems) else { return };
+        development.only(&["secrets"], problems);
+        let secrets = development.table("secrets", problems);
         for entry in secrets.iter().flat_map(Table::iter) {
             let secret = entry.text(problems).map(Secret::new);
             self.test_secrets.extend(secret.map(|secret| (entry.key.to_owned(), secret)));
@@ -189,7 +192,7 @@ fn mapping(
     let ordering_key = table.get("ordering_key").and_then(|entry| rules::value(&entry, problems));
     let module = table.required("module", problems)?;
     let at = table.get("module").map_or(table.at, |entry| entry.at);
-    if module.contains(['/', '\\']) || !module.ends_with(".vrl") {
+    if module.contains(['/', '\\']) || !is_module(module) {
         let message = format!("{module:?} is no module of this folder");
         let help = "write the name of a .vrl file that stands beside partner.toml";
         problems.push(table.source.problem("bad_module", at, message, help));

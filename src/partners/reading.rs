@@ -237,20 +237,16 @@ impl<'a> Table<'a> {
 
     /// A string that must be there and not be empty.
     pub(super) fn required(&self, key: &str, problems: &mut Vec<Diagnostic>) -> Option<&'a str> {
-        match self.get(key) {
-            Some(entry) => {
-                let text = entry.text(problems)?;
-                if text.trim().is_empty() {
-                    problems.push(entry.problem("empty", format!("`{key}` is empty"), "give it a value"));
-                    return None;
-                }
-                Some(text)
-            }
-            None => {
-                problems.push(self.missing(key));
-                None
-            }
+        let Some(entry) = self.get(key) else {
+            problems.push(self.missing(key));
+            return None;
+        };
+        let text = entry.text(problems)?;
+        if text.trim().is_empty() {
+            problems.push(entry.problem("empty", format!("`{key}` is empty"), "give it a value"));
+            return None;
         }
+        Some(text)
     }
 
     /// The mistake that a key is not there.

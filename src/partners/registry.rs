@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Desk, DeskSources, Door, Endpoint, MappingsFolder, SecretsFrom,
+    Desk, DeskSources, Door, Endpoint, MappingsFolder, SecretsFrom, SignatureCheck,
     opening::Keyring,
     reload::{Reload, ReloadReport},
 };
@@ -77,7 +77,9 @@ impl Snapshot {
         let mut next = self.clone();
         for door in next.doors.values_mut() {
             let keyring = Keyring { from, test_secrets: &door.test_secrets };
-            for endpoint in &mut door.endpoints {
+            let verified =
+                |endpoint: &&mut Arc<Endpoint>| matches!(endpoint.check, SignatureCheck::Scheme(_));
+            for endpoint in door.endpoints.iter_mut().filter(verified) {
                 let secrets = door.secrets.get(&endpoint.name.endpoint).map_or(&[][..], Vec::as_slice);
                 let keys = keyring.keys(&endpoint.check, secrets);
                 *endpoint = Arc::new(Endpoint { keys, ..Endpoint::clone(endpoint) });

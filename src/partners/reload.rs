@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    compile::{in_order, no_partner_file},
+    compile::in_order,
     desk::{Desk, DeskSources},
-    door::{Door, Endpoint, SecretsFrom},
+    door::{Door, Endpoint, SecretUse, SecretsFrom},
     endpoint_file::{DEFAULT_ENDPOINT, EndpointPlan, is_name, preset_file},
     folder::{MappingsFolder, PartnerFolder},
     opening::{Keyring, open, unreadable},
@@ -107,7 +107,8 @@ impl Reload<'_> {
         if let Some(desk) = working.filter(|desk| desk.sources == sources) {
             return DeskState::Ready(Arc::clone(desk));
         }
-        match Desk::compile(sources) {
+        let missing = folder.partner_file().err().map(|problem| vec![*problem]);
+        match missing.map_or_else(|| Desk::compile(sources), Err) {
             Ok(desk) => DeskState::Ready(Arc::new(desk)),
             Err(problems) => match self.worked_before(&folder.partner) {
                 Some(desk) => DeskState::LastGood { desk, problems },
@@ -119,10 +120,10 @@ impl Reload<'_> {
     /// The desk that works until this reload: the snapshot's, or after a restart the ledger's.
     fn worked_before(&self, partner: &str) -> Option<Arc<Desk>> {
         let working = self.previous.desks.get(partner).and_then(DeskState::desk);
-        working.cloned().or_else(|| self.from_ledger(partner))
+        working.cloned().or_else(|| self.kept_desk(partner))
     }
 
-    fn from_ledger(&self, key: &str) -> Option<Arc<Desk>> {
+    fn kept_desk(&self, key: &str) -> Option<Arc<Desk>> {
         let sources = self.last_good.get(key)?;
         Desk::compile(sources.clone()).ok().map(Arc::new)
     }
@@ -159,7 +160,7 @@ impl Reload<'_> {
             let Some((partner, endpoint)) = key.split_once('/') else { continue };
             let name = EndpointName::new(partner, endpoint);
             if !retired.contains_key(&name) {
-                retired.extend(self.from_ledger(key).map(|desk| (name, desk)));
+                retired.extend(self.kept_desk(key).map(|desk| (name, desk)));
             }
         }
         for (name, desk) in self.replaced(next) {
@@ -184,15 +185,15 @@ impl Reload<'_> {
     }
 
     fn door(&self, folder: &PartnerFolder, problems: &mut Vec<Diagnostic>) -> Door {
-        let path = folder.path_of("partner.toml");
         let find = |name: &str| presets::find(name).map(|preset| preset.text);
-        let file = match folder.files.get(&path) {
-            Some(text) => PartnerFile::read(Source { file: &path, text }, &find),
-            None => PartnerFile { problems: vec![no_partner_file(&path)], ..PartnerFile::default() },
+        let file = match folder.partner_file() {
+            Ok((file, text)) => PartnerFile::read(Source { file, text }, &find),
+            Err(problem) => PartnerFile { problems: vec![*problem], ..PartnerFile::default() },
         };
-        problems.extend(file.problems.iter().cloned());
-        problems.extend(file.endpoints.iter().flat_map(|plan| plan.door_problems.iter().cloned()));
-        let fallback = self.fallback(&folder.partner);
+        let of_endpoints = file.endpoints.iter().flat_map(|plan| &plan.door_problems);
+        let found: Vec<_> = file.problems.iter().chain(of_endpoints).cloned().collect();
+        let fallback = if found.is_empty() { None } else { self.fallback(&folder.partner) };
+        problems.extend(found);
         let previous = self.previous.doors.get(folder.partner.as_str());
         DoorMaker { partner: &folder.partner, file, fallback, previous, secrets: self.secrets }.make()
     }
@@ -247,16 +248,18 @@ impl DoorMaker<'_> {
 
     /// The door without endpoints. What it is called comes from the file, unless the file is broken as a whole.
     fn front(&self) -> Door {
-        if let Some(previous) = self.previous.filter(|_| !self.file.problems.is_empty()) {
+        let broken = !self.file.problems.is_empty();
+        if let Some(previous) = self.previous.filter(|_| broken) {
             return Door { endpoints: Vec::new(), secrets: BTreeMap::new(), ..previous.clone() };
         }
+        let file = self.fallback.as_ref().filter(|_| broken).unwrap_or(&self.file);
         Door {
-            title: self.file.title.clone().unwrap_or_else(|| self.partner.to_owned()),
-            owner: self.file.owner.clone().unwrap_or_default(),
-            docs: self.file.docs.clone(),
+            title: file.title.clone().unwrap_or_else(|| self.partner.to_owned()),
+            owner: file.owner.clone().unwrap_or_default(),
+            docs: file.docs.clone(),
             endpoints: Vec::new(),
             secrets: BTreeMap::new(),
-            test_secrets: self.file.test_secrets.clone(),
+            test_secrets: file.test_secrets.clone(),
         }
     }
 
@@ -276,14 +279,14 @@ impl DoorMaker<'_> {
         names
     }
 
-    fn endpoint(&self, name: &Arc<str>) -> (Arc<Endpoint>, Vec<super::SecretUse>) {
-        self.from_file(&self.file, name)
+    fn endpoint(&self, name: &Arc<str>) -> (Arc<Endpoint>, Vec<SecretUse>) {
+        self.planned(&self.file, name)
             .or_else(|| self.as_open_now(name))
-            .or_else(|| self.from_file(self.fallback.as_ref()?, name))
+            .or_else(|| self.planned(self.fallback.as_ref()?, name))
             .unwrap_or_else(|| (Arc::new(unreadable(self.partner, name)), Vec::new()))
     }
 
-    fn from_file(&self, file: &PartnerFile, name: &str) -> Option<(Arc<Endpoint>, Vec<super::SecretUse>)> {
+    fn planned(&self, file: &PartnerFile, name: &str) -> Option<(Arc<Endpoint>, Vec<SecretUse>)> {
         let plans: Vec<&EndpointPlan> = file.endpoints.iter().filter(|plan| &*plan.name == name).collect();
         let [plan] = plans.as_slice() else { return None };
         if !file.problems.is_empty() {
@@ -294,7 +297,7 @@ impl DoorMaker<'_> {
         Some((Arc::new(endpoint), plan.secrets.clone()))
     }
 
-    fn as_open_now(&self, name: &str) -> Option<(Arc<Endpoint>, Vec<super::SecretUse>)> {
+    fn as_open_now(&self, name: &str) -> Option<(Arc<Endpoint>, Vec<SecretUse>)> {
         let door = self.previous?;
         let endpoint = door.endpoints.iter().find(|endpoint| &*endpoint.name.endpoint == name)?;
         Some((Arc::clone(endpoint), door.secrets.get(name).cloned().unwrap_or_default()))

@@ -97,13 +97,10 @@ pub(super) fn time(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<
     }
     let table = entry.table(problems)?;
     table.only(&["path", "as"], problems);
-    let path = match table.get("path") {
-        Some(entry) => path(&entry, problems),
-        None => {
-            problems.push(table.missing("path"));
-            None
-        }
-    };
+    if !table.has("path") {
+        problems.push(table.missing("path"));
+    }
+    let path = table.get("path").and_then(|entry| path(&entry, problems));
     let unit = table.required("as", problems).and_then(|text| {
         let unit = unit(text);
         if unit.is_none() {

@@ -162,9 +162,10 @@ pub(super) fn covers(check: &SignatureCheck, paths: &[FieldPath]) -> bool {
     let SignatureCheck::Scheme(scheme) = check else { return false };
     let covered = scheme.covers();
     let whole_body = covered.iter().any(|part| part == "body");
-    paths.iter().all(|path| {
-        let in_body = matches!(path.root(), Root::Body | Root::Item);
-        (whole_body && in_body) || covered.contains(&path.to_string())
+    paths.iter().all(|path| match path.root() {
+        Root::Body | Root::Item => whole_body || covered.contains(&path.to_string()),
+        Root::Header => covered.contains(&format!("header.{}", path.name())),
+        Root::Query => covered.contains(&path.to_string()),
     })
 }
 
