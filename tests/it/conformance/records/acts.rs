@@ -1,7 +1,7 @@
 //! What people and the system did.
 
 use douane::{
-    ledger::{JournalEntry, Records, RecordsError, RefusalFilter, Refused, TokenRow},
+    ledger::{JournalEntry, MAX_REFUSALS, Records, RecordsError, RefusalFilter, Refused, TokenRow},
     model::Revision,
 };
 use serde_json::json;
@@ -66,9 +66,16 @@ pub(super) async fn keep_the_latest_refusals_of_each_endpoint(records: &dyn Reco
     assert_eq!(kept, [refusal(8, "noisy", "x")], "as it was given");
 }
 
+pub(super) async fn hold_the_refusals_of_made_up_endpoints_within_bounds(records: &dyn Records) {
+    let made_up = |number| refusal(number, &format!("made-up-{number}"), "unknown_endpoint");
+    let many: Vec<_> = (1..=MAX_REFUSALS as u64 + 10).map(made_up).collect();
+    records.keep_refusals(&many, 5).await.expect("are kept");
+    let kept = times(records, RefusalFilter { limit: usize::MAX, ..RefusalFilter::default() }).await;
+    assert_eq!((kept.len(), kept.last()), (MAX_REFUSALS, Some(&11)), "the oldest went");
+}
+
 pub(super) async fn filter_refusals(records: &dyn Records) {
-    let mut other = refusal(3, "default", "body_too_large");
-    other.partner = "github".to_owned();
+    let other = Refused { partner: "github".to_owned(), ..refusal(3, "default", "body_too_large") };
     let refused =
         [refusal(1, "default", "signature_mismatch"), refusal(2, "connect", "signature_mismatch"), other];
     records.keep_refusals(&refused, 10).await.expect("are kept");

@@ -118,6 +118,7 @@ suite! {
     acts {
         are_journalled_newest_first
         keep_the_latest_refusals_of_each_endpoint
+        hold_the_refusals_of_made_up_endpoints_within_bounds
         filter_refusals
         create_and_revoke_tokens
         keep_desks_and_the_latest_good_one

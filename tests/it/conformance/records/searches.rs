@@ -77,8 +77,8 @@ pub(super) async fn page_newest_first(records: &dyn Records) {
         }
     }
     assert_eq!(pages, [[8, 6], [5, 4], [2, 1]], "and no empty page at the end");
-    let paged = DeliveryFilter { limit: 1, before: Some(EntryNumber(5)), ..of_type("paid") };
-    let page = records.deliveries(&paged).await.expect("reads");
+    let one_payment = DeliveryFilter { limit: 1, before: Some(EntryNumber(5)), ..of_type("paid") };
+    let page = records.deliveries(&one_payment).await.expect("reads");
     assert_eq!((page.items[0].number, page.next), (EntryNumber(4), Some(EntryNumber(4))));
     assert_eq!(numbers(records, DeliveryFilter { limit: 0, ..everything() }).await, NONE);
 }

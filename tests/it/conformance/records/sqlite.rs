@@ -38,10 +38,12 @@ fn entry(number: u64) -> TranslationCommit {
 
 #[tokio::test]
 async fn everything_is_there_again() {
-    let (_folder, path, records) = created();
+    let (folder, path, records) = created();
     records.commit(entry(1)).await.expect("commits");
     let before = records.conservation().await.expect("reads");
     drop(records);
+    let files: Vec<_> = folder.path().read_dir().expect("lists").flatten().collect();
+    assert_eq!(files.len(), 1, "one file holds it all: {files:?}");
 
     let records = SqliteRecords::open(&path, LEDGER).expect("opens");
     assert_eq!(records.incarnation(), LEDGER);

@@ -63,6 +63,7 @@ impl RecordsDouble {
         Self { incarnation, state: Mutex::default() }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "every question of the traits may fail")]
     fn read<T>(&self, question: impl FnOnce(&State) -> T) -> Result<T, RecordsError> {
         Ok(question(&self.state.lock().unwrap_or_else(PoisonError::into_inner)))
     }
