@@ -2,7 +2,7 @@
 //! body, a secret or a token itself.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     SqliteRecords,
@@ -175,21 +175,12 @@ fn keep_refusals(connection: &Connection, refused: &[Refused], keep: usize) -> R
 }
 
 fn refusals(connection: &Connection, filter: &RefusalFilter) -> Result<Vec<Refused>, RecordsError> {
-    let conditions = [("partner", &filter.partner), ("endpoint", &filter.endpoint), ("code", &filter.code)];
-    let mut sql =
-        "SELECT at, partner, endpoint, code, status, detail, peer, size FROM refusals WHERE true".to_owned();
-    let mut values: Vec<&dyn ToSql> = Vec::new();
-    for (column, value) in &conditions {
-        if let Some(value) = value {
-            sql += &format!(" AND {column} = ?");
-            values.push(value);
-        }
-    }
-    sql += " ORDER BY number DESC LIMIT ?";
-    let limit = whole(filter.limit);
-    values.push(&limit);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(values.as_slice(), refused)?;
+    let sql = "SELECT at, partner, endpoint, code, status, detail, peer, size FROM refusals \
+               WHERE (?1 IS NULL OR partner = ?1) AND (?2 IS NULL OR endpoint = ?2) \
+               AND (?3 IS NULL OR code = ?3) ORDER BY number DESC LIMIT ?4";
+    let mut statement = connection.prepare_cached(sql)?;
+    let values = params![filter.partner, filter.endpoint, filter.code, whole(filter.limit)];
+    let rows = statement.query_map(values, refused)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -9,15 +9,15 @@ impl From<Error> for RecordsError {
     /// corruption, a row that cannot be read, SQL that does not compile) is broken, because going on would be a guess.
     fn from(error: Error) -> Self {
         match &error {
-            Error::SqliteFailure(failure, _) if passes(failure) => Self::Unavailable(error.to_string()),
-            Error::SqliteFailure(failure, _) if speaks_of_data(failure) => Self::Refused(error.to_string()),
+            Error::SqliteFailure(failure, _) if passes(*failure) => Self::Unavailable(error.to_string()),
+            Error::SqliteFailure(failure, _) if speaks_of_data(*failure) => Self::Refused(error.to_string()),
             Error::ToSqlConversionFailure(_) => Self::Refused(error.to_string()),
             _ => Self::Broken(error.to_string()),
         }
     }
 }
 
-fn passes(failure: &ffi::Error) -> bool {
+fn passes(failure: ffi::Error) -> bool {
     let code = matches!(
         failure.code,
         ErrorCode::DatabaseBusy
@@ -32,7 +32,7 @@ fn passes(failure: &ffi::Error) -> bool {
     code || [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_NOMEM].contains(&failure.extended_code)
 }
 
-fn speaks_of_data(failure: &ffi::Error) -> bool {
+fn speaks_of_data(failure: ffi::Error) -> bool {
     matches!(failure.code, ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
 }
 

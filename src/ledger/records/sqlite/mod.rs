@@ -41,8 +41,10 @@ use crate::{ledger::RecordsError, model::Incarnation};
 #[derive(Debug)]
 pub struct SqliteRecords {
     incarnation: Incarnation,
-    writer: Option<Arc<Mutex<Writer>>>,
+    // Before the writer, so that they close before it: the last connection to close folds the WAL into the file, and
+    // only one that writes can.
     readers: Arc<Readers>,
+    writer: Option<Arc<Mutex<Writer>>>,
 }
 
 impl SqliteRecords {
@@ -57,13 +59,13 @@ impl SqliteRecords {
     pub fn open(path: &Path, incarnation: Incarnation) -> Result<Self, OpenError> {
         let writer = Writer::open(path, incarnation)?;
         let readers = Readers::open(path, incarnation)?;
-        Ok(Self { incarnation, writer: Some(Arc::new(Mutex::new(writer))), readers })
+        Ok(Self { incarnation, readers, writer: Some(Arc::new(Mutex::new(writer))) })
     }
 
     /// Opens the records beside their writer, or while nobody writes. Everything that writes, and every question of a
     /// verdict, answers [`RecordsError::Unavailable`].
     pub fn open_read_only(path: &Path, incarnation: Incarnation) -> Result<Self, OpenError> {
-        Ok(Self { incarnation, writer: None, readers: Readers::open(path, incarnation)? })
+        Ok(Self { incarnation, readers: Readers::open(path, incarnation)?, writer: None })
     }
 
     /// Does `work` in one transaction; it is durable when this returns `Ok`.

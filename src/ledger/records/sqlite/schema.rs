@@ -9,6 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::columns::whole;
 use crate::{ledger::RecordsError, model::Incarnation};
 
 /// `doua`: what SQLite's header says these files are.
@@ -157,8 +158,8 @@ fn belongs_to(connection: &Connection, expected: Incarnation) -> Result<(), Open
     if found == expected { Ok(()) } else { Err(OpenError::AnotherIncarnation { found, expected }) }
 }
 
-const fn known() -> i64 {
-    MIGRATIONS.len() as i64
+fn known() -> i64 {
+    whole(MIGRATIONS.len())
 }
 
 fn migrate(connection: &mut Connection, from: i64) -> Result<(), OpenError> {

@@ -245,6 +245,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         /// Whatever is merged, deleted or read anew in between: the latest place is the one a plain map would know.
         #[test]
         fn answers_like_a_map(

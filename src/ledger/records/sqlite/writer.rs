@@ -21,9 +21,9 @@ const CACHE_KIB: i64 = 16 * 1_024;
 /// Pages in the WAL before they are copied into the file (32 MiB).
 const CHECKPOINT_PAGES: i64 = 4_096;
 
-/// Pages in the WAL before a commit waits for readers, so that the WAL can begin anew (128 MiB). Without this it grows
+/// At so many times that, a commit waits for readers, so that the WAL can begin anew (128 MiB). Without this it grows
 /// without bound when readers overlap and commits never pause.
-const RESTART_PAGES: i64 = 4 * CHECKPOINT_PAGES;
+const RESTART_FACTOR: i64 = 4;
 
 /// What the writer knows without asking. It mirrors the tables as of the last commit.
 #[derive(Debug)]
@@ -55,6 +55,7 @@ pub(super) struct Writer {
     memory: Option<Memory>,
     /// Why nothing more is written. What failed once below SQLite is not tried again: nobody knows what the disk holds.
     broken: Option<String>,
+    checkpoint_pages: i64,
     pages_checkpointed: i64,
 }
 
@@ -64,7 +65,8 @@ impl Writer {
         let connection = schema::open_writer(path, incarnation)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         let memory = Some(Memory::load(&connection)?);
-        Ok(Self { connection, memory, broken: None, pages_checkpointed: 0 })
+        let checkpoint_pages = CHECKPOINT_PAGES;
+        Ok(Self { connection, memory, broken: None, checkpoint_pages, pages_checkpointed: 0 })
     }
 
     /// Does `work` in one transaction and returns when it is durable. On an error nothing of it is kept, neither in
@@ -132,11 +134,11 @@ impl Writer {
         let pages = self.checkpoint("PRAGMA wal_checkpoint(NOOP)")?;
         // The WAL began anew.
         self.pages_checkpointed = self.pages_checkpointed.min(pages);
-        if pages - self.pages_checkpointed >= CHECKPOINT_PAGES {
-            self.pages_checkpointed = self.checkpoint(match pages {
-                RESTART_PAGES.. => "PRAGMA wal_checkpoint(TRUNCATE)",
-                _ => "PRAGMA wal_checkpoint(PASSIVE)",
-            })?;
+        if pages - self.pages_checkpointed >= self.checkpoint_pages {
+            let wait = pages >= RESTART_FACTOR * self.checkpoint_pages;
+            let mode =
+                if wait { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
+            self.pages_checkpointed = self.checkpoint(mode)?;
         }
         Ok(())
     }
@@ -162,7 +164,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("records.sqlite");
         schema::create(&path, OURS).expect("is made");
-        let writer = Writer::open(&path, OURS).expect("opens");
+        let mut writer = Writer::open(&path, OURS).expect("opens");
+        writer.checkpoint_pages = 100;
+        writer.connection.busy_timeout(std::time::Duration::ZERO).expect("waits for nobody");
         (folder, path, writer)
     }
 
@@ -172,17 +176,17 @@ mod tests {
         writer.transact(|tx, _| Ok(tx.execute(sql, [size])?)).expect("writes");
     }
 
-    fn wal_bytes(path: &Path) -> u64 {
-        fs::metadata(path.with_extension("sqlite-wal")).map_or(0, |file| file.len())
+    fn wal_pages(path: &Path) -> u64 {
+        fs::metadata(path.with_extension("sqlite-wal")).map_or(0, |file| file.len() / PAGE)
     }
 
     #[test]
     fn the_wal_is_bounded_although_commits_never_pause() {
         let (_folder, path, mut writer) = opened();
-        for _ in 0..12 {
-            write_pages(&mut writer, 1_500);
+        for _ in 0..50 {
+            write_pages(&mut writer, 30);
         }
-        assert!(wal_bytes(&path) < 8_000 * PAGE, "{} bytes", wal_bytes(&path));
+        assert!(wal_pages(&path) < 200, "{} pages", wal_pages(&path));
     }
 
     #[test]
@@ -192,15 +196,15 @@ mod tests {
         let snapshot = reader.unchecked_transaction().expect("begins");
         let count = "SELECT count(*) FROM desks";
         let _: i64 = snapshot.query_row(count, [], |row| row.get(0)).expect("reads");
-        for _ in 0..9 {
-            write_pages(&mut writer, 2_000);
+        for _ in 0..30 {
+            write_pages(&mut writer, 30);
         }
-        assert!(wal_bytes(&path) > 16_000 * PAGE, "the reader holds it");
+        assert!(wal_pages(&path) > 800, "the reader holds it: {} pages", wal_pages(&path));
         snapshot.finish().expect("ends");
-        for _ in 0..3 {
-            write_pages(&mut writer, 2_000);
+        for _ in 0..5 {
+            write_pages(&mut writer, 30);
         }
-        assert!(wal_bytes(&path) < 8_000 * PAGE, "{} bytes", wal_bytes(&path));
+        assert!(wal_pages(&path) < 200, "{} pages", wal_pages(&path));
     }
 
     #[test]

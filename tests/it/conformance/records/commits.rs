@@ -1,0 +1,164 @@
+//! Commits of stage 1: all of it or nothing, numbered without gaps.
+
+use douane::{
+    ledger::{Conservation, DeliveryFilter, EventFilter, Records, RecordsError, TranslationCommit},
+    model::{EntryNumber, EventNumber, Outcome, OutcomeKind, ReasonCode},
+};
+
+use super::worked::{
+    Filled, at, commit, damaged, dead_letter, delivery, delivery_id, domain_event, github, replay, stripe,
+    translated,
+};
+
+async fn ids_in_feed(records: &dyn Records) -> Vec<(u64, String)> {
+    let feed = records.events_after(EventNumber(0), 100, &EventFilter::default()).await.expect("reads");
+    feed.into_iter().map(|event| (event.number.0, event.id)).collect()
+}
+
+pub(super) async fn number_domain_events_without_gaps_in_the_order_given(records: &dyn Records) {
+    let one = delivery(1, stripe()).with("a", "paid", translated(&["a1", "a2"])).with(
+        "b",
+        "noise",
+        Outcome::Unmapped,
+    );
+    let two = delivery(2, github()).with("c", "push", translated(&["c1"]));
+    assert_eq!(records.commit(commit([one, two])).await.expect("commits"), EventNumber(3));
+    let none = delivery(3, stripe()).with("d", "noise", Outcome::Unmapped);
+    assert_eq!(records.commit(commit([none])).await.expect("commits"), EventNumber(3));
+    let four = delivery(4, stripe()).with("e", "paid", translated(&["e1"]));
+    assert_eq!(records.commit(commit([four])).await.expect("commits"), EventNumber(4));
+    let expected = [(1, "a1"), (2, "a2"), (3, "c1"), (4, "e1")].map(|(number, id)| (number, id.to_owned()));
+    assert_eq!(ids_in_feed(records).await, expected);
+    assert_eq!(records.last_event().await.expect("reads"), EventNumber(4));
+    assert_eq!(records.first_event().await.expect("reads"), EventNumber(1));
+}
+
+pub(super) async fn that_are_refused_in_part_leave_nothing(records: &dyn Records) {
+    let good = delivery(1, stripe()).with("a", "paid", translated(&["a1"])).remembered_as("body");
+    let mut unknown = domain_event("never published");
+    unknown.number = EventNumber(99);
+    let bad = delivery(2, stripe()).with("b", "paid", Outcome::Translated { events: vec![unknown] });
+    let whole =
+        TranslationCommit { cursors: vec![(stripe(), EntryNumber(2))], ..commit([good.clone(), bad]) };
+    assert!(matches!(records.commit(whole).await, Err(RecordsError::Refused(_))));
+
+    assert_eq!(records.cursors().await.expect("reads"), []);
+    assert_eq!(records.conservation().await.expect("reads"), Conservation::default());
+    assert_eq!(ids_in_feed(records).await, []);
+    assert_eq!(records.owners(&[(stripe(), "a".to_owned())]).await.expect("reads"), [None]);
+    assert_eq!(records.commit(commit([good])).await.expect("commits"), EventNumber(1), "no number is lost");
+}
+
+pub(super) async fn of_a_number_already_worked_are_stale(records: &dyn Records) {
+    let one = delivery(1, stripe()).with("a", "paid", translated(&["a1"]));
+    records.commit(commit([one.clone()])).await.expect("commits");
+    for again in [one, damaged(1), replay(1, stripe(), Vec::new())] {
+        let two = delivery(2, stripe()).with("b", "paid", translated(&["b1"]));
+        let stale = TranslationCommit { cursors: vec![(stripe(), EntryNumber(2))], ..commit([two, again]) };
+        assert!(matches!(records.commit(stale).await, Err(RecordsError::Stale(_))));
+    }
+    assert_eq!(records.conservation().await.expect("reads").worked, 1);
+    assert_eq!(records.cursors().await.expect("reads"), []);
+}
+
+pub(super) async fn whose_cursor_would_go_back_are_stale(records: &dyn Records) {
+    let through = |number| TranslationCommit {
+        cursors: vec![(stripe(), EntryNumber(number))],
+        ..TranslationCommit::default()
+    };
+    records.commit(through(5)).await.expect("commits");
+    records.commit(through(5)).await.expect("standing still is allowed");
+    let back = TranslationCommit { entries: vec![delivery(6, stripe())], ..through(4) };
+    assert!(matches!(records.commit(back).await, Err(RecordsError::Stale(_))));
+    assert_eq!(records.cursors().await.expect("reads"), [(stripe(), EntryNumber(5))]);
+    assert_eq!(records.conservation().await.expect("reads").worked, 0);
+}
+
+pub(super) async fn move_each_endpoints_cursor(records: &dyn Records) {
+    for (endpoint, through) in [(stripe(), 3), (github(), 1), (stripe(), 7)] {
+        let cursors = vec![(endpoint, EntryNumber(through))];
+        records.commit(TranslationCommit { cursors, ..TranslationCommit::default() }).await.expect("commits");
+    }
+    let mut cursors = records.cursors().await.expect("reads");
+    cursors.sort();
+    assert_eq!(cursors, [(github(), EntryNumber(1)), (stripe(), EntryNumber(7))]);
+}
+
+pub(super) async fn of_an_event_that_belongs_elsewhere_are_refused(records: &dyn Records) {
+    let mut entry = delivery(1, stripe()).with("a", "paid", Outcome::Unmapped);
+    entry.events[0].at = at(2, 0);
+    assert!(matches!(records.commit(commit([entry])).await, Err(RecordsError::Refused(_))));
+    let mut twice =
+        delivery(1, stripe()).with("a", "paid", Outcome::Unmapped).with("b", "paid", Outcome::Unmapped);
+    twice.events[1].at = at(1, 0);
+    assert!(matches!(records.commit(commit([twice])).await, Err(RecordsError::Refused(_))));
+    assert_eq!(records.conservation().await.expect("reads"), Conservation::default());
+}
+
+pub(super) async fn keep_every_outcome_with_its_reason(records: &dyn Records) {
+    let outcomes = [
+        translated(&["a1"]),
+        Outcome::Duplicate { of: at(1, 0) },
+        Outcome::Conflict { with: at(1, 0) },
+        Outcome::Ignored { why: "customers are mastered elsewhere".to_owned() },
+        Outcome::Unmapped,
+        dead_letter(ReasonCode::MappingFailed, "payment.vrl:3:7: no such field"),
+    ];
+    let entry = outcomes.iter().fold(delivery(1, stripe()), |entry, outcome| {
+        entry.with(&format!("id {}", outcome.kind()), "paid", outcome.clone())
+    });
+    records.commit(commit([entry])).await.expect("commits");
+    let row = records.delivery(delivery_id(1)).await.expect("reads").expect("is there");
+    for (event, outcome) in row.external_events.iter().zip(&outcomes) {
+        assert_eq!(event.outcome, outcome.kind());
+        assert_eq!(event.reason, outcome.reason());
+        let repeats = matches!(outcome, Outcome::Duplicate { .. } | Outcome::Conflict { .. });
+        assert_eq!(event.duplicate_of.as_deref(), repeats.then_some("1.0"));
+    }
+    assert_eq!(row.external_events[0].domain_events, ["a1"]);
+    assert_eq!(row.external_events.len(), 6);
+}
+
+pub(super) async fn of_damaged_entries_count_one_dead_letter_each(records: &dyn Records) {
+    records.commit(commit([delivery(1, stripe()), damaged(2), damaged(3)])).await.expect("commits");
+    let books = records.conservation().await.expect("reads");
+    assert_eq!((books.worked, books.identified), (3, 2));
+    assert_eq!(books.outcomes, [(OutcomeKind::DeadLetter, 2)]);
+    assert_eq!(records.lowest_open_dead_letter().await.expect("reads"), None, "no payload is needed");
+    let filter = DeliveryFilter { limit: 10, ..DeliveryFilter::default() };
+    let events = records.events(&filter, None).await.expect("reads");
+    assert_eq!(events.iter().map(|event| event.at).collect::<Vec<_>>(), [at(2, 0), at(3, 0)]);
+    assert!(events.iter().all(|event| event.endpoint_name.partner.is_empty()));
+    let page = records.deliveries(&filter).await.expect("reads");
+    assert_eq!(page.items.len(), 1, "a damaged entry is no delivery");
+}
+
+pub(super) async fn balance_the_books(records: &dyn Records) {
+    let duplicate = Outcome::Duplicate { of: at(1, 0) };
+    let entries = [
+        delivery(1, stripe()).with("a", "paid", translated(&["a1", "a2"])).with(
+            "b",
+            "paid",
+            translated(&["b1"]),
+        ),
+        delivery(2, github()),
+        delivery(3, stripe()).with("a", "paid", duplicate),
+    ];
+    let cursors = vec![(stripe(), EntryNumber(3)), (github(), EntryNumber(2))];
+    records.commit(TranslationCommit { cursors, ..commit(entries) }).await.expect("commits");
+    let expected = Conservation {
+        worked: 3,
+        highest_worked: EntryNumber(3),
+        pruned: 0,
+        identified: 3,
+        outcomes: vec![(OutcomeKind::Translated, 2), (OutcomeKind::Duplicate, 1)],
+        domain_events: 3,
+        last_event: EventNumber(3),
+        cursors: vec![
+            ("github/default".to_owned(), EntryNumber(2)),
+            ("stripe/default".to_owned(), EntryNumber(3)),
+        ],
+        orphans: 0,
+    };
+    assert_eq!(records.conservation().await.expect("reads"), expected);
+}

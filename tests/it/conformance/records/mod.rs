@@ -1,0 +1,126 @@
+//! What every implementation of the records promises, told once and held against each: the double that the simulation
+//! uses, and SQLite. Every story starts with empty records.
+
+mod acts;
+mod commits;
+mod feed;
+mod publications;
+mod replays;
+mod searches;
+mod sqlite;
+mod verdicts;
+mod worked;
+
+use std::sync::Arc;
+
+use douane::{
+    ledger::{Records, records::SqliteRecords},
+    model::Incarnation,
+};
+use uuid::Uuid;
+
+use super::records_double::RecordsDouble;
+
+const LEDGER: Incarnation = Incarnation(Uuid::from_u128(7));
+
+/// Records to tell a story with; the folder, where there is one, goes when the story ends.
+struct Stage {
+    records: Arc<dyn Records>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+fn double() -> Stage {
+    Stage { records: Arc::new(RecordsDouble::new(LEDGER)), _folder: None }
+}
+
+fn sqlite() -> Stage {
+    let folder = tempfile::tempdir().expect("a folder");
+    let records = SqliteRecords::create(&folder.path().join("records.sqlite"), LEDGER).expect("are made");
+    Stage { records: Arc::new(records), _folder: Some(folder) }
+}
+
+macro_rules! on {
+    ($module:ident, $stage:ident; $($chapter:ident { $($story:ident)+ })+) => {
+        mod $module {
+            $(mod $chapter {
+                $(#[tokio::test]
+                async fn $story() {
+                    let stage = super::super::$stage();
+                    super::super::$chapter::$story(stage.records.as_ref()).await;
+                })+
+            })+
+        }
+    };
+}
+
+macro_rules! suite {
+    ($($stories:tt)+) => {
+        on! { in_the_double, double; $($stories)+ }
+        on! { in_sqlite, sqlite; $($stories)+ }
+    };
+}
+
+suite! {
+    commits {
+        number_domain_events_without_gaps_in_the_order_given
+        that_are_refused_in_part_leave_nothing
+        of_a_number_already_worked_are_stale
+        whose_cursor_would_go_back_are_stale
+        move_each_endpoints_cursor
+        of_an_event_that_belongs_elsewhere_are_refused
+        keep_every_outcome_with_its_reason
+        of_damaged_entries_count_one_dead_letter_each
+        balance_the_books
+    }
+    verdicts {
+        know_no_owner_of_what_was_never_seen
+        find_the_latest_owner_with_its_generation
+        find_owners_that_could_not_be_translated
+        find_the_latest_of_many_ids
+        find_bodies_only_where_they_are_remembered
+        find_no_body_from_before_the_window
+    }
+    replays {
+        know_the_outcome_and_what_was_published
+        of_a_conflict_know_what_its_owner_published
+        of_a_later_generation_know_only_its_own
+        of_places_nobody_knows_are_left_out
+        repeat_the_first_bytes_under_a_new_number
+        of_a_stranger_are_refused
+        change_the_latest_outcome_and_keep_the_books_balanced
+        identify_what_the_first_attempt_could_not
+        add_items_the_first_attempt_did_not_find
+        may_name_a_place_twice
+        of_an_unknown_place_are_refused
+    }
+    feed {
+        is_read_in_order_after_a_number
+        is_filtered_by_type_and_partner
+        ends_an_answer_before_it_grows_too_large
+    }
+    publications {
+        begin_where_the_broker_was_introduced_and_that_is_journalled
+        refuse_a_second_introduction
+        move_the_cursor_and_keep_dead_letters
+        noted_again_close_a_dead_letter
+        behind_the_cursor_are_stale
+        of_an_unknown_broker_are_refused
+    }
+    searches {
+        page_newest_first
+        by_endpoint_and_time
+        by_external_id_type_and_outcome
+        hold_conditions_against_one_event
+        of_events_run_oldest_first_after_a_place
+        show_a_delivery_by_its_id
+        find_the_lowest_entry_an_open_dead_letter_needs
+    }
+    acts {
+        are_journalled_newest_first
+        keep_the_latest_refusals_of_each_endpoint
+        hold_the_refusals_of_made_up_endpoints_within_bounds
+        filter_refusals
+        create_and_revoke_tokens
+        keep_desks_and_the_latest_good_one
+    }
+}

@@ -1,0 +1,197 @@
+//! What the double answers: by looking at everything it has.
+
+use std::collections::BTreeMap;
+
+use douane::{
+    ledger::{
+        BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventRow, IdentifiedEvent, Owner, Page,
+        Publication, ReplayTarget, WorkedKind,
+    },
+    model::{EndpointName, EntryNumber, EventRef, OutcomeKind, Timestamp},
+};
+
+use super::{KeptEntry, KeptEvent, State};
+
+impl State {
+    pub(super) fn owner(&self, endpoint: &EndpointName, id: &str) -> Option<Owner> {
+        let owner = |(at, event): (&EventRef, &KeptEvent)| {
+            let generation = event.owns?;
+            let identity = event.identity.as_ref().filter(|identity| identity.is(endpoint, id))?;
+            let received_at = self.entries.get(&at.number)?.received_at;
+            Some(Owner { at: *at, received_at, identity_digest: identity.identity_digest, generation })
+        };
+        self.events.iter().rev().find_map(owner)
+    }
+
+    pub(super) fn same_body(
+        &self,
+        endpoint: &EndpointName,
+        body: &[u8; 32],
+        since: Timestamp,
+    ) -> Option<EntryNumber> {
+        let is_same = |entry: &KeptEntry| match &entry.kind {
+            WorkedKind::Delivery { meta, body_sha256, remember_body, .. } => {
+                *remember_body && meta.endpoint == *endpoint && body_sha256 == body
+            }
+            _ => false,
+        };
+        let (number, latest) = self.entries.iter().rev().find(|(_, entry)| is_same(entry))?;
+        (latest.received_at >= since).then_some(*number)
+    }
+
+    fn generation(&self, event: &KeptEvent) -> u32 {
+        let of_owner = || self.events.get(&event.owner?)?.owns;
+        event.owns.or_else(of_owner).unwrap_or(0)
+    }
+
+    pub(super) fn replay_target(&self, at: EventRef) -> Option<ReplayTarget> {
+        let target = self.events.get(&at)?;
+        let generation = self.generation(target);
+        let id = |event: &KeptEvent| {
+            let identity = event.identity.as_ref()?;
+            Some((identity.endpoint.clone(), identity.external_id.clone()?))
+        };
+        let is_same_fact = |(place, event): &(&EventRef, &KeptEvent)| match id(target) {
+            Some(of_target) => id(event) == Some(of_target) && self.generation(event) == generation,
+            None => **place == at,
+        };
+        let made: Vec<_> =
+            self.events.iter().filter(is_same_fact).flat_map(|(_, event)| event.made.clone()).collect();
+        let first =
+            self.feed.iter().filter(|(event, repeats)| repeats.is_none() && made.contains(&event.number));
+        let published = first.map(|(event, _)| event.clone()).collect();
+        Some(ReplayTarget { at, outcome: target.outcome.kind(), generation, published })
+    }
+
+    pub(super) fn event_row(&self, at: EventRef, event: &KeptEvent) -> EventRow {
+        let identity = event.identity.as_ref();
+        let kind = event.outcome.kind();
+        let repeats = matches!(kind, OutcomeKind::Duplicate | OutcomeKind::Conflict);
+        let mut ids: Vec<String> = Vec::new();
+        for number in &event.made {
+            let known = self.feed.iter().find(|(event, _)| event.number == *number);
+            let id = known.map(|(event, _)| event.id.clone()).filter(|id| !ids.contains(id));
+            ids.extend(id);
+        }
+        EventRow {
+            at,
+            endpoint_name: event.endpoint.clone().unwrap_or_else(|| EndpointName::new("", "")),
+            ordinal: at.ordinal,
+            external_id: identity.and_then(|identity| identity.external_id.clone()),
+            event_type: identity.map(|identity| identity.event_type.clone()),
+            ordering_key: identity.map(|identity| identity.ordering_key.clone()),
+            outcome: kind,
+            reason: event.outcome.reason(),
+            duplicate_of: event.owner.filter(|_| repeats).map(|owner| owner.to_string()),
+            domain_events: ids,
+        }
+    }
+
+    pub(super) fn delivery_row(&self, number: EntryNumber) -> Option<DeliveryRow> {
+        let entry = self.entries.get(&number)?;
+        let WorkedKind::Delivery { meta, size, body_sha256, same_body_as, .. } = &entry.kind else {
+            return None;
+        };
+        let events = self.events.iter().filter(|(at, _)| at.number == number);
+        Some(DeliveryRow {
+            delivery: meta.id,
+            number,
+            partner: meta.endpoint.partner.to_string(),
+            endpoint: meta.endpoint.endpoint.to_string(),
+            received_at: entry.received_at,
+            assurance: meta.assurance,
+            secret_id: meta.secret_id.clone(),
+            size: *size,
+            body_sha256: hex::encode(body_sha256),
+            same_body_as: *same_body_as,
+            waiting: false,
+            external_events: events.map(|(at, event)| self.event_row(*at, event)).collect(),
+        })
+    }
+
+    fn is_meant(
+        &self,
+        filter: &DeliveryFilter,
+        number: EntryNumber,
+        endpoint: Option<&EndpointName>,
+    ) -> bool {
+        let received_at = self.entries.get(&number).map(|entry| entry.received_at);
+        let is =
+            |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
+        is(&filter.partner, endpoint.map(|name| &*name.partner))
+            && is(&filter.endpoint, endpoint.map(|name| &*name.endpoint))
+            && filter.from.is_none_or(|from| received_at >= Some(from))
+            && filter.to.is_none_or(|to| received_at < Some(to))
+            && filter.before.is_none_or(|before| number < before)
+    }
+
+    pub(super) fn events<'a>(&'a self, filter: &'a DeliveryFilter) -> impl Iterator<Item = EventRow> + 'a {
+        let is = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        self.events
+            .iter()
+            .filter(|(at, event)| self.is_meant(filter, at.number, event.endpoint.as_ref()))
+            .map(|(at, event)| self.event_row(*at, event))
+            .filter(move |row| {
+                is(&filter.external_id, &row.external_id)
+                    && is(&filter.event_type, &row.event_type)
+                    && filter.outcome.is_none_or(|outcome| outcome == row.outcome)
+            })
+    }
+
+    pub(super) fn deliveries(&self, filter: &DeliveryFilter) -> Page<DeliveryRow> {
+        let of_events =
+            filter.external_id.is_some() || filter.event_type.is_some() || filter.outcome.is_some();
+        let meant: Vec<EntryNumber> = self.events(filter).map(|event| event.at.number).collect();
+        let rows = self.entries.keys().rev().filter_map(|number| self.delivery_row(*number));
+        let mut items: Vec<_> = rows
+            .filter(|row| {
+                let endpoint = EndpointName::new(row.partner.as_str(), row.endpoint.as_str());
+                self.is_meant(filter, row.number, Some(&endpoint))
+                    && (!of_events || meant.contains(&row.number))
+            })
+            .take(filter.limit + 1)
+            .collect();
+        let more = items.len() > filter.limit;
+        items.truncate(filter.limit);
+        let next = items.last().filter(|_| more).map(|row| row.number);
+        Page { items, next }
+    }
+
+    pub(super) fn conservation(&self) -> Conservation {
+        let mut outcomes = BTreeMap::new();
+        for event in self.events.values() {
+            *outcomes.entry(event.outcome.kind()).or_insert(0) += 1;
+        }
+        let is_orphan = |at: &&EventRef| {
+            self.entries.get(&at.number).is_none_or(|entry| matches!(entry.kind, WorkedKind::Replay(_)))
+        };
+        Conservation {
+            worked: self.entries.len() as u64,
+            highest_worked: self.entries.keys().last().copied().unwrap_or_default(),
+            pruned: 0,
+            identified: self.entries.values().map(|entry| entry.identified).sum(),
+            outcomes: outcomes.into_iter().collect(),
+            domain_events: self.feed.len() as u64,
+            last_event: self.last_event(),
+            cursors: self.cursors.iter().map(|(name, through)| (name.to_string(), *through)).collect(),
+            orphans: self.events.keys().filter(is_orphan).count() as u64,
+        }
+    }
+
+    pub(super) fn broker_state(&self, name: &str) -> Option<BrokerState> {
+        let (cursor, publications) = self.brokers.get(name)?;
+        let refused = |publication: &&Publication| matches!(publication, Publication::DeadLetter { .. });
+        let dead_letters = publications.values().filter(refused).count() as u64;
+        Some(BrokerState { name: name.to_owned(), cursor: *cursor, dead_letters })
+    }
+}
+
+trait Identified {
+    fn is(&self, endpoint: &EndpointName, id: &str) -> bool;
+}
+
+impl Identified for IdentifiedEvent {
+    fn is(&self, endpoint: &EndpointName, id: &str) -> bool {
+        self.endpoint == *endpoint && self.external_id.as_deref() == Some(id)
+    }
+}
