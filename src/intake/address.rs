@@ -20,8 +20,8 @@ const UNKNOWN: &str = "-";
 /// The endpoint a request is for, if it answers the request's method.
 pub(super) fn find(partners: &Snapshot, arrival: &Arrival) -> Result<Arc<Endpoint>, Refusal> {
     let (partner, endpoint) = split(arrival.path()).ok_or(Refusal::UnknownAddress)?;
-    let found = partners.endpoints.get(&EndpointName::new(partner, endpoint));
-    let found = found.ok_or_else(|| match partners.doors.contains_key(partner) {
+    let known = partners.endpoints.get(&EndpointName::new(partner, endpoint));
+    let found = known.ok_or_else(|| match partners.doors.contains_key(partner) {
         true => Refusal::UnknownEndpoint,
         false => Refusal::UnknownPartner,
     })?;

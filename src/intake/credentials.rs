@@ -10,16 +10,15 @@ use crate::{
 pub(super) fn seal(sealer: &Sealer, headers: &mut Headers) -> Result<(), Refusal> {
     for (name, value) in &mut headers.0 {
         if is_credential_header(name) {
-            let sealed = sealer.seal(name, &value.0).map_err(|error| {
+            let hidden = sealer.seal(name, &value.0).map_err(|error| {
                 tracing::error!(%error, "a credential header could not be sealed");
                 Refusal::CannotCommit { why: error.to_string() }
             })?;
-            *value = HeaderValue(sealed.into());
+            *value = HeaderValue(hidden.into());
         }
     }
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests {

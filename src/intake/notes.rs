@@ -21,7 +21,7 @@ const QUEUE_NOTES: usize = 1_024;
 const KEEP_EVERY: Duration = Duration::from_millis(500);
 
 /// One journal line an endpoint and this long: anyone may knock with an unsigned handshake.
-const HANDSHAKE_LINE_EVERY: Duration = Duration::from_secs(60);
+const HANDSHAKE_LINE_EVERY: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 enum Note {
@@ -107,7 +107,7 @@ impl NoteKeeper {
             match note {
                 Note::Refused(refusal) => refused.push(refusal),
                 Note::Handshake { endpoint, signed, at } => {
-                    lines.extend(self.handshakes.due(endpoint, signed, at))
+                    lines.extend(self.handshakes.due(endpoint, signed, at));
                 }
             }
         }

@@ -103,18 +103,6 @@ pub enum Refusal {
     ShuttingDown,
 }
 
-/// What the partner is told.
-struct Answer {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
-    detail: &'static str,
-}
-
-const fn answer(status: StatusCode, code: &'static str, title: &'static str, detail: &'static str) -> Answer {
-    Answer { status, code, title, detail }
-}
-
 /// An answer's body: problem details (RFC 9457).
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -130,18 +118,18 @@ impl Refusal {
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Signature { error, .. } => error.code(),
-            other => other.answer().code,
+            other => other.answer().1,
         }
     }
 
     /// The status the partner gets.
     pub fn status(&self) -> StatusCode {
-        self.answer().status
+        self.answer().0
     }
 
     /// The answer as problem+json. `retry_after` is in seconds, for refusals that a later try may escape.
     pub fn response(&self, retry_after: u32) -> Response {
-        let Answer { status, code, title, detail } = self.answer();
+        let ((status, code), (title, detail)) = (self.answer(), self.words());
         let problem = Problem { title, status: status.as_u16(), detail, code };
         // A struct of texts and a number always serialises.
         let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
@@ -163,95 +151,60 @@ impl Refusal {
         response
     }
 
-    fn answer(&self) -> Answer {
+    /// The one status table.
+    fn answer(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
-            Self::UnknownAddress => answer(
-                S::NOT_FOUND,
-                "unknown_address",
-                "Not an address",
-                "Webhooks are received at /in/<partner>/<endpoint>.",
-            ),
-            Self::UnknownPartner => answer(
-                S::NOT_FOUND,
-                "unknown_partner",
-                "Unknown partner",
-                "No partner of this name is known here.",
-            ),
-            Self::UnknownEndpoint => answer(
-                S::NOT_FOUND,
-                "unknown_endpoint",
-                "Unknown endpoint",
-                "The partner has no endpoint of this name.",
-            ),
-            Self::MethodNotAllowed { .. } => answer(
-                S::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "Method not allowed",
-                "This address does not answer this method; see Allow.",
-            ),
-            Self::NoHandshake => answer(
-                S::BAD_REQUEST,
-                "no_handshake",
-                "Not a handshake",
-                "Deliveries come by POST, and this is no handshake known here.",
-            ),
-            Self::UnsafeHandshake => answer(
-                S::BAD_REQUEST,
-                "unsafe_handshake",
-                "Handshake refused",
-                "What the handshake asks to be sent back is not.",
-            ),
-            Self::BodyBroken => answer(
-                S::BAD_REQUEST,
-                "body_broken",
-                "Incomplete body",
-                "The body ended before it was complete.",
-            ),
-            Self::BodyTimeout { .. } => {
-                answer(S::REQUEST_TIMEOUT, "body_timeout", "Too slow", "The body did not arrive in time.")
+            Self::UnknownAddress => (S::NOT_FOUND, "unknown_address"),
+            Self::UnknownPartner => (S::NOT_FOUND, "unknown_partner"),
+            Self::UnknownEndpoint => (S::NOT_FOUND, "unknown_endpoint"),
+            Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::NoHandshake => (S::BAD_REQUEST, "no_handshake"),
+            Self::UnsafeHandshake => (S::BAD_REQUEST, "unsafe_handshake"),
+            Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
+            Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body_timeout"),
+            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::EncodingUnsupported => (S::UNSUPPORTED_MEDIA_TYPE, "encoding_unsupported"),
+            Self::Signature { status, .. } => {
+                (S::from_u16(*status).unwrap_or(S::UNAUTHORIZED), "signature_failed")
             }
-            Self::BodyTooLarge { .. } => answer(
-                S::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                "Body too large",
-                "The body is larger than this address takes.",
-            ),
-            Self::EncodingUnsupported => answer(
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "encoding_unsupported",
-                "Encoding not supported",
-                "Send the body without Content-Encoding.",
-            ),
-            Self::Signature { status, .. } => answer(
-                S::from_u16(*status).unwrap_or(S::UNAUTHORIZED),
-                "signature_failed",
-                "Not authenticated",
-                "The request could not be authenticated.",
-            ),
-            Self::RateLimited { .. } => answer(
-                S::TOO_MANY_REQUESTS,
-                "rate_limited",
-                "Too many requests",
-                "Send more slowly; see Retry-After.",
-            ),
-            Self::NotConfigured { .. } => unavailable("not_configured"),
-            Self::Overloaded { .. } => unavailable("overloaded"),
-            Self::LowSpace => unavailable("low_space"),
-            Self::CannotCommit { .. } => unavailable("cannot_commit"),
-            Self::ShuttingDown => unavailable("shutting_down"),
+            Self::RateLimited { .. } => (S::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::NotConfigured { .. } => (S::SERVICE_UNAVAILABLE, "not_configured"),
+            Self::Overloaded { .. } => (S::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::LowSpace => (S::SERVICE_UNAVAILABLE, "low_space"),
+            Self::CannotCommit { .. } => (S::SERVICE_UNAVAILABLE, "cannot_commit"),
+            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting_down"),
         }
     }
-}
 
-/// Our fault, and never the sender's: it must come again.
-const fn unavailable(code: &'static str) -> Answer {
-    answer(
-        StatusCode::SERVICE_UNAVAILABLE,
-        code,
-        "Not available",
-        "The delivery was not accepted; send it again after the time in Retry-After.",
-    )
+    /// Title and detail for the partner.
+    fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::UnknownAddress => ("Not an address", "Webhooks are received at /in/<partner>/<endpoint>."),
+            Self::UnknownPartner => ("Unknown partner", "No partner of this name is known here."),
+            Self::UnknownEndpoint => ("Unknown endpoint", "The partner has no endpoint of this name."),
+            Self::MethodNotAllowed { .. } => ("Method not allowed", "Allow lists what is answered here."),
+            Self::NoHandshake => {
+                ("Not a handshake", "Only a POST is a delivery, and no handshake here is like this.")
+            }
+            Self::UnsafeHandshake => ("Handshake refused", "What it asks to be sent back is not."),
+            Self::BodyBroken => ("Incomplete body", "The body broke off before its end."),
+            Self::BodyTimeout { .. } => ("Too slow", "The body did not arrive in time."),
+            Self::BodyTooLarge { .. } => ("Body too large", "The body is larger than this address takes."),
+            Self::EncodingUnsupported => {
+                ("Encoding not supported", "Send the body without Content-Encoding.")
+            }
+            Self::Signature { .. } => ("Not authenticated", "The request could not be authenticated."),
+            Self::RateLimited { .. } => {
+                ("Too many requests", "Send it again after Retry-After, and more slowly.")
+            }
+            Self::NotConfigured { .. }
+            | Self::Overloaded { .. }
+            | Self::LowSpace
+            | Self::CannotCommit { .. }
+            | Self::ShuttingDown => ("Not available", "Not your fault. Send it again after Retry-After."),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -322,7 +275,7 @@ mod tests {
     fn the_platform_engineer_learns_more_than_the_partner() {
         let refusal = Refusal::NotConfigured { why: "secret 2026-11: env:ACME_SECRET is not set".to_owned() };
         assert!(refusal.to_string().contains("ACME_SECRET"));
-        assert!(!refusal.answer().detail.contains("ACME_SECRET"));
+        assert!(!refusal.words().1.contains("ACME_SECRET"));
         assert_eq!(refusal.cause(), "not_configured");
     }
 }

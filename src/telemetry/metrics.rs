@@ -95,6 +95,8 @@ declare! {
         "Time to write and fsync one batch of the intake log.";
     COMMIT_QUEUE_ENTRIES = "douane_commit_queue_entries", Kind::Gauge, Count, [],
         "Entries that wait for the writer of the intake log.";
+    LOG_BYTES = "douane_intake_log_bytes_total", Kind::Counter, Bytes, [],
+        "Bytes written to the intake log.";
     LEDGER_FREE_BYTES = "douane_ledger_free_bytes", Kind::Gauge, Bytes, [],
         "Free space on the disk of the intake log.";
     SCRUB_THROUGH_NUMBER = "douane_scrub_through_number", Kind::Gauge, Count, [],
@@ -112,14 +114,16 @@ declare! {
         "Deliveries whose body came before under another external id.";
     DOMAIN_EVENTS = "douane_domain_events_total", Kind::Counter, Count, ["partner"],
         "Domain events committed.";
-    TRANSLATION_LAG_ENTRIES = "douane_translation_lag_entries", Kind::Gauge, Count, ["partner", "endpoint"],
-        "Entries kept and not yet worked by stage 1.";
-    TRANSLATION_LAG_SECONDS = "douane_translation_lag_seconds", Kind::Gauge, Seconds, ["partner", "endpoint"],
-        "Age of the oldest entry not yet worked by stage 1; 0 when there is none.";
+    TRANSLATION_LAG_ENTRIES = "douane_translation_lag_entries", Kind::Gauge, Count, [],
+        "Entries kept and not yet read by stage 1. Those of an endpoint that stands still are not counted.";
+    TRANSLATION_LAG_SECONDS = "douane_translation_lag_seconds", Kind::Gauge, Seconds, [],
+        "How far stage 1 is behind: the age of the last entry worked while entries wait; 0 when none does.";
     TRANSLATION_BATCH_SECONDS = "douane_translation_batch_seconds", Kind::Histogram(Buckets::Seconds), Seconds, [],
         "Time stage 1 took for one batch, from reading to commit.";
     TRANSLATION_RETRIES = "douane_translation_retries_total", Kind::Counter, Count, [],
         "Times stage 1 waited for its log or its records and tried again.";
+    ENDPOINT_STANDING_STILL = "douane_endpoint_standing_still", Kind::Gauge, Count, ["partner", "endpoint"],
+        "1 while an endpoint's deliveries wait because it has no desk that works.";
     DESK_STATE = "douane_desk_state", Kind::Gauge, Count, ["partner", "state"],
         "1 for the state a partner's desk is in (ready, last_good, broken), 0 for the others.";
     RELOADS = "douane_reloads_total", Kind::Counter, Count, ["result"],
