@@ -17,6 +17,7 @@ use crate::{
     ledger::{Ledger, group_commit::GroupCommit, log::lock::FolderLock},
     model::Secret,
     pipeline::{self, Pace, Stage, StageError},
+    telemetry::metrics::{self, Recorder},
 };
 
 /// Without news a stage looks again after so long: a desk may have come back.
@@ -51,6 +52,7 @@ impl Gateway {
         refuse_open_private_door(&config)?;
         intake::raise_open_files_limit(config.intake.max_connections as u64 * 2);
         let sockets = Sockets::bind(&config).await?;
+        let recorder = metrics::install()?;
         let house = House::build(config, options).await?;
         let serving = Serving {
             public: sockets.public.local_addr()?,
@@ -60,10 +62,11 @@ impl Gateway {
         serving.write(&house.config.ledger.data_dir)?;
         let (stop_doors, doors_stop) = watch::channel(false);
         let (stop_work, work_stop) = watch::channel(false);
-        let doors = open_doors(&house, sockets, &doors_stop);
+        let doors = open_doors(&house, sockets, &recorder, &doors_stop);
         let (ledger, log) = (house.ledger.clone(), house.log.clone());
         let data_dir = house.config.ledger.data_dir.clone();
-        let (work, notes, lock) = start_work(house, &work_stop);
+        let (mut work, notes, lock) = start_work(house, &work_stop);
+        work.spawn(upkeep::tidy_metrics(recorder, work_stop));
         tracing::info!(public = %serving.public, private = %serving.private, "serving");
         Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, notes, _lock: lock })
     }
@@ -156,7 +159,12 @@ fn refuse_open_private_door(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_doors(house: &House, sockets: Sockets, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+fn open_doors(
+    house: &House,
+    sockets: Sockets,
+    recorder: &Recorder,
+    stop: &watch::Receiver<bool>,
+) -> JoinSet<()> {
     let mut doors = JoinSet::new();
     let public = ListenerLimits::new("public", &house.config.intake);
     let private = ListenerLimits {
@@ -164,7 +172,7 @@ fn open_doors(house: &House, sockets: Sockets, stop: &watch::Receiver<bool>) -> 
         max_connections: PRIVATE_CONNECTIONS,
         ..ListenerLimits::new("private", &house.config.intake)
     };
-    let console = console(house, stop);
+    let console = console(house, recorder.clone(), stop);
     if let Some(health) = sockets.health {
         let router = console::health_only(console.clone());
         doors.spawn(intake::serve(health, router, private.clone(), asked(stop.clone())));
@@ -175,8 +183,7 @@ fn open_doors(house: &House, sockets: Sockets, stop: &watch::Receiver<bool>) -> 
     doors
 }
 
-fn console(house: &House, stop: &watch::Receiver<bool>) -> Console {
-    let recorder = house.recorder.clone();
+fn console(house: &House, recorder: Recorder, stop: &watch::Receiver<bool>) -> Console {
     Console {
         ledger: house.ledger.clone(),
         log: house.log.clone(),

@@ -21,7 +21,6 @@ use crate::{
     model::EventNumber,
     partners::{Registry, SecretsFrom},
     pipeline::{CrashNote, PublicationParts, PublicationStage, TranslationParts, TranslationStage},
-    telemetry::metrics::Recorder,
 };
 
 /// Names the range that stage 1 works, in the data folder: what an unclean end leaves.
@@ -80,13 +79,12 @@ pub struct House {
     pub(super) publications: Vec<PublicationStage>,
     pub(super) committed: watch::Receiver<EventNumber>,
     pub(super) local_token: String,
-    pub(super) recorder: Recorder,
 }
 
 impl House {
-    /// Opens the ledger, loads the partners and puts every room beside its neighbours.
+    /// Opens the ledger, loads the partners and puts every room beside its neighbours. Metrics are installed before, or
+    /// not at all.
     pub async fn build(config: Config, options: Options) -> anyhow::Result<Self> {
-        let recorder = crate::telemetry::metrics::install()?;
         let opened = embedded::open(&config.ledger).await?;
         let ledger = opened.ledger;
         let log = group_commit(Box::new(opened.writer), Arc::clone(&options.clock), &config.ledger);
@@ -129,7 +127,6 @@ impl House {
             translation,
             publications,
             committed,
-            recorder,
         })
     }
 }

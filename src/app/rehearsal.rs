@@ -14,7 +14,7 @@ use super::{House, Options, Stages};
 use crate::{
     clock::ManualClock,
     config::Config,
-    intake::{Arrival, receive},
+    intake::{Answer, Arrival, receive},
     ledger::{DeliveryRow, EventFilter, Ledger},
     model::{DeliveryId, EventNumber, NewEntry, RawRequest, StoredEvent, Timestamp},
     partners::{Registry, SecretsFrom},
@@ -89,8 +89,7 @@ impl Rehearsal {
                 body: String::new(),
                 delivery: None,
             }),
-            Ok(reply) => {
-                let delivery = delivery_of(&reply.body);
+            Ok(Answer { reply, delivery }) => {
                 Ok(Answered { status: reply.status, refusal: None, body: reply.body, delivery })
             }
         }
@@ -156,9 +155,4 @@ fn http_request(request: &RawRequest) -> anyhow::Result<Request<Body>> {
         made = made.header(HeaderName::try_from(name)?, value.0.as_ref());
     }
     Ok(made.body(Body::from(request.body.clone()))?)
-}
-
-fn delivery_of(body: &str) -> Option<DeliveryId> {
-    let reply: serde_json::Value = serde_json::from_str(body).ok()?;
-    reply["delivery"].as_str()?.parse().ok()
 }

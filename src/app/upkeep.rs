@@ -16,7 +16,7 @@ use crate::{
     ledger::{JournalEntry, Ledger, LogItem, Records},
     model::EntryNumber,
     partners::{DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, SecretsFrom, fingerprint},
-    telemetry::metrics::{RELOADS, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER},
+    telemetry::metrics::{RELOADS, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER, TIDY_EVERY},
 };
 
 /// Retention looks this often for segments to drop.
@@ -86,6 +86,17 @@ impl Reloader {
             } else {
                 self.registry.refresh_keys(self.secrets);
             }
+        }
+    }
+}
+
+/// Moves raw samples of metrics into their buckets.
+pub(super) async fn tidy_metrics(recorder: Recorder, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let mut pace = interval(TIDY_EVERY);
+    loop {
+        tokio::select! {
+            _ = pace.tick() => recorder.tidy(),
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
     }
 }

@@ -92,18 +92,18 @@ async fn deliver_all(gateway: &Gateway, sent: &Sent<'_>, cases: &[Case]) -> anyh
     output::say(&"─".repeat(100));
     for case in cases {
         for (at, (request, expected)) in case.requests.iter().zip(&case.expected.requests).enumerate() {
-            let (status, body) = sent.send(request, expected.sign).await?;
-            let row = match delivery_of(&body) {
+            let reply = sent.send(request, expected.sign).await?;
+            let row = match reply.delivery {
                 Some(id) => Some(worked(gateway.ledger(), id).await?),
                 None => None,
             };
             let line = Shown {
                 case: case.path(),
                 request: at + 1,
-                status,
-                outcomes: outcomes(&body, row.as_ref()),
+                status: reply.status,
+                outcomes: outcomes(&reply.body, row.as_ref()),
                 events: events(gateway.ledger(), row.as_ref()).await?,
-                as_expected: as_expected(expected, status, row.as_ref()),
+                as_expected: as_expected(expected, reply.status, row.as_ref()),
             };
             output::say(&widths.shown(&line));
             shown.push(line);
@@ -122,10 +122,6 @@ async fn worked(ledger: &Ledger, id: DeliveryId) -> anyhow::Result<DeliveryRow> 
         }
     }
     anyhow::bail!("the delivery {id} was not worked within 20 seconds")
-}
-
-fn delivery_of(body: &str) -> Option<DeliveryId> {
-    serde_json::from_str::<Value>(body).ok()?["delivery"].as_str()?.parse().ok()
 }
 
 fn outcomes(body: &str, row: Option<&DeliveryRow>) -> Vec<String> {

@@ -78,7 +78,7 @@ async fn offline(config: &Config, request: &ReplayRequest) -> anyhow::Result<Rep
     if request.dry_run || planned.plan.events == 0 {
         return Ok(planned.plan);
     }
-    let id = replays::replay_id(app::now());
+    let id = DeliveryId::drawn_at(app::now());
     let (plan, entries) = planned.into_entries(request, "cli", id);
     let detail = json!(request);
     ledger.records.journal(data::act(app::now(), "replay.requested", &id.to_string(), detail)).await?;

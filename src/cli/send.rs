@@ -9,7 +9,7 @@ use reqwest::{Client, Method, Url};
 use super::{Common, Verdict, block_on, cases, output, signer};
 use crate::{
     app,
-    model::RawRequest,
+    model::{DeliveryId, RawRequest},
     partners::{SecretsFrom, Snapshot},
 };
 
@@ -42,9 +42,9 @@ pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
         for _ in 0..args.count {
             for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
                 let sent = Sent { partners: &snapshot, client: &client, to: &args.to };
-                let (status, body) = sent.send(request, expected.sign).await?;
-                output::say(&format!("{status} {body}"));
-                if status != expected.status {
+                let reply = sent.send(request, expected.sign).await?;
+                output::say(&format!("{} {}", reply.status, reply.body));
+                if reply.status != expected.status {
                     output::complain(&format!("the case expects {}", expected.status));
                     verdict = Verdict::FoundWrong;
                 }
@@ -63,6 +63,14 @@ pub(super) fn http_client() -> anyhow::Result<Client> {
     Ok(client.build()?)
 }
 
+/// What a gateway answered.
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: String,
+    /// The delivery it became.
+    pub(super) delivery: Option<DeliveryId>,
+}
+
 /// Where and how requests are sent.
 pub(super) struct Sent<'a> {
     pub(super) partners: &'a Snapshot,
@@ -71,8 +79,8 @@ pub(super) struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// Signs a request, sends it, and returns status and body of the answer.
-    pub(super) async fn send(&self, request: &RawRequest, how: cases::Sign) -> anyhow::Result<(u16, String)> {
+    /// Signs a request, sends it, and returns the answer.
+    pub(super) async fn send(&self, request: &RawRequest, how: cases::Sign) -> anyhow::Result<Reply> {
         let signed = signer::signed(self.partners, request, how, app::now())?;
         let url = self.to.join(&signed.target)?;
         let mut post = self.client.request(Method::from_bytes(signed.method.as_bytes())?, url);
@@ -83,6 +91,7 @@ impl Sent<'_> {
             }
         }
         let answer = post.body(signed.body).send().await.with_context(|| format!("{} does not answer", self.to))?;
-        Ok((answer.status().as_u16(), answer.text().await?))
+        let delivery = answer.headers().get("douane-delivery").and_then(|id| id.to_str().ok()?.parse().ok());
+        Ok(Reply { status: answer.status().as_u16(), delivery, body: answer.text().await? })
     }
 }

@@ -7,7 +7,6 @@ use axum::{Extension, Json, extract::State, http::StatusCode};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::{
     Console,
@@ -220,7 +219,7 @@ pub(super) async fn request(
     if request.dry_run || planned.plan.events == 0 {
         return Ok((StatusCode::OK, Json(planned.plan)));
     }
-    let id = replay_id(console.clock.now());
+    let id = DeliveryId::drawn_at(console.clock.now());
     let (plan, entries) = planned.into_entries(&request, &caller.0, id);
     let detail = serde_json::to_value(&request).unwrap_or_default();
     let journal = act(&console, &caller.0, ("replay.requested", &id.to_string()), detail);
@@ -229,13 +228,6 @@ pub(super) async fn request(
         console.log.append(entry).await?;
     }
     Ok((StatusCode::ACCEPTED, Json(plan)))
-}
-
-/// A new replay's id.
-pub fn replay_id(now: Timestamp) -> DeliveryId {
-    let seconds = u64::try_from(now.seconds()).unwrap_or(0);
-    let nanos = u32::try_from(now.micros().rem_euclid(1_000_000)).unwrap_or(0) * 1_000;
-    DeliveryId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)))
 }
 
 impl From<ReplayError> for Problem {

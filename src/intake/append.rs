@@ -1,13 +1,12 @@
 //! Room `intake`: step 3, keeping a verified request in the intake log.
 
 use metrics::counter;
-use uuid::{NoContext, Uuid};
 
 use super::{PublicDoor, Refusal, credentials};
 use crate::{
     ledger::AppendError,
     model::{
-        DeliveryId, DeliveryMeta, EntryMeta, NewEntry, RawRequest, Timestamp, Verification, VerifiedRequest,
+        DeliveryId, DeliveryMeta, EntryMeta, NewEntry, RawRequest, Verification, VerifiedRequest,
     },
     partners::Endpoint,
     telemetry::metrics::{DELIVERIES_ACCEPTED, DELIVERY_BYTES},
@@ -21,7 +20,7 @@ pub(super) async fn append(
 ) -> Result<DeliveryId, Refusal> {
     let (mut request, verification) = verified.into_parts();
     credentials::seal(&door.sealer, &mut request.headers)?;
-    let id = delivery_id(door.clock.now());
+    let id = DeliveryId::drawn_at(door.clock.now());
     let bytes = request.body.len() as u64;
     let appended = door.log.append(entry(id, endpoint, request, verification)).await.map_err(refusal)?;
 
@@ -47,13 +46,6 @@ fn entry(id: DeliveryId, endpoint: &Endpoint, request: RawRequest, verification:
     NewEntry { meta: EntryMeta::Delivery(meta), body: request.body }
 }
 
-/// A UUIDv7: its time from the clock, the rest random.
-fn delivery_id(now: Timestamp) -> DeliveryId {
-    let seconds = u64::try_from(now.seconds()).unwrap_or(0);
-    let nanos = u32::try_from(now.micros().rem_euclid(1_000_000) * 1_000).unwrap_or(0);
-    DeliveryId(Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos)))
-}
-
 fn refusal(error: AppendError) -> Refusal {
     match error {
         AppendError::Busy => {
@@ -62,25 +54,5 @@ fn refusal(error: AppendError) -> Refusal {
         AppendError::LowSpace => Refusal::LowSpace,
         AppendError::NotWritten(why) | AppendError::Unknown(why) => Refusal::CannotCommit { why },
         AppendError::Closed => Refusal::ShuttingDown,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delivery_ids_carry_the_clocks_time_and_differ() {
-        let now = Timestamp::from_rfc3339("2026-11-23T07:41:05.123Z").expect("a time");
-        let (a, b) = (delivery_id(now), delivery_id(now));
-        assert_ne!(a, b);
-        assert_eq!(a.0.get_version_num(), 7);
-        assert_eq!(a.0.get_timestamp().expect("v7").to_unix(), (now.seconds().unsigned_abs(), 123_000_000));
-        assert!(delivery_id(now.plus(std::time::Duration::from_millis(1))) > a);
-    }
-
-    #[test]
-    fn a_clock_before_the_epoch_is_no_panic() {
-        assert_eq!(delivery_id(Timestamp::from_micros(-1)).0.get_version_num(), 7);
     }
 }

@@ -26,19 +26,18 @@ pub use listener::{ListenerLimits, serve};
 pub use notes::{NoteKeeper, Notes};
 pub use open_files::raise_open_files_limit;
 pub use refusal::Refusal;
+pub use reply::Answer;
 pub use router::router;
-
-use crate::partners::Reply;
 
 /// Receives one request. `Ok` is what the partner is told: a delivery that is fsynced, or a handshake answered.
 /// A caller that stops waiting leaves a whole delivery in the log, or none.
-pub async fn receive(door: &PublicDoor, arrival: &mut Arrival) -> Result<Reply, Refusal> {
+pub async fn receive(door: &PublicDoor, arrival: &mut Arrival) -> Result<Answer, Refusal> {
     let endpoint = address::find(&door.partners.snapshot(), arrival)?;
 
     // 1 read, within bounds
     let request = body::read(door, &endpoint, arrival).await?;
     if let Some(reply) = handshake::unsigned(door, &endpoint, &request)? {
-        return Ok(reply);
+        return Ok(reply.into());
     }
 
     // 2 verify, on raw bytes
@@ -46,7 +45,7 @@ pub async fn receive(door: &PublicDoor, arrival: &mut Arrival) -> Result<Reply, 
     door.rates.admit(&endpoint)?;
     let verified = verify::verify(&endpoint, proof, request, door.clock.now())?;
     if let Some(reply) = handshake::signed(door, &endpoint, &verified)? {
-        return Ok(reply);
+        return Ok(reply.into());
     }
 
     // 3 append to the intake log; fsynced when this returns

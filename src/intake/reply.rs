@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderValue, StatusCode,
+    HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
 };
 
@@ -14,17 +14,37 @@ use crate::{
     partners::{Endpoint, Reply},
 };
 
-/// The reply to a delivery: the partner's own, or `200 {"delivery":"<id>"}`.
-pub(super) fn accepted(endpoint: &Endpoint, delivery: DeliveryId) -> Reply {
-    endpoint.accepted.clone().unwrap_or_else(|| Reply {
+/// Names the delivery in every acceptance, also where the partner's system wants a body of its own.
+const DELIVERY_HEADER: HeaderName = HeaderName::from_static("douane-delivery");
+
+/// What the partner is told when all went well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Status and body.
+    pub reply: Reply,
+    /// The delivery it became; `None` for a handshake.
+    pub delivery: Option<DeliveryId>,
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self { reply, delivery: None }
+    }
+}
+
+/// The answer to a delivery: the partner's own, or `200 {"delivery":"<id>"}`.
+pub(super) fn accepted(endpoint: &Endpoint, delivery: DeliveryId) -> Answer {
+    let reply = endpoint.accepted.clone().unwrap_or_else(|| Reply {
         status: StatusCode::OK.as_u16(),
         content_type: Some("application/json".to_owned()),
         body: format!(r#"{{"delivery":"{delivery}"}}"#),
-    })
+    });
+    Answer { reply, delivery: Some(delivery) }
 }
 
-/// A reply on the wire. Browsers are told not to guess its type, because a handshake's reply repeats what a stranger sent.
-pub(super) fn response(reply: Reply) -> Response {
+/// An answer on the wire. Browsers are told not to guess its type, because a handshake's reply repeats what a stranger sent.
+pub(super) fn response(answer: Answer) -> Response {
+    let Answer { reply, delivery } = answer;
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
     let mut response = (status, Body::from(reply.body)).into_response();
     response.headers_mut().remove(CONTENT_TYPE);
@@ -32,5 +52,8 @@ pub(super) fn response(reply: Reply) -> Response {
         response.headers_mut().insert(CONTENT_TYPE, media);
     }
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(id) = delivery.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {
+        response.headers_mut().insert(DELIVERY_HEADER, id);
+    }
     response
 }

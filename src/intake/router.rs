@@ -18,7 +18,7 @@ pub fn router(door: Arc<PublicDoor>) -> Router {
 async fn answer(State(door): State<Arc<PublicDoor>>, request: Request) -> Response {
     let mut arrival = Arrival::new(&door, request);
     match receive(&door, &mut arrival).await {
-        Ok(reply) => reply::response(reply),
+        Ok(answer) => reply::response(answer),
         Err(refusal) => {
             body::discard(&mut arrival).await;
             door.notes.refused(&door.partners.snapshot(), &arrival, &refusal, door.clock.now());

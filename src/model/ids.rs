@@ -3,13 +3,24 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{NoContext, Uuid};
+
+use super::Timestamp;
 
 /// The id of a delivery, as partners and auditors see it: a UUIDv7 (RFC 9562), so that ids sort by time
 /// and tell a partner nothing about other partners' traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeliveryId(pub Uuid);
+
+impl DeliveryId {
+    /// A new id: its time is `now`, the rest random.
+    pub fn drawn_at(now: Timestamp) -> Self {
+        let seconds = u64::try_from(now.seconds()).unwrap_or(0);
+        let nanos = u32::try_from(now.micros().rem_euclid(1_000_000) * 1_000).unwrap_or(0);
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos)))
+    }
+}
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,5 +130,25 @@ pub struct Incarnation(pub Uuid);
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delivery_ids_carry_the_clocks_time_and_differ() {
+        let now = Timestamp::from_rfc3339("2026-11-23T07:41:05.123Z").expect("a time");
+        let (a, b) = (DeliveryId::drawn_at(now), DeliveryId::drawn_at(now));
+        assert_ne!(a, b);
+        assert_eq!(a.0.get_version_num(), 7);
+        assert_eq!(a.0.get_timestamp().expect("v7").to_unix(), (now.seconds().unsigned_abs(), 123_000_000));
+        assert!(DeliveryId::drawn_at(now.plus(std::time::Duration::from_millis(1))) > a);
+    }
+
+    #[test]
+    fn a_clock_before_the_epoch_is_no_panic() {
+        assert_eq!(DeliveryId::drawn_at(Timestamp::from_micros(-1)).0.get_version_num(), 7);
     }
 }

@@ -101,8 +101,8 @@ declare! {
         "Free space on the disk of the intake log.";
     SCRUB_THROUGH_NUMBER = "douane_scrub_through_number", Kind::Gauge, Count, [],
         "The entry number through which the background scrub has come in its current round.";
-    SCRUB_DAMAGED_ENTRIES = "douane_scrub_damaged_entries", Kind::Gauge, Count, [],
-        "Entries of the intake log known to be damaged.";
+    SCRUB_DAMAGED_ENTRIES = "douane_scrub_damaged_entries_total", Kind::Counter, Count, [],
+        "Damaged entries the background scrub came across; the same ones count again in each round.";
 
     OUTCOMES = "douane_outcomes_total", Kind::Counter, Count, ["partner", "outcome"],
         "External events by how they ended.";

@@ -1,5 +1,21 @@
-//! The integration tests, one binary.
+//! The one integration binary. Tests read like the story; what they share stands in `gateway` (the whole house in this
+//! process, stepped), `process` (the real binary), `folder` (mappings of a test's own) and `wire` (raw bytes on a socket).
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says what it expected")]
 
+mod cases;
 mod conformance;
+mod containment;
+mod crash;
+mod folder;
+mod gateway;
+mod hostile;
+mod partners;
+mod process;
+mod reload;
+mod replays;
+mod road;
+mod signatures;
+mod simulation;
+mod tidy;
+mod wire;

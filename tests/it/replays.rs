@@ -1,8 +1,8 @@
 //! Replays: their place is in the log, the verdict is skipped, what was published stays what it was.
 
 use douane::{
-    console::replays::{ReplayRequest, plan, replay_id},
-    model::OutcomeKind,
+    console::replays::{ReplayRequest, plan},
+    model::{DeliveryId, OutcomeKind},
 };
 
 use crate::{
@@ -16,7 +16,7 @@ fn measured(id: &str, size: u32) -> douane::model::RawRequest {
 
 async fn replay(gateway: &mut Gateway, request: ReplayRequest) -> u64 {
     let planned = plan(&*gateway.house.ledger().records, &request).await.expect("planned");
-    let (plan, entries) = planned.into_entries(&request, "test", replay_id(crate::gateway::NOON));
+    let (plan, entries) = planned.into_entries(&request, "test", DeliveryId::drawn_at(crate::gateway::NOON));
     gateway.house.append(entries).await.expect("kept");
     gateway.house.settle().await.expect("settled");
     plan.events

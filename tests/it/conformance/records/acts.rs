@@ -123,18 +123,17 @@ pub(super) async fn create_and_revoke_tokens(records: &dyn Records) {
 }
 
 pub(super) async fn keep_desks_and_the_latest_good_one(records: &dyn Records) {
-    assert_eq!(records.last_desk("stripe").await.expect("reads"), None);
+    assert_eq!(records.last_desks().await.expect("reads"), []);
     let (one, two) = (Revision("1".repeat(64).into()), Revision("2".repeat(64).into()));
     for (partner, revision, sources) in
         [("stripe", &one, "first"), ("stripe", &two, "second"), ("github", &two, "another partner's")]
     {
         records.keep_desk(partner, revision, sources.as_bytes(), time_of(1)).await.expect("is kept");
     }
-    assert_eq!(records.last_desk("stripe").await.expect("reads"), Some((two, b"second".to_vec())));
+    let github = ("github".to_owned(), two.clone(), b"another partner's".to_vec());
+    let stripe = ("stripe".to_owned(), two, b"second".to_vec());
+    assert_eq!(records.last_desks().await.expect("reads"), [github.clone(), stripe]);
     records.keep_desk("stripe", &one, b"first", time_of(2)).await.expect("is kept");
-    assert_eq!(
-        records.last_desk("stripe").await.expect("reads"),
-        Some((one, b"first".to_vec())),
-        "back again"
-    );
+    let stripe = ("stripe".to_owned(), one, b"first".to_vec());
+    assert_eq!(records.last_desks().await.expect("reads"), [github, stripe], "back again");
 }

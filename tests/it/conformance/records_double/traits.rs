@@ -229,8 +229,11 @@ impl ActRecords for RecordsDouble {
         })
     }
 
-    async fn last_desk(&self, partner: &str) -> Result<Option<(Revision, Vec<u8>)>, RecordsError> {
-        self.read(|state| state.desks.get(partner).cloned())
+    async fn last_desks(&self) -> Result<Vec<(String, Revision, Vec<u8>)>, RecordsError> {
+        self.read(|state| {
+            let desks = state.desks.iter();
+            desks.map(|(key, (revision, sources))| (key.clone(), revision.clone(), sources.clone())).collect()
+        })
     }
 }
 
