@@ -1,11 +1,13 @@
 //! Room `intake`: step 1, reading a body: frame by frame, within the endpoint's size, the body's time and the memory of
 //! all requests together.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Arrival, PublicDoor, Refusal, in_flight::HeldBody};
 use crate::{model::RawRequest, partners::Endpoint};
@@ -14,8 +16,9 @@ use crate::{model::RawRequest, partners::Endpoint};
 /// cost memory.
 const MAX_EXPECTED_BYTES: usize = 16 * 1024;
 
-/// How much of a refused body is still read and thrown away.
+/// How much of a refused body is still read and thrown away, and how long a pause in it is waited for.
 const MAX_DISCARDED_BYTES: u64 = 16 * 1024 * 1024;
+const DISCARD_PAUSE: Duration = Duration::from_millis(250);
 
 /// Reads the whole request. Content encodings are refused rather than decoded: what is verified, kept and translated
 /// are the same bytes.
@@ -38,20 +41,16 @@ pub(super) async fn read(
 }
 
 /// Reads on after a refusal, without keeping anything: closing a connection on which the client still sends resets
-/// it, and the client would never see why it was refused.
+/// it, and the client would never see why it was refused. One that only promised to send is not waited for.
 pub(super) async fn discard(arrival: &mut Arrival) {
     if arrival.waits_to_send() {
         return;
     }
-    let deadline = arrival.deadline;
-    let rest = async {
-        while arrival.body_bytes < MAX_DISCARDED_BYTES && !arrival.body.is_end_stream() {
-            let Some(Ok(frame)) = arrival.body.frame().await else { return };
-            arrival.body_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-    };
-    // Whether the rest came in time makes no difference to the answer.
-    let _ = timeout_at(deadline, rest).await;
+    while arrival.body_bytes < MAX_DISCARDED_BYTES && !arrival.body.is_end_stream() {
+        let patience = arrival.deadline.min(Instant::now() + DISCARD_PAUSE);
+        let Ok(Some(Ok(frame))) = timeout_at(patience, arrival.body.frame()).await else { return };
+        arrival.body_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+    }
 }
 
 async fn collect(arrival: &mut Arrival, mut held: HeldBody, limit: usize) -> Result<Bytes, Refusal> {

@@ -1,11 +1,9 @@
 //! Room `intake`: handshakes: requests by which a partner's system proves our address, answered and not kept. They fail
 //! closed: a handshake that matches but asks for something unsafe is refused, it does not become a delivery.
 
-use vrl::value::Value;
-
 use super::{PublicDoor, Refusal};
 use crate::{
-    model::{BodyRules, FieldPath, Fields, RawRequest, Root, VerifiedRequest, read_body},
+    model::{BodyRules, FieldPath, Fields, RawRequest, Root, VerifiedRequest, read_body, strict_json},
     partners::{Endpoint, Handshake, Reply},
 };
 
@@ -41,25 +39,24 @@ pub(super) fn signed(
 }
 
 fn answer(endpoint: &Endpoint, request: &RawRequest, signed: bool) -> Result<Option<Reply>, Refusal> {
-    let mut body = LazyBody::new(request);
     let matching = endpoint
         .handshakes
         .iter()
         .filter(|handshake| handshake.signed == signed && handshake.method == request.method)
-        .find(|handshake| matches(handshake, &mut body));
-    matching.map(|handshake| reply(handshake, &mut body)).transpose()
+        .find(|handshake| matches(handshake, request));
+    matching.map(|handshake| reply(handshake, request)).transpose()
 }
 
-fn matches(handshake: &Handshake, body: &mut LazyBody<'_>) -> bool {
-    handshake.when.iter().all(|(path, text)| body.text(path).is_some_and(|found| found == *text))
+fn matches(handshake: &Handshake, request: &RawRequest) -> bool {
+    handshake.when.iter().all(|(path, expected)| text(request, path).is_some_and(|found| found == *expected))
 }
 
-fn reply(handshake: &Handshake, body: &mut LazyBody<'_>) -> Result<Reply, Refusal> {
+fn reply(handshake: &Handshake, request: &RawRequest) -> Result<Reply, Refusal> {
     let echo = match &handshake.echo {
         None => String::new(),
         Some(path) => {
-            let text = body.text(path).filter(|text| is_safe(text, handshake.max_echo_bytes));
-            text.ok_or(Refusal::UnsafeHandshake)?
+            let safe = text(request, path).filter(|text| is_safe(text, handshake.max_echo_bytes));
+            safe.ok_or(Refusal::UnsafeHandshake)?
         }
     };
     Ok(Reply { status: handshake.status, content_type: Some(handshake.content_type.clone()), body: echo })
@@ -71,33 +68,15 @@ fn is_safe(text: &str, max_bytes: usize) -> bool {
     !text.is_empty() && text.len() <= max_bytes && text.bytes().all(plain)
 }
 
-/// A request whose body is parsed when a path first looks into it: most handshakes are told by header or query.
-struct LazyBody<'a> {
-    request: &'a RawRequest,
-    parsed: Option<Value>,
-}
-
-impl<'a> LazyBody<'a> {
-    fn new(request: &'a RawRequest) -> Self {
-        Self { request, parsed: None }
-    }
-
-    fn text(&mut self, path: &FieldPath) -> Option<String> {
-        let request = self.request;
-        let body = match path.root() {
-            Root::Header | Root::Query => &Value::Null,
-            Root::Body | Root::Item => self.parsed.get_or_insert_with(|| parse(request)),
-        };
-        Fields { headers: &request.headers, query: request.query(), body, item: body }.text(path)
-    }
-}
-
-/// A body that cannot be read is no handshake; whether it is a good delivery is not the door's business.
-fn parse(request: &RawRequest) -> Value {
-    if request.body.len() > MAX_HANDSHAKE_BODY_BYTES {
-        return Value::Null;
-    }
-    read_body(&request.headers, &request.body, &BodyRules::default()).unwrap_or(Value::Null)
+/// The text at a path. A body is parsed only for a path that looks into it, and one that cannot be read is no
+/// handshake: whether it is a good delivery is not the door's business.
+fn text(request: &RawRequest, path: &FieldPath) -> Option<String> {
+    let body = match path.root() {
+        Root::Header | Root::Query => strict_json::read(b"null").ok()?,
+        Root::Body | Root::Item if request.body.len() > MAX_HANDSHAKE_BODY_BYTES => return None,
+        Root::Body | Root::Item => read_body(&request.headers, &request.body, &BodyRules::default()).ok()?,
+    };
+    Fields { headers: &request.headers, query: request.query(), body: &body, item: &body }.text(path)
 }
 
 #[cfg(test)]

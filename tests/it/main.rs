@@ -7,6 +7,7 @@ mod cases;
 mod conformance;
 mod containment;
 mod crash;
+mod door;
 mod folder;
 mod gateway;
 mod hostile;

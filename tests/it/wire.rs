@@ -70,6 +70,21 @@ impl Wire {
         }
     }
 
+    /// Waits for `100 Continue`.
+    pub fn told_to_continue(&mut self) -> io::Result<()> {
+        const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        while self.read.len() < CONTINUE.len() {
+            if self.fill()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if !self.read.starts_with(CONTINUE) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.read.drain(..CONTINUE.len());
+        Ok(())
+    }
+
     /// Waits until the server closes the connection.
     pub fn closed(&mut self) -> io::Result<()> {
         while self.fill()? > 0 {}
