@@ -3,6 +3,7 @@
 //!
 //! A ledger is the intake log (the truth about what was received) together with the records made from it.
 
+mod encoded;
 pub mod group_commit;
 pub mod log;
 mod query;
@@ -12,14 +13,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use encoded::EncodedEntry;
 pub use query::{
     BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow, Page,
     RefusalFilter, Refused, ReplayTarget, TokenRow,
 };
 
 use crate::model::{
-    EndpointName, Entry, EntryNumber, EventNumber, EventRef, ExternalEvent, Incarnation, NewEntry, Outcome,
-    Revision, StoredEvent, Timestamp,
+    EndpointName, Entry, EntryNumber, EventNumber, EventRef, ExternalEvent, Incarnation, Outcome, Revision,
+    StoredEvent, Timestamp,
 };
 
 /// Where a batch landed in the log: its entries are numbered `first`, `first + 1`, … in the order given.
@@ -56,8 +58,8 @@ pub enum AppendError {
 #[async_trait]
 pub trait IntakeLog: Send {
     /// Keeps the entries as one batch and returns when they are durable (fsynced: file and folder).
-    /// On an error other than [`AppendError::Unknown`] none of them is kept.
-    async fn append(&mut self, now: Timestamp, entries: &[NewEntry]) -> Result<Appended, AppendError>;
+    /// On an error other than [`AppendError::Unknown`] none of them is kept; after that one every append fails so.
+    async fn append(&mut self, now: Timestamp, entries: &[EncodedEntry]) -> Result<Appended, AppendError>;
 }
 
 /// Why the log could not be read.
