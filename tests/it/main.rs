@@ -1,1 +1,6 @@
-fn main() {}
+//! The one integration binary.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on says why and stops")]
+
+mod conformance;
+mod simulation;

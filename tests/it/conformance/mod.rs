@@ -1,0 +1,3 @@
+//! One suite per trait: every implementation passes the same one.
+
+mod intake_log;

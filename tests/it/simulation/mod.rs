@@ -1,0 +1,36 @@
+//! The seeded simulation: the log on a disk that loses what was not fsynced, tears what was being written, and fails.
+//! A seed is a whole history; `DOUANE_SIM_SEEDS` sets how many are run, `DOUANE_SIM_FIRST` the first of them, so that a
+//! failing one can be run alone.
+
+pub(crate) mod disk;
+mod failures;
+mod inode;
+mod life;
+mod model;
+
+/// Enough that each planted bug of `tests/mutants` is met a hundred times.
+const SEEDS: u64 = 2_000;
+
+#[test]
+fn nothing_acked_is_lost_and_nothing_unsynced_is_served() {
+    let first = setting("DOUANE_SIM_FIRST", 0);
+    for seed in first..first + setting("DOUANE_SIM_SEEDS", SEEDS) {
+        let _named = NamedOnPanic(seed);
+        life::live_through(seed);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a setting of this test, not of the gateway")]
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+struct NamedOnPanic(u64);
+
+impl Drop for NamedOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("simulation: run this one alone with DOUANE_SIM_FIRST={} DOUANE_SIM_SEEDS=1", self.0);
+        }
+    }
+}
