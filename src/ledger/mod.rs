@@ -3,6 +3,7 @@
 //!
 //! A ledger is the intake log (the truth about what was received) together with the records made from it.
 
+mod encoded;
 pub mod group_commit;
 pub mod log;
 mod query;
@@ -13,14 +14,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use encoded::EncodedEntry;
 pub use query::{
     BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow, Page,
     RefusalFilter, Refused, ReplayTarget, TokenRow,
 };
 
 use crate::model::{
-    EndpointName, Entry, EntryNumber, EventNumber, EventRef, ExternalEvent, Incarnation, NewEntry, Outcome,
-    Revision, StoredEvent, Timestamp,
+    EndpointName, Entry, EntryNumber, EventNumber, EventRef, ExternalEvent, Incarnation, Outcome, Revision,
+    StoredEvent, Timestamp,
 };
 
 /// Where a batch landed in the log: its entries are numbered `first`, `first + 1`, … in the order given.

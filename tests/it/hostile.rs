@@ -121,20 +121,20 @@ fn addresses_and_methods_that_are_not_ours() {
 #[test]
 fn bodies_too_large_too_slow_or_not_what_they_claim() {
     let attacked = Attacked::start();
-    refused(&attacked.post(&[], &vec![b'x'; 10 * 1024 * 1024]), 413, "too_large");
+    refused(&attacked.post(&[], &vec![b'x'; 10 * 1024 * 1024]), 413, "body_too_large");
     let head = "POST /in/stripe HTTP/1.1\r\nhost: test\r\n";
     let lie = format!("{head}content-length: 99999999999\r\n\r\n");
-    refused(&attacked.raw(lie.as_bytes()).expect("answered"), 413, "too_large");
+    refused(&attacked.raw(lie.as_bytes()).expect("answered"), 413, "body_too_large");
     let slow = format!("{head}content-length: 100\r\n\r\nhalf of it");
-    refused(&attacked.raw(slow.as_bytes()).expect("answered"), 408, "too_slow");
+    refused(&attacked.raw(slow.as_bytes()).expect("answered"), 408, "body_timeout");
     let endless = format!("{head}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
-    refused(&attacked.raw(endless.as_bytes()).expect("answered"), 408, "too_slow");
+    refused(&attacked.raw(endless.as_bytes()).expect("answered"), 408, "body_timeout");
     let flood = [format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes(), flood_of_chunks()].concat();
     let answer = attacked.raw(&flood);
     assert!(answer.is_none_or(|answer| answer.status == 413));
     let both = format!("{head}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
     assert!(attacked.raw(both.as_bytes()).is_none_or(|answer| matches!(answer.status, 400 | 401)));
-    refused(&attacked.post(&[("content-encoding", "gzip")], b"\x1f\x8b"), 415, "unsupported_encoding");
+    refused(&attacked.post(&[("content-encoding", "gzip")], b"\x1f\x8b"), 415, "encoding_unsupported");
     refused(&attacked.post(&[], b""), 401, "signature_failed");
     attacked.unharmed();
 }
