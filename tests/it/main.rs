@@ -17,5 +17,6 @@ mod replays;
 mod road;
 mod signatures;
 mod simulation;
+mod stages;
 mod tidy;
 mod wire;
