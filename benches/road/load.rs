@@ -124,7 +124,9 @@ fn whole_answer(bytes: &[u8]) -> Result<Option<usize>> {
     if !text.starts_with("HTTP/1.1 200") {
         bail!("refused: {}", text.lines().next().unwrap_or_default());
     }
-    let length = text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    let length = text.lines().find_map(|line| {
+        line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
+    });
     let whole = head + 4 + length.context("no content-length")?;
     Ok((bytes.len() >= whole).then_some(whole))
 }
@@ -178,7 +180,13 @@ async fn drive(server: &Server, until: Until, gap: Option<Duration>) -> Result<R
     for place in 0..CONNECTIONS {
         let connection = Connection::open(server).await?;
         let first_due = gap.map(|gap| began + gap.mul_f64(place as f64 / CONNECTIONS as f64));
-        tasks.spawn(one_connection(connection, Requests::new(next.clone()), left.clone(), deadline, first_due.zip(gap)));
+        tasks.spawn(one_connection(
+            connection,
+            Requests::new(next.clone()),
+            left.clone(),
+            deadline,
+            first_due.zip(gap),
+        ));
     }
     let mut latencies = Vec::new();
     while let Some(done) = tasks.join_next().await {

@@ -43,7 +43,11 @@ fn main() -> Result<()> {
         paced: Duration::from_secs(if has("--quick") { 2 } else { 10 }),
         full: has("--full"),
     };
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(measure(plan))
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(measure(plan))
 }
 
 async fn measure(plan: Plan) -> Result<()> {

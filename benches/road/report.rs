@@ -62,7 +62,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{:<34} {:>9} {:>8} {:>9} {:>9} {:>7} {:>8}", "", "acks/s", "÷ (b)", "CPU µs", "fsyncs/s", "batch", "RSS MiB")?;
+        writeln!(
+            f,
+            "\n{:<34} {:>9} {:>8} {:>9} {:>9} {:>7} {:>8}",
+            "", "acks/s", "÷ (b)", "CPU µs", "fsyncs/s", "batch", "RSS MiB"
+        )?;
         self.row(f, "(a) bare handler, HMAC", "bare")?;
         self.row(f, "(b) durable ceiling", "ceiling")?;
         self.row(f, "(c) douane, stages off", "acks")?;
@@ -73,7 +77,13 @@ impl fmt::Display for Report {
             let cpu = usage.cpu.as_secs_f64() * 1e6 / run.acks.max(1) as f64;
             let mib = usage.peak_rss / (1024 * 1024);
             let name = "(e) first ack → last event";
-            writeln!(f, "{name:<34} {:>9.0} {ratio:>8.2} {cpu:>9.0} {:>9} {:>7} {mib:>8}", run.rate(), "-", "-")?;
+            writeln!(
+                f,
+                "{name:<34} {:>9.0} {ratio:>8.2} {cpu:>9.0} {:>9} {:>7} {mib:>8}",
+                run.rate(),
+                "-",
+                "-"
+            )?;
         }
         writeln!(f, "\nack latency at a fixed 2,000/s")?;
         for (kind, run) in &self.paced {

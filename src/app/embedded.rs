@@ -59,14 +59,16 @@ pub async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
         min_free_bytes: config.min_free_bytes,
         free_space_poll: config.free_space_poll.0,
     };
-    let (writer, reader) = segments::open(Arc::new(OsFolder::create(&log_folder(&config.data_dir))?), options)?;
+    let (writer, reader) =
+        segments::open(Arc::new(OsFolder::create(&log_folder(&config.data_dir))?), options)?;
     Ok(Embedded { lock, writer, ledger: Ledger { log: Arc::new(reader), records } })
 }
 
 /// Opens the ledger of a data folder to read, beside a running server or without one.
 pub fn open_read_only(config: &LedgerConfig) -> anyhow::Result<Ledger> {
     let folder = &config.data_dir;
-    let incarnation = identity(folder)?.with_context(|| format!("there is no ledger in {}", folder.display()))?;
+    let incarnation =
+        identity(folder)?.with_context(|| format!("there is no ledger in {}", folder.display()))?;
     let records = SqliteRecords::open_read_only(&folder.join(RECORDS_FILE), incarnation)?;
     let reader = segments::open_to_read(Arc::new(OsFolder::open(&log_folder(folder))?))?;
     Ok(Ledger { log: Arc::new(reader), records: Arc::new(records) })
@@ -106,7 +108,8 @@ fn identity(folder: &Path) -> anyhow::Result<Option<Incarnation>> {
     let path = identity_file(folder);
     match fs::read(&path) {
         Ok(text) => {
-            let identity: Identity = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+            let identity: Identity =
+                serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
             Ok(Some(identity.incarnation))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -119,7 +122,10 @@ fn identity_or_new(folder: &Path) -> anyhow::Result<Incarnation> {
         return Ok(incarnation);
     }
     if folder.join(RECORDS_FILE).exists() || log_folder(folder).exists() {
-        bail!("{} is missing; restore it from the backup of this data folder", identity_file(folder).display());
+        bail!(
+            "{} is missing; restore it from the backup of this data folder",
+            identity_file(folder).display()
+        );
     }
     let mut chance = [0; 16];
     getrandom::fill(&mut chance)?;

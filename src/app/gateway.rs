@@ -139,7 +139,11 @@ impl Sockets {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        Ok(Self { public: bind(config.listen.public).await?, private: bind(config.listen.private).await?, health })
+        Ok(Self {
+            public: bind(config.listen.public).await?,
+            private: bind(config.listen.private).await?,
+            health,
+        })
     }
 }
 

@@ -99,7 +99,9 @@ impl House {
         };
         let broken = reloader.reload().await.context("cannot read the mappings")?;
         if broken > 0 && config.mappings.strict {
-            bail!("{broken} partners are broken and mappings.strict is set; `douane check` says what is wrong");
+            bail!(
+                "{broken} partners are broken and mappings.strict is set; `douane check` says what is wrong"
+            );
         }
         let (notes, note_keeper) = Notes::new(Arc::clone(&ledger.records) as _, config.intake.refusals_kept);
         let rooms = Rooms {
@@ -162,8 +164,9 @@ async fn publications(
             records: Arc::clone(records) as _,
             broker: broker(settings)?,
             batch_events: config.publication.batch_events,
+            clock: Arc::clone(&options.clock),
         };
-        stages.push(PublicationStage::open(parts, settings.from, &*options.clock).await?);
+        stages.push(PublicationStage::open(parts, settings.from).await?);
     }
     Ok(stages)
 }

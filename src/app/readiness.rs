@@ -36,7 +36,9 @@ fn partners(registry: &Registry) -> Readiness {
     for (partner, state) in &snapshot.desks {
         let (what, problems) = match state {
             DeskState::Ready(_) => continue,
-            DeskState::LastGood { desk, problems } => (format!("revision {} goes on", desk.revision), problems),
+            DeskState::LastGood { desk, problems } => {
+                (format!("revision {} goes on", desk.revision), problems)
+            }
             DeskState::Broken { problems } => ("deliveries wait".to_owned(), problems),
         };
         let first = problems.first().map(|problem| problem.message.as_str()).unwrap_or("the folder is gone");

@@ -24,6 +24,9 @@ use crate::{
 /// One segment of a rehearsal: small, so that a case costs little.
 const SEGMENT_BYTES: u64 = 1024 * 1024;
 
+/// How many events are read at once.
+const PAGE: usize = 10_000;
+
 /// How a delivered request was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
@@ -63,8 +66,11 @@ impl Rehearsal {
     /// A house on the folders of a configuration.
     pub async fn on(config: Config, now: Timestamp) -> anyhow::Result<Self> {
         let clock = Arc::new(ManualClock::at(now));
-        let options =
-            Options { clock: Arc::clone(&clock) as _, secrets: SecretsFrom::TestTables, stages: Stages::default() };
+        let options = Options {
+            clock: Arc::clone(&clock) as _,
+            secrets: SecretsFrom::TestTables,
+            stages: Stages::default(),
+        };
         let house = House::build(config, options).await?;
         Ok(Self { house, clock, last_seen: EventNumber(0), _folder: None })
     }
@@ -125,10 +131,14 @@ impl Rehearsal {
 
     /// The domain events published since this was last asked.
     pub async fn published(&mut self) -> anyhow::Result<Vec<StoredEvent>> {
-        let filter = EventFilter::default();
-        let events = self.house.ledger.records.events_after(self.last_seen, usize::MAX >> 1, &filter).await?;
-        self.last_seen = events.last().map_or(self.last_seen, |event| event.number);
-        Ok(events)
+        let mut published = Vec::new();
+        loop {
+            let after = self.last_seen;
+            let events = self.house.ledger.records.events_after(after, PAGE, &EventFilter::default()).await?;
+            let Some(last) = events.last() else { return Ok(published) };
+            self.last_seen = last.number;
+            published.extend(events);
+        }
     }
 
     /// Ends it without working what waits: the next house on the folder does.

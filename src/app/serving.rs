@@ -39,7 +39,11 @@ impl Serving {
         }
         let path = path(data_dir);
         let text = fs::read(&path).with_context(|| {
-            format!("another process holds {}, and {} does not say where it listens", data_dir.display(), path.display())
+            format!(
+                "another process holds {}, and {} does not say where it listens",
+                data_dir.display(),
+                path.display()
+            )
         })?;
         Ok(Some(serde_json::from_slice(&text)?))
     }

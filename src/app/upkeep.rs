@@ -162,7 +162,11 @@ pub(super) async fn retention(
 }
 
 /// One round of retention. Returns the first number left.
-pub(super) async fn drop_old(ledger: &Ledger, keep: Duration, clock: &dyn Clock) -> anyhow::Result<EntryNumber> {
+pub(super) async fn drop_old(
+    ledger: &Ledger,
+    keep: Duration,
+    clock: &dyn Clock,
+) -> anyhow::Result<EntryNumber> {
     let cursors = ledger.records.cursors().await?;
     let mut through = cursors.iter().map(|(_, through)| *through).min().unwrap_or_default();
     if let Some(pinned) = ledger.records.lowest_open_dead_letter().await? {

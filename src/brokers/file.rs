@@ -248,7 +248,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cutting_keeps_exactly_the_whole_lines(bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a')], 0..200)) {
+        fn cutting_keeps_exactly_the_whole_lines(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a')], 0..200),
+        ) {
             let mut file = tempfile::tempfile().expect("a file");
             file.write_all(&bytes).expect("write");
             let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);

@@ -135,7 +135,8 @@ pub fn one(fixtures: &Path, path: &str) -> anyhow::Result<Case> {
 
 fn folders(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?;
-    let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     Ok(folders)
 }
@@ -169,7 +170,8 @@ fn request_file(number: usize) -> String {
 
 /// A request as HTTP/1.1 writes it: request line, CRLF headers, blank line, exact body.
 pub fn parse(bytes: &[u8]) -> anyhow::Result<RawRequest> {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").context("no blank line (CRLF CRLF)")?;
+    let end =
+        bytes.windows(4).position(|window| window == b"\r\n\r\n").context("no blank line (CRLF CRLF)")?;
     let head = std::str::from_utf8(&bytes[..end]).context("the headers are not UTF-8")?;
     let mut lines = head.split("\r\n");
     let mut request_line = lines.next().unwrap_or_default().split(' ');
@@ -178,7 +180,8 @@ pub fn parse(bytes: &[u8]) -> anyhow::Result<RawRequest> {
     };
     let mut headers = Headers::default();
     for line in lines {
-        let (name, value) = line.split_once(':').with_context(|| format!("no colon in the header {line:?}"))?;
+        let (name, value) =
+            line.split_once(':').with_context(|| format!("no colon in the header {line:?}"))?;
         headers.push(name.trim(), value.trim().to_owned());
     }
     Ok(RawRequest {
@@ -218,7 +221,11 @@ impl ExpectedRequest {
         compare("status".to_owned(), self.status.to_string(), found.status.to_string());
         compare("refusal".to_owned(), debug(self.refusal.as_ref()), debug(found.refusal.as_ref()));
         if self.reply_body.is_some() {
-            compare("reply body".to_owned(), debug(self.reply_body.as_ref()), debug(found.reply_body.as_ref()));
+            compare(
+                "reply body".to_owned(),
+                debug(self.reply_body.as_ref()),
+                debug(found.reply_body.as_ref()),
+            );
         }
         compare("outcomes".to_owned(), self.outcomes.len().to_string(), found.outcomes.len().to_string());
         for (ordinal, (expected, found)) in self.outcomes.iter().zip(&found.outcomes).enumerate() {
@@ -232,7 +239,11 @@ impl ExpectedRequest {
             if expected.event_type.is_some() {
                 field("event_type", debug(expected.event_type.as_ref()), debug(found.event_type.as_ref()));
             }
-            field("reason", debug(expected.reason.as_ref()), debug(matching_reason(expected, found).as_ref()));
+            field(
+                "reason",
+                debug(expected.reason.as_ref()),
+                debug(matching_reason(expected, found).as_ref()),
+            );
             field("domain events", json(&expected.events), json(&found.events));
         }
         differences

@@ -56,11 +56,5 @@ impl Choice {
 
 /// A line of the journal about what a person did with a verb.
 pub(super) fn act(now: Timestamp, act: &str, subject: &str, detail: serde_json::Value) -> JournalEntry {
-    JournalEntry {
-        at: now,
-        who: "cli".to_owned(),
-        act: act.to_owned(),
-        subject: subject.to_owned(),
-        detail,
-    }
+    JournalEntry { at: now, who: "cli".to_owned(), act: act.to_owned(), subject: subject.to_owned(), detail }
 }

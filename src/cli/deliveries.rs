@@ -108,7 +108,9 @@ async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) ->
 fn cells(row: &DeliveryRow) -> Vec<String> {
     let outcomes = match row.waiting {
         true => "waiting".to_owned(),
-        false => row.external_events.iter().map(|event| event.outcome.as_str()).collect::<Vec<_>>().join(", "),
+        false => {
+            row.external_events.iter().map(|event| event.outcome.as_str()).collect::<Vec<_>>().join(", ")
+        }
     };
     vec![
         row.number.to_string(),
@@ -121,7 +123,12 @@ fn cells(row: &DeliveryRow) -> Vec<String> {
     ]
 }
 
-pub(super) async fn show(config: &Config, ledger: &Ledger, id: DeliveryId, body: bool) -> anyhow::Result<Verdict> {
+pub(super) async fn show(
+    config: &Config,
+    ledger: &Ledger,
+    id: DeliveryId,
+    body: bool,
+) -> anyhow::Result<Verdict> {
     let (row, item) = find(ledger, id).await?;
     journal_read(config, id, if body { "body" } else { "headers" }).await?;
     if !body {
@@ -155,7 +162,8 @@ async fn payload(ledger: &Ledger, row: &DeliveryRow) -> Result<Entry, String> {
 }
 
 fn exported(row: DeliveryRow, payload: Result<Entry, String>, with_body: bool) -> Exported {
-    let mut line = Exported { row, method: None, target: None, headers: None, body_base64: None, payload: None };
+    let mut line =
+        Exported { row, method: None, target: None, headers: None, body_base64: None, payload: None };
     match payload {
         Err(why) => line.payload = Some(why),
         Ok(entry) => {
@@ -206,12 +214,7 @@ async fn journal_read(config: &Config, id: DeliveryId, what: &str) -> anyhow::Re
 }
 
 /// With a server on the data folder the act goes through its private door; without one, the records are opened for acts.
-async fn journal(
-    config: &Config,
-    act: &str,
-    subject: &str,
-    detail: serde_json::Value,
-) -> anyhow::Result<()> {
+async fn journal(config: &Config, act: &str, subject: &str, detail: serde_json::Value) -> anyhow::Result<()> {
     let entry = data::act(app::now(), act, subject, detail);
     match PrivateDoor::find(&config.ledger.data_dir)? {
         Some(door) => {

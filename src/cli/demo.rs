@@ -130,7 +130,11 @@ fn outcomes(body: &str, row: Option<&DeliveryRow>) -> Vec<String> {
         Some(row) => row.external_events.iter().map(|event| event.outcome.to_string()).collect(),
         None => {
             let problem: Value = serde_json::from_str(body).unwrap_or_default();
-            vec![problem["code"].as_str().map_or_else(|| "handshake".to_owned(), |code| format!("refused: {code}"))]
+            vec![
+                problem["code"]
+                    .as_str()
+                    .map_or_else(|| "handshake".to_owned(), |code| format!("refused: {code}")),
+            ]
         }
     }
 }
@@ -204,7 +208,8 @@ impl Widths {
             1 => shown.case.clone(),
             more => format!("{} #{more}", shown.case),
         };
-        let line = self.line(&case, &shown.status.to_string(), &grouped(&shown.outcomes), &grouped(&shown.events));
+        let line =
+            self.line(&case, &shown.status.to_string(), &grouped(&shown.outcomes), &grouped(&shown.events));
         let mark = if shown.as_expected { '✓' } else { '✗' };
         let colour = match (shown.as_expected, shown.status) {
             _ if !self.colours => return format!("{mark}{}", &line[1..]),

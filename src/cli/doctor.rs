@@ -44,7 +44,9 @@ impl Finding {
 pub(super) fn run(common: &Common, args: &DoctorArgs) -> anyhow::Result<Verdict> {
     let findings = match common.load(Vec::new()) {
         Ok(config) => block_on(examine(&config))?,
-        Err(error) => vec![Finding::wrong("configuration", format!("{error:#}"), "`douane config` prints a valid one")],
+        Err(error) => {
+            vec![Finding::wrong("configuration", format!("{error:#}"), "`douane config` prints a valid one")]
+        }
     };
     match args.format {
         Format::Json => output::json(&findings)?,
@@ -68,7 +70,9 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     findings.push(match &serving {
         Ok(Some(serving)) => Finding::sound("server", format!("runs; private door {}", serving.private)),
         Ok(None) => Finding::sound("server", "does not run on this data folder"),
-        Err(error) => Finding::wrong("server", format!("{error:#}"), "see which process holds the data folder"),
+        Err(error) => {
+            Finding::wrong("server", format!("{error:#}"), "see which process holds the data folder")
+        }
     });
     if matches!(serving, Ok(None)) {
         findings.extend(addresses(config));
@@ -115,13 +119,20 @@ async fn ledger(config: &Config) -> Finding {
         return Finding::sound("ledger", "none yet; the first start begins one");
     }
     match app::open_read_only(config).await {
-        Err(error) => Finding::wrong("ledger", format!("{error:#}"), "restore the missing half from its backup"),
+        Err(error) => {
+            Finding::wrong("ledger", format!("{error:#}"), "restore the missing half from its backup")
+        }
         Ok(ledger) => match ledger.records.conservation().await {
-            Err(error) => Finding::wrong("ledger", error.to_string(), "restore the records from their backup"),
+            Err(error) => {
+                Finding::wrong("ledger", error.to_string(), "restore the records from their backup")
+            }
             Ok(figures) => {
                 let given = ledger.log.durable().0;
                 let waiting = given.saturating_sub(figures.worked);
-                Finding::sound("ledger", format!("{given} entries, {waiting} waiting, {} events", figures.domain_events))
+                Finding::sound(
+                    "ledger",
+                    format!("{given} entries, {waiting} waiting, {} events", figures.domain_events),
+                )
             }
         },
     }

@@ -85,7 +85,11 @@ fn show(partner: &PartnerSummary) {
             endpoint.not_configured.clone().unwrap_or_else(|| endpoint.secrets.join(", ")),
         ]
     });
-    output::table(&["address", "assurance", "the signature covers", "secrets"], endpoints.collect(), "no endpoints");
+    output::table(
+        &["address", "assurance", "the signature covers", "secrets"],
+        endpoints.collect(),
+        "no endpoints",
+    );
     let mappings = partner
         .mappings
         .iter()

@@ -90,7 +90,8 @@ impl Sent<'_> {
                 post = post.header(name, value.0.as_ref());
             }
         }
-        let answer = post.body(signed.body).send().await.with_context(|| format!("{} does not answer", self.to))?;
+        let answer =
+            post.body(signed.body).send().await.with_context(|| format!("{} does not answer", self.to))?;
         let delivery = answer.headers().get("douane-delivery").and_then(|id| id.to_str().ok()?.parse().ok());
         Ok(Reply { status: answer.status().as_u16(), delivery, body: answer.text().await? })
     }

@@ -39,7 +39,9 @@ pub fn signed(
 /// The endpoint a target leads to.
 pub fn endpoint_of<'a>(partners: &'a Snapshot, target: &str) -> anyhow::Result<&'a Endpoint> {
     let path = target.split('?').next().unwrap_or_default();
-    let Some(rest) = path.strip_prefix("/in/") else { bail!("{path} is no address of a partner (/in/<partner>)") };
+    let Some(rest) = path.strip_prefix("/in/") else {
+        bail!("{path} is no address of a partner (/in/<partner>)")
+    };
     let (partner, endpoint) = rest.split_once('/').unwrap_or((rest, "default"));
     let name = EndpointName::new(partner, endpoint);
     let found = partners.endpoints.get(&name).with_context(|| format!("there is no endpoint {name}"))?;

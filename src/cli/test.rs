@@ -67,7 +67,10 @@ pub fn differences(case: &Case, found: &[ExpectedRequest]) -> Vec<String> {
     let pairs = case.expected.requests.iter().zip(found).enumerate();
     pairs
         .flat_map(|(at, (expected, found))| {
-            expected.differences(found).into_iter().map(move |difference| format!("request {}: {difference}", at + 1))
+            expected
+                .differences(found)
+                .into_iter()
+                .map(move |difference| format!("request {}: {difference}", at + 1))
         })
         .collect()
 }

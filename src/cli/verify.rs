@@ -39,7 +39,8 @@ pub(super) struct VerifyArgs {
 pub(super) fn run(common: &Common, args: &VerifyArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     let now = time(args.at.as_deref())?;
-    let bytes = std::fs::read(&args.request).with_context(|| format!("cannot read {}", args.request.display()))?;
+    let bytes =
+        std::fs::read(&args.request).with_context(|| format!("cannot read {}", args.request.display()))?;
     let request = cases::parse(&bytes)?;
     let secrets = if args.test_secrets { SecretsFrom::TestTables } else { SecretsFrom::Sources };
     let registry = block_on(app::load_partners(&config, secrets))?;
@@ -58,14 +59,17 @@ pub(super) fn run(common: &Common, args: &VerifyArgs) -> anyhow::Result<Verdict>
         Err(failure) => (false, failure.1.code().to_owned()),
     };
     if args.format == Format::Json {
-        let steps: Vec<_> =
-            steps.iter().map(|step| json!({ "ok": step.ok, "what": step.what, "found": step.found })).collect();
+        let steps: Vec<_> = steps
+            .iter()
+            .map(|step| json!({ "ok": step.ok, "what": step.what, "found": step.found }))
+            .collect();
         output::json(&json!({ "verified": verified, "result": why, "steps": steps }))?;
     } else {
         for step in &steps {
             output::say(&format!("{} {}: {}", if step.ok { "✓" } else { "✗" }, step.what, step.found));
         }
-        let line = if verified { format!("verified with secret {why}") } else { format!("not verified: {why}") };
+        let line =
+            if verified { format!("verified with secret {why}") } else { format!("not verified: {why}") };
         output::say(&line);
     }
     Ok(if verified { Verdict::Fine } else { Verdict::FoundWrong })

@@ -16,10 +16,7 @@ use super::{
 };
 use crate::{
     ledger::{DeliveryFilter, EventRow, Records, RecordsError},
-    model::{
-        DeliveryId, EndpointName, EntryMeta, EventRef, NewEntry, OutcomeKind, ReplayMeta,
-        Timestamp,
-    },
+    model::{DeliveryId, EndpointName, EntryMeta, EventRef, NewEntry, OutcomeKind, ReplayMeta, Timestamp},
 };
 
 /// Most external events that one entry of the log names; a larger replay is several entries.

@@ -53,7 +53,9 @@ pub(super) struct TokenList {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The name cannot be used.
-    #[error("a token's name is 1 to {MAX_NAME} letters, digits, dots, dashes or underscores, and not {LOCAL:?}")]
+    #[error(
+        "a token's name is 1 to {MAX_NAME} letters, digits, dots, dashes or underscores, and not {LOCAL:?}"
+    )]
     Name,
     /// The operating system gives no randomness.
     #[error("the operating system gives no randomness")]
@@ -63,7 +65,11 @@ pub enum TokenError {
 /// Makes a token: the row to keep and the text to show once.
 pub fn mint(request: &TokenRequest, now: Timestamp) -> Result<(TokenRow, NewToken), TokenError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    if request.name.is_empty() || request.name == LOCAL || request.name.len() > MAX_NAME || !request.name.chars().all(allowed) {
+    if request.name.is_empty()
+        || request.name == LOCAL
+        || request.name.len() > MAX_NAME
+        || !request.name.chars().all(allowed)
+    {
         return Err(TokenError::Name);
     }
     let mut chance = [0_u8; 32];

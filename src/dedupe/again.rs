@@ -7,8 +7,8 @@ use crate::model::Verdict;
 /// What is known of an event from the first time it was worked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Earlier {
-    /// It ended as a `conflict`: the person who replays it has decided.
-    pub conflict: bool,
+    /// It had its verdict, and whoever replays it knows: an owner, or a `conflict` that someone let through.
+    pub decided: bool,
     /// The generation of its id then; 0 when it owned nothing.
     pub generation: u32,
 }
@@ -27,7 +27,7 @@ pub struct Again {
 pub fn decide_again(owners: &Owners, claim: &Claim<'_>, earlier: Earlier) -> Again {
     let keeps = |generation| Again { verdict: Verdict::Owner { generation }, newly: false };
     let claims = |generation| Again { verdict: Verdict::Owner { generation }, newly: true };
-    if earlier.conflict {
+    if earlier.decided {
         return keeps(earlier.generation);
     }
     let Some(owner) = owners.get(claim.endpoint, claim.external_id) else {
@@ -57,7 +57,7 @@ mod tests {
         model::{EndpointName, EntryNumber, EventRef, Timestamp},
     };
 
-    const IDENTIFIED: Earlier = Earlier { conflict: false, generation: 0 };
+    const UNKNOWN: Earlier = Earlier { decided: false, generation: 0 };
 
     fn at(number: u64) -> EventRef {
         EventRef { number: EntryNumber(number), ordinal: 0 }
@@ -85,19 +85,19 @@ mod tests {
     #[test]
     fn what_was_decided_keeps_its_verdict() {
         let keeps = |generation| Again { verdict: Verdict::Owner { generation }, newly: false };
-        assert_eq!(again(Some((5, 0, 2)), 5, 0, IDENTIFIED), keeps(2), "it is the owner");
-        assert_eq!(again(Some((5, 0, 0)), 7, 10, Earlier { conflict: true, generation: 0 }), keeps(0));
-        assert_eq!(again(Some((9, 500, 1)), 5, 0, IDENTIFIED), keeps(0), "owner of an older generation");
+        assert_eq!(again(Some((5, 0, 2)), 5, 0, UNKNOWN), keeps(2), "it is the owner");
+        assert_eq!(again(Some((5, 0, 0)), 7, 10, Earlier { decided: true, generation: 0 }), keeps(0));
+        assert_eq!(again(Some((9, 500, 1)), 5, 0, UNKNOWN), keeps(0), "owner of an older generation");
     }
 
     #[test]
     fn what_was_never_identified_gets_its_verdict_now() {
         let owns = |generation| Again { verdict: Verdict::Owner { generation }, newly: true };
         let repeats = |of| Again { verdict: Verdict::Duplicate { of: at(of) }, newly: false };
-        assert_eq!(again(None, 5, 0, IDENTIFIED), owns(0));
-        assert_eq!(again(Some((3, 0, 0)), 5, 50, IDENTIFIED), repeats(3));
-        assert_eq!(again(Some((3, 0, 0)), 5, 101, IDENTIFIED), owns(1));
-        assert_eq!(again(Some((9, 50, 0)), 5, 0, IDENTIFIED), repeats(9), "its retry was identified first");
-        assert_eq!(again(Some((9, 500, 0)), 5, 0, IDENTIFIED), repeats(9), "that generation is taken");
+        assert_eq!(again(None, 5, 0, UNKNOWN), owns(0));
+        assert_eq!(again(Some((3, 0, 0)), 5, 50, UNKNOWN), repeats(3));
+        assert_eq!(again(Some((3, 0, 0)), 5, 101, UNKNOWN), owns(1));
+        assert_eq!(again(Some((9, 50, 0)), 5, 0, UNKNOWN), repeats(9), "its retry was identified first");
+        assert_eq!(again(Some((9, 500, 0)), 5, 0, UNKNOWN), repeats(9), "that generation is taken");
     }
 }

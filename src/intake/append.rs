@@ -5,9 +5,7 @@ use metrics::counter;
 use super::{PublicDoor, Refusal, credentials};
 use crate::{
     ledger::AppendError,
-    model::{
-        DeliveryId, DeliveryMeta, EntryMeta, NewEntry, RawRequest, Verification, VerifiedRequest,
-    },
+    model::{DeliveryId, DeliveryMeta, EntryMeta, NewEntry, RawRequest, Verification, VerifiedRequest},
     partners::Endpoint,
     telemetry::metrics::{DELIVERIES_ACCEPTED, DELIVERY_BYTES},
 };

@@ -3,24 +3,26 @@
 //!
 //! A ledger is the intake log (the truth about what was received) together with the records made from it.
 
+mod encoded;
 pub mod group_commit;
 pub mod log;
 mod query;
 pub mod records;
+mod worked;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
+pub use encoded::EncodedEntry;
 pub use query::{
     BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow, Page,
     RefusalFilter, Refused, ReplayTarget, TokenRow,
 };
+pub use worked::{IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
 
 use crate::model::{
-    EndpointName, Entry, EntryNumber, EventNumber, EventRef, ExternalEvent, Incarnation, NewEntry, Outcome,
-    Revision, StoredEvent, Timestamp,
+    EndpointName, Entry, EntryNumber, EventNumber, EventRef, Incarnation, Revision, StoredEvent, Timestamp,
 };
 
 /// Where a batch landed in the log: its entries are numbered `first`, `first + 1`, … in the order given.
@@ -50,45 +52,6 @@ pub enum AppendError {
     /// The log is closed: the process is shutting down.
     #[error("the intake log is closed")]
     Closed,
-}
-
-/// An entry whose metadata is already JSON. Made in the task of the request, so that the one writer only copies bytes.
-#[derive(Clone, Debug)]
-pub struct EncodedEntry {
-    meta: Bytes,
-    body: Bytes,
-}
-
-impl EncodedEntry {
-    /// From the JSON of an [`EntryMeta`](crate::model::EntryMeta) and the raw body.
-    pub fn from_parts(meta: Bytes, body: Bytes) -> Self {
-        Self { meta, body }
-    }
-
-    /// The metadata as JSON.
-    pub fn meta(&self) -> &Bytes {
-        &self.meta
-    }
-
-    /// The raw body.
-    pub fn body(&self) -> &Bytes {
-        &self.body
-    }
-
-    /// Bytes of metadata and body together.
-    pub fn size(&self) -> usize {
-        self.meta.len() + self.body.len()
-    }
-}
-
-impl TryFrom<NewEntry> for EncodedEntry {
-    type Error = AppendError;
-
-    fn try_from(entry: NewEntry) -> Result<Self, AppendError> {
-        let meta = serde_json::to_vec(&entry.meta)
-            .map_err(|_| AppendError::NotWritten("the metadata cannot be written as JSON".to_owned()))?;
-        Ok(Self { meta: meta.into(), body: entry.body })
-    }
 }
 
 /// The writing half of an intake log. One writer at a time; `append` may block its thread, so
@@ -193,96 +156,6 @@ pub struct Owner {
     pub identity_digest: [u8; 32],
     /// How often the id was accepted anew before it.
     pub generation: u32,
-}
-
-/// One entry as stage 1 worked it, with every external event found in it.
-#[derive(Clone, Debug)]
-pub struct WorkedEntry {
-    /// The entry, without its body.
-    pub number: EntryNumber,
-    /// When it was accepted.
-    pub received_at: Timestamp,
-    /// What it was.
-    pub kind: WorkedKind,
-    /// What became of its external events, in item order.
-    pub events: Vec<WorkedEvent>,
-}
-
-/// What a worked entry was.
-#[derive(Clone, Debug)]
-pub enum WorkedKind {
-    /// A delivery.
-    Delivery {
-        /// Its metadata.
-        meta: Box<crate::model::DeliveryMeta>,
-        /// The body's length in bytes.
-        size: u64,
-        /// SHA-256 of the body.
-        body_sha256: [u8; 32],
-        /// An earlier delivery with the same body under another id, where the signature does not cover the id.
-        same_body_as: Option<EntryNumber>,
-        /// Whether [`TranslationRecords::same_bodies`] shall find it: only where the signature does not cover the id.
-        remember_body: bool,
-    },
-    /// A replay request; its events are worked again under their old places. What was identified there stays as it
-    /// is, or is kept now where the first attempt identified nothing. An item that attempt did not find is added.
-    Replay(Box<crate::model::ReplayMeta>),
-    /// The bytes are damaged; the one event it counts as is a dead letter.
-    Damaged,
-}
-
-/// One external event as stage 1 worked it.
-#[derive(Clone, Debug)]
-pub struct WorkedEvent {
-    /// What was identified; `None` when identification failed and the outcome says why.
-    pub event: Option<IdentifiedEvent>,
-    /// Its place in the ledger.
-    pub at: EventRef,
-    /// `Some(generation)` when it becomes the owner of its external id.
-    pub owns: Option<u32>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The desk that decided, where one did.
-    pub revision: Option<Revision>,
-}
-
-/// What the records keep of an [`ExternalEvent`]: all but the item.
-#[derive(Clone, Debug)]
-pub struct IdentifiedEvent {
-    /// Where it came in.
-    pub endpoint: EndpointName,
-    /// The partner's id for it.
-    pub external_id: Option<String>,
-    /// The partner's word for what happened.
-    pub event_type: String,
-    /// Events of one endpoint with the same key keep their order.
-    pub ordering_key: String,
-    /// SHA-256 of the parts that must not differ between repeats.
-    pub identity_digest: [u8; 32],
-}
-
-impl From<&ExternalEvent> for IdentifiedEvent {
-    fn from(event: &ExternalEvent) -> Self {
-        Self {
-            endpoint: event.endpoint.clone(),
-            external_id: event.external_id.clone(),
-            event_type: event.event_type.clone(),
-            ordering_key: event.ordering_key.clone(),
-            identity_digest: event.identity_digest,
-        }
-    }
-}
-
-/// What one transaction of stage 1 commits: all or nothing.
-#[derive(Clone, Debug, Default)]
-pub struct TranslationCommit {
-    /// When it was committed, for lag and the journal; never part of an event.
-    pub now: Timestamp,
-    /// The worked entries in log order. A number already worked makes the whole commit [`RecordsError::Stale`].
-    pub entries: Vec<WorkedEntry>,
-    /// Through which number each endpoint has now been worked. A cursor that would go back makes the whole commit
-    /// [`RecordsError::Stale`].
-    pub cursors: Vec<(EndpointName, EntryNumber)>,
 }
 
 /// What stage 1 needs of the records.

@@ -156,6 +156,11 @@ pub(super) fn same_fact(one: &StoredEvent, other: &StoredEvent) -> bool {
     (one.subject, one.time, one.data.get()) == (other.subject, other.time, other.data.get())
 }
 
+/// When the delivery behind an event was accepted.
+pub(super) fn recorded_at(event: &StoredEvent) -> Option<Timestamp> {
+    read(event).ok().map(|event| event.recordedtime)
+}
+
 /// The event under a new id, because its id is already published with another content: `id' = f(id, replay)`,
 /// `replayof = id`. The same replay always gives the same id'.
 pub(super) fn reissued(event: &StoredEvent, replay: DeliveryId) -> Result<StoredEvent, serde_json::Error> {

@@ -24,7 +24,7 @@ pub(super) fn endpoint_desk() -> EndpointDesk {
         version: None,
         identity: Vec::new(),
         volatile: Vec::new(),
-        window: Duration::from_secs(60),
+        window: Duration::from_mins(1),
         same_body: SameBody::Flag,
         id_is_covered: true,
     };

@@ -19,6 +19,7 @@ mod positions;
 mod publication;
 mod replay;
 mod retry;
+mod rungs;
 mod threads;
 mod translate;
 mod translation;

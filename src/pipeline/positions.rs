@@ -58,6 +58,7 @@ impl Positions {
         let (mut behind, mut abreast) = (BTreeMap::new(), BTreeSet::new());
         for (endpoint, cursor) in cursors.into_iter().filter(|(endpoint, _)| *endpoint != reserved) {
             if cursor < frontier {
+                figures::standing_still(&endpoint, true);
                 behind.insert(endpoint, cursor);
             } else {
                 abreast.insert(endpoint);

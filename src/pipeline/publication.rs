@@ -1,12 +1,12 @@
 //! Room `pipeline`: what stage 2 holds for one broker, and how its steps reach the feed, the broker and the records. The
 //! story is in `pipeline::publish_next`. A broker's name is its identity: the cursor belongs to it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tracing::warn;
 
-use super::{Progress, Stage, StageError, figures, publish_next};
+use super::{Progress, Stage, StageError, cloudevent, figures, publish_next};
 use crate::{
     brokers::{Broker, BrokerError, Placement, PublishReport},
     clock::Clock,
@@ -25,6 +25,8 @@ pub struct PublicationParts {
     pub broker: Arc<dyn Broker>,
     /// Most events offered at once.
     pub batch_events: usize,
+    /// When a new broker was introduced, and how old what waits is.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Stage 2 for one broker: read, publish, note.
@@ -63,11 +65,7 @@ impl Offered {
 
 impl PublicationStage {
     /// Takes up a broker where its cursor stands. One that was never seen starts at `from`, and that is journalled.
-    pub async fn open(
-        parts: PublicationParts,
-        from: Option<BrokerFrom>,
-        clock: &dyn Clock,
-    ) -> Result<Self, NotIntroduced> {
+    pub async fn open(parts: PublicationParts, from: Option<BrokerFrom>) -> Result<Self, NotIntroduced> {
         let name = parts.broker.name();
         if let Some(known) = parts.records.broker(name).await? {
             return Ok(Self { cursor: known.cursor, parts });
@@ -78,7 +76,7 @@ impl PublicationStage {
             Some(BrokerFrom::Beginning) => before(parts.feed.first_event().await?),
             Some(BrokerFrom::Number(number)) => before(EventNumber(number)),
         };
-        parts.records.introduce_broker(name, cursor, clock.now()).await?;
+        parts.records.introduce_broker(name, cursor, parts.clock.now()).await?;
         Ok(Self { parts, cursor })
     }
 
@@ -108,27 +106,34 @@ impl PublicationStage {
         report: PublishReport,
     ) -> Result<Progress, StageError> {
         let cursor = reached(offered, &report, self.cursor);
+        let waits = offered.own.get(report.placements.len());
         let published: Vec<_> = report.placements.into_iter().map(publication).collect();
-        let name = self.parts.broker.name();
         if cursor > self.cursor {
-            let noted = self.parts.records.note_published(name, &published, cursor).await;
-            if let Err(RecordsError::Stale(_)) = &noted
-                && let Some(known) = self.parts.records.broker(name).await?
-            {
-                self.cursor = known.cursor;
-            }
-            noted?;
-            self.cursor = cursor;
-            self.tell(&published).await?;
+            self.keep(&published, cursor).await?;
         }
+        self.tell(&published, waits.or(offered.own.last())).await?;
         match report.stopped {
             Some(stopped) => Err(stopped.into()),
-            None if Some(cursor) == offered.through => Ok(Progress::Worked),
+            None if waits.is_none() => Ok(Progress::Worked),
             None => Err(BrokerError::Unavailable("it confirmed only a part".to_owned()).into()),
         }
     }
 
-    async fn tell(&self, published: &[Publication]) -> Result<(), StageError> {
+    async fn keep(&mut self, published: &[Publication], cursor: EventNumber) -> Result<(), StageError> {
+        let name = self.parts.broker.name();
+        let kept = self.parts.records.note_published(name, published, cursor).await;
+        if let Err(RecordsError::Stale(_)) = &kept
+            && let Some(known) = self.parts.records.broker(name).await?
+        {
+            self.cursor = known.cursor;
+        }
+        kept?;
+        self.cursor = cursor;
+        Ok(())
+    }
+
+    /// `oldest` is the oldest event that still waits, or the last that does not: the next one is hardly younger.
+    async fn tell(&self, published: &[Publication], oldest: Option<&StoredEvent>) -> Result<(), StageError> {
         let name = self.parts.broker.name();
         let mut dead_letters = 0;
         for publication in published {
@@ -137,8 +142,11 @@ impl PublicationStage {
                 dead_letters += 1;
             }
         }
+        figures::published(name, published.len() as u64 - dead_letters, dead_letters);
         let lag = self.parts.feed.last_event().await?.0.saturating_sub(self.cursor.0);
-        figures::published(name, published.len() as u64 - dead_letters, dead_letters, lag);
+        let since = oldest.filter(|_| lag > 0).and_then(cloudevent::recorded_at);
+        let age = since.map_or(Duration::ZERO, |since| self.parts.clock.now().since(since));
+        figures::publication_lag(name, lag, age);
         Ok(())
     }
 }
@@ -167,6 +175,10 @@ fn publication(placement: Placement) -> Publication {
 impl Stage for PublicationStage {
     fn name(&self) -> String {
         format!("publication:{}", self.parts.broker.name())
+    }
+
+    fn count_retry(&self) {
+        figures::broker_retry(self.parts.broker.name());
     }
 
     async fn step(&mut self) -> Result<Progress, StageError> {

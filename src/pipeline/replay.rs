@@ -15,8 +15,9 @@ use super::{
     cloudevent::{reissued, same_fact},
     guard::Guard,
     identify::{Found, Unidentified},
-    translate::{Kept, Terms, identify_all, translate_one},
-    verdicts::{Identified, Judged, claim, know_owners},
+    rungs::{Identified, Judged, Kept},
+    translate::{Terms, identify_all, translate_one},
+    verdicts::{claim, know_owners},
 };
 use crate::{
     dedupe::{Earlier, Owners, decide_again},
@@ -205,8 +206,7 @@ fn judge(found: Found, kept: &Kept, target: &ReplayTarget, owners: &mut Owners) 
         Ok(event) => Box::new(event),
         Err(unidentified) => return Judged::Unidentified(unidentified),
     };
-    let earlier =
-        Earlier { conflict: target.outcome == OutcomeKind::Conflict, generation: target.generation };
+    let earlier = Earlier { decided: was_decided(target), generation: target.generation };
     let Some(claim) = kept.rules().and_then(|rules| claim(&event, rules)) else {
         let verdict = Verdict::Owner { generation: target.generation };
         return Judged::Stands { event, verdict, claims: false };
@@ -216,6 +216,12 @@ fn judge(found: Found, kept: &Kept, target: &ReplayTarget, owners: &mut Owners) 
         owners.own(&claim, generation);
     }
     Judged::Stands { event, verdict: again.verdict, claims: again.newly }
+}
+
+/// Only a dead letter may have come before its verdict. One whose id others published under has had it.
+fn was_decided(target: &ReplayTarget) -> bool {
+    target.outcome != OutcomeKind::DeadLetter
+        || target.published.iter().any(|event| event.made_from != target.at)
 }
 
 fn work(plans: Vec<Plan>, meta: &ReplayMeta, terms: &Terms, guard: &Guard) -> Vec<WorkedEvent> {

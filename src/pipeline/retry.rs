@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::{StageError, figures};
+use super::StageError;
 
 /// What one step of a stage achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub enum Progress {
 pub trait Stage: Send {
     /// Its name in logs and metrics, as `translation` or `publication:orders`.
     fn name(&self) -> String;
+
+    /// Counts that it waits for the outside world and will be stepped again.
+    fn count_retry(&self);
 
     /// Works one batch, all or nothing.
     async fn step(&mut self) -> Result<Progress, StageError>;
@@ -79,7 +82,7 @@ pub async fn run<T: Send + Sync>(
 }
 
 fn failed(stage: &dyn Stage, failure: &StageError, failures: u32) {
-    figures::waiting(&stage.name(), true);
+    stage.count_retry();
     match failure {
         StageError::WaitLoudly(_) => error!(stage = stage.name(), failures, "{failure}"),
         // Said once, not with every try.
@@ -91,7 +94,6 @@ fn failed(stage: &dyn Stage, failure: &StageError, failures: u32) {
 fn recovered(stage: &dyn Stage, failures: &mut u32) {
     if *failures > 0 {
         info!(stage = stage.name(), failures = *failures, "goes on");
-        figures::waiting(&stage.name(), false);
         *failures = 0;
     }
 }
@@ -119,14 +121,17 @@ async fn wait(shutdown: &mut watch::Receiver<bool>, pause: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::{
+        collections::VecDeque,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     use super::*;
 
     const PACE: Pace = Pace {
         min_backoff: Duration::from_millis(100),
         max_backoff: Duration::from_secs(30),
-        look_again: Duration::from_secs(3_600),
+        look_again: Duration::from_hours(1),
     };
 
     /// Plays its script; at the end it asks for shutdown.
@@ -135,12 +140,17 @@ mod tests {
         news: watch::Sender<u64>,
         shutdown: watch::Sender<bool>,
         steps: usize,
+        retries: AtomicUsize,
     }
 
     #[async_trait]
     impl Stage for Scripted {
         fn name(&self) -> String {
             "scripted".to_owned()
+        }
+
+        fn count_retry(&self) {
+            self.retries.fetch_add(1, Ordering::Relaxed);
         }
 
         async fn step(&mut self) -> Result<Progress, StageError> {
@@ -155,13 +165,14 @@ mod tests {
         }
     }
 
-    async fn play(script: Vec<Result<Progress, StageError>>) -> (usize, Result<(), StageError>) {
+    async fn play(script: Vec<Result<Progress, StageError>>) -> (usize, usize, Result<(), StageError>) {
         let (news, heard) = watch::channel(0);
         let (shutdown, stop) = watch::channel(false);
-        let mut stage = Scripted { script: script.into(), news, shutdown, steps: 0 };
+        let mut stage =
+            Scripted { script: script.into(), news, shutdown, steps: 0, retries: AtomicUsize::new(0) };
         let pace = Pace { min_backoff: Duration::ZERO, max_backoff: Duration::ZERO, ..PACE };
         let ended = run(&mut stage, heard, stop, pace).await;
-        (stage.steps, ended)
+        (stage.steps, stage.retries.into_inner(), ended)
     }
 
     #[tokio::test]
@@ -170,14 +181,14 @@ mod tests {
         let loud = || Err(StageError::WaitLoudly("no such topic".to_owned()));
         let script =
             vec![Ok(Progress::Worked), wait(), wait(), loud(), Ok(Progress::Idle), Ok(Progress::Idle)];
-        assert_eq!(play(script).await, (6, Ok(())));
+        assert_eq!(play(script).await, (6, 3, Ok(())));
     }
 
     #[tokio::test]
     async fn stops_when_the_process_must() {
         let fatal = StageError::Fatal("corrupt".to_owned());
         let script = vec![Ok(Progress::Worked), Err(fatal.clone()), Ok(Progress::Worked)];
-        assert_eq!(play(script).await, (2, Err(fatal)));
+        assert_eq!(play(script).await, (2, 0, Err(fatal)));
     }
 
     #[test]

@@ -11,15 +11,12 @@ use super::{
     crash_note::Suspect,
     guard::{Guard, explain},
     identify::{Opened, Unidentified, identify},
-    verdicts::{Decided, Identified, Judged},
+    rungs::{Decided, Identified, Judged, Kept},
 };
 use crate::{
     ledger::{IdentifiedEvent, WorkedEntry, WorkedEvent, WorkedKind},
-    model::{
-        DeliveryMeta, DomainEvent, EndpointName, EntryNumber, EventRef, ExternalEvent, Outcome, ReasonCode,
-        StoredEvent, Timestamp, Verdict,
-    },
-    partners::{Desk, Identify, MappingRule},
+    model::{DomainEvent, EventRef, ExternalEvent, Outcome, ReasonCode, StoredEvent, Verdict},
+    partners::{Desk, MappingRule},
     translate::{Bounds, MappingInput},
 };
 
@@ -29,34 +26,6 @@ pub(super) struct Terms {
     pub(super) namespace: Arc<str>,
     pub(super) bounds: Bounds,
     pub(super) max_items: usize,
-}
-
-/// What is kept of a delivery when its body has been read.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) number: EntryNumber,
-    pub(super) received_at: Timestamp,
-    pub(super) meta: Box<DeliveryMeta>,
-    pub(super) desk: Arc<Desk>,
-    size: u64,
-    body_sha256: [u8; 32],
-}
-
-impl Kept {
-    /// How the endpoint's deliveries are identified.
-    pub(super) fn rules(&self) -> Option<&Identify> {
-        self.desk.endpoints.get(&self.meta.endpoint.endpoint).map(|endpoint| &endpoint.identify)
-    }
-
-    /// Whether its body is compared with earlier ones: only where there are ids and the signature does not cover them.
-    pub(super) fn compares_bodies(&self) -> bool {
-        self.rules().is_some_and(|rules| !rules.id_is_covered && rules.external_id.is_some())
-    }
-
-    /// What tells its body from others.
-    pub(super) fn body(&self) -> (EndpointName, [u8; 32]) {
-        (self.meta.endpoint.clone(), self.body_sha256)
-    }
 }
 
 /// Reads deliveries: hashes each body and finds its events.

@@ -17,10 +17,11 @@ use super::{
     figures,
     guard::Guard,
     positions::Positions,
+    rungs::{Decided, Identified},
     threads::Threads,
     translate::{Terms, identify_all, translate_all},
     translate_next,
-    verdicts::{Decided, Identified, decide_batch},
+    verdicts::decide_batch,
 };
 use crate::{
     clock::Clock,
@@ -195,7 +196,7 @@ impl TranslationStage {
         let commit =
             TranslationCommit { now: self.clock.now(), entries, cursors: cursors.unwrap_or_default() };
         let last_event = self.records.commit(commit).await?;
-        figures::committed(&counts);
+        counts.tell();
         Ok(last_event)
     }
 
@@ -265,8 +266,17 @@ impl Stage for TranslationStage {
         "translation".to_owned()
     }
 
+    fn count_retry(&self) {
+        figures::translation_retry();
+    }
+
     async fn step(&mut self) -> Result<Progress, StageError> {
-        translate_next(self).await
+        let began = self.clock.now();
+        let progress = translate_next(self).await?;
+        if progress == Progress::Worked {
+            figures::translated_in(self.clock.now().since(began));
+        }
+        Ok(progress)
     }
 }
 

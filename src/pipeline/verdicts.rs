@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     StageError,
-    identify::{Found, Unidentified},
-    translate::Kept,
+    identify::Found,
+    rungs::{Decided, Identified, Judged, Kept},
 };
 use crate::{
     dedupe::{Claim, Owners, decide},
@@ -14,30 +14,6 @@ use crate::{
     model::{EndpointName, EntryNumber, EventRef, ExternalEvent, Timestamp, Verdict},
     partners::{Identify, SameBody},
 };
-
-/// A delivery and what was found in it.
-#[derive(Debug)]
-pub(super) struct Identified {
-    pub(super) kept: Kept,
-    pub(super) found: Vec<Found>,
-}
-
-/// A delivery whose events have their verdicts.
-#[derive(Debug)]
-pub(super) struct Decided {
-    pub(super) kept: Kept,
-    pub(super) same_body_as: Option<EntryNumber>,
-    pub(super) judged: Vec<Judged>,
-}
-
-/// One event and how it stands.
-#[derive(Debug)]
-pub(super) enum Judged {
-    /// It has a verdict; `claims`: it becomes the owner of its external id.
-    Stands { event: Box<ExternalEvent>, verdict: Verdict, claims: bool },
-    /// It could not be identified.
-    Unidentified(Unidentified),
-}
 
 /// Decides a batch.
 pub(super) async fn decide_batch(

@@ -72,7 +72,8 @@ impl fmt::Debug for Mapping {
 pub fn compile(file: &str, source: &str) -> Result<Mapping, Vec<Diagnostic>> {
     lint::source(file, source).map_err(|problem| vec![problem])?;
     let compiled = thread::scope(|scope| {
-        let thread = thread::Builder::new().name("compile-mapping".to_owned()).stack_size(COMPILE_STACK_BYTES);
+        let thread =
+            thread::Builder::new().name("compile-mapping".to_owned()).stack_size(COMPILE_STACK_BYTES);
         match thread.spawn_scoped(scope, || build(file, source)) {
             Ok(handle) => handle.join().ok(),
             Err(_) => None,
@@ -110,7 +111,8 @@ fn build(file: &str, source: &str) -> Result<Mapping, Vec<Diagnostic>> {
 }
 
 fn parse(source: &str) -> Result<parser::Program, DiagnosticList> {
-    parser::parse(source).map_err(|error| vec![Box::new(error) as Box<dyn vrl::diagnostic::DiagnosticMessage>].into())
+    parser::parse(source)
+        .map_err(|error| vec![Box::new(error) as Box<dyn vrl::diagnostic::DiagnosticMessage>].into())
 }
 
 fn types() -> TypeState {

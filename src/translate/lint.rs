@@ -3,13 +3,12 @@
 
 use vrl::{
     parser::{
-        Program, Span,
+        Literal, Program, Span,
         ast::{
             Abort, Assignment, AssignmentOp, AssignmentTarget, Block, Container, Expr, FunctionArgument,
-            FunctionCall, FunctionClosure, Group, Ident, IfStatement, Node, Not, Op, Opcode, Predicate, Query,
-            QueryTarget, Return, RootExpr, Unary,
+            FunctionCall, FunctionClosure, Group, Ident, IfStatement, Node, Not, Op, Opcode, Predicate,
+            Query, QueryTarget, Return, RootExpr, Unary,
         },
-        Literal,
     },
     path::{OwnedSegment, OwnedValuePath, PathPrefix},
 };
@@ -112,7 +111,13 @@ impl Depth {
 }
 
 impl Lint<'_> {
-    fn refuse(&mut self, code: &'static str, span: Span, message: impl Into<String>, help: impl Into<String>) {
+    fn refuse(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         let problem = Diagnostic::new(code, self.file, message, help).at(self.source, span.start());
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
@@ -133,7 +138,8 @@ impl Lint<'_> {
     fn expr(&mut self, node: Node<Expr>, depth: Depth) -> Node<Expr> {
         let (span, expr) = node.take();
         if depth.levels > MAX_DEPTH || depth.calls > MAX_CALL_DEPTH {
-            let message = format!("nested deeper than {MAX_DEPTH} levels, or calls deeper than {MAX_CALL_DEPTH}");
+            let message =
+                format!("nested deeper than {MAX_DEPTH} levels, or calls deeper than {MAX_CALL_DEPTH}");
             self.refuse("mapping_too_deep", span, message, "give the inner part a name: part = …");
             return Node::new(span, Expr::Literal(Node::new(span, Literal::Null)));
         }
@@ -144,7 +150,9 @@ impl Lint<'_> {
             Expr::Container(node) => Expr::Container(node.map(|container| self.container(container, down))),
             Expr::IfStatement(node) => Expr::IfStatement(node.map(|branch| self.if_statement(branch, down))),
             Expr::Op(node) => Expr::Op(node.map(|op| self.op(op, down))),
-            Expr::Assignment(node) => Expr::Assignment(node.map(|assignment| self.assignment(assignment, down))),
+            Expr::Assignment(node) => {
+                Expr::Assignment(node.map(|assignment| self.assignment(assignment, down)))
+            }
             Expr::Query(node) => self.query(span, node, down),
             Expr::FunctionCall(node) => Expr::FunctionCall(node.map(|call| self.call(call, depth.in_call()))),
             variable @ Expr::Variable(_) => hidden(meter::READ, Node::new(span, variable)),
@@ -170,7 +178,12 @@ impl Lint<'_> {
         let span = node.span();
         if span.end() - span.start() > MAX_LITERAL_BYTES {
             let message = format!("a literal of more than {MAX_LITERAL_BYTES} bytes");
-            self.refuse("mapping_literal_too_long", span, message, "a mapping translates; long texts live elsewhere");
+            self.refuse(
+                "mapping_literal_too_long",
+                span,
+                message,
+                "a mapping translates; long texts live elsewhere",
+            );
         }
         match node.into_inner() {
             Literal::String(template) if template.as_literal_string().is_none() => {
@@ -300,13 +313,19 @@ impl Lint<'_> {
         }
         if path.segments.len() > MAX_PATH_SEGMENTS {
             let message = format!("a path of more than {MAX_PATH_SEGMENTS} segments");
-            self.refuse("mapping_path_too_long", span, message, "give the part on the way a name: part = .a.b");
+            self.refuse(
+                "mapping_path_too_long",
+                span,
+                message,
+                "give the part on the way a name: part = .a.b",
+            );
         }
     }
 
     fn query(&mut self, span: Span, node: Node<Query>, depth: Depth) -> Expr {
         let query = node.map(|query| self.query_parts(span, query, depth));
-        let reads = matches!(query.inner().target.inner(), QueryTarget::Internal(_) | QueryTarget::External(_));
+        let reads =
+            matches!(query.inner().target.inner(), QueryTarget::Internal(_) | QueryTarget::External(_));
         let expr = Node::new(span, Expr::Query(query));
         if reads { hidden(meter::READ, expr) } else { expr.into_inner() }
     }
@@ -340,7 +359,8 @@ impl Lint<'_> {
         // A reason is stored and shown, so it may not carry a value of the payload.
         let fits = |text: &str| text.chars().count() <= MAX_ABORT_CHARS;
         if !abort.message.as_ref().is_none_or(|message| literal_text(message).is_some_and(fits)) {
-            let message = format!("an abort message that is no literal text of at most {MAX_ABORT_CHARS} characters");
+            let message =
+                format!("an abort message that is no literal text of at most {MAX_ABORT_CHARS} characters");
             let help = "write what is wrong, without values: abort \"the refund names no charge\"";
             self.refuse("mapping_abort_message", span, message, help);
         }
@@ -353,7 +373,11 @@ impl Lint<'_> {
         self.arguments_of(&name, &call);
         let arguments = call.arguments.into_iter().map(|node| {
             node.map(|argument| FunctionArgument {
-                expr: if name == "exists" { self.existing(argument.expr, depth) } else { self.expr(argument.expr, depth) },
+                expr: if name == "exists" {
+                    self.existing(argument.expr, depth)
+                } else {
+                    self.expr(argument.expr, depth)
+                },
                 ident: argument.ident,
             })
         });
@@ -383,7 +407,12 @@ impl Lint<'_> {
             return;
         }
         match allow_list::why_refused(name) {
-            Some(why) => self.refuse("mapping_function", span, format!("`{name}` is not for mappings: {why}"), "see mappings/README.md for the functions there are"),
+            Some(why) => self.refuse(
+                "mapping_function",
+                span,
+                format!("`{name}` is not for mappings: {why}"),
+                "see mappings/README.md for the functions there are",
+            ),
             None => {
                 let help = allow_list::closest(name).map_or_else(
                     || "see mappings/README.md for the functions there are".to_owned(),
@@ -408,7 +437,12 @@ impl Lint<'_> {
         let Some(expr) = argument(call, parameters, keyword) else { return };
         if !literal_text(expr).is_some_and(|text| text.len() <= MAX_INSERTED_BYTES) {
             let message = format!("`{keyword}` is no literal text of at most {MAX_INSERTED_BYTES} bytes");
-            self.refuse("mapping_amplifies", expr.span(), message, "it is put in once for each element or match; write it out, as \", \"");
+            self.refuse(
+                "mapping_amplifies",
+                expr.span(),
+                message,
+                "it is put in once for each element or match; write it out, as \", \"",
+            );
         }
     }
 
@@ -416,7 +450,12 @@ impl Lint<'_> {
         let Some(expr) = argument(call, &["value", "format", "timezone"], "timezone") else { return };
         if literal_text(expr).is_none_or(|zone| zone.is_empty() || zone.eq_ignore_ascii_case("local")) {
             let message = "a time zone that is no literal name, or is the machine's own";
-            self.refuse("mapping_local_time", expr.span(), message, "name the zone, as \"UTC\" or \"Europe/Paris\"");
+            self.refuse(
+                "mapping_local_time",
+                expr.span(),
+                message,
+                "name the zone, as \"UTC\" or \"Europe/Paris\"",
+            );
         }
     }
 }
@@ -558,7 +597,10 @@ mod tests {
         assert_eq!(refusal("join(array!(.a), string!(.s)) ?? \"\""), "mapping_amplifies 1:18");
         assert_eq!(refusal("join(array!(.a), separator: string!(.s)) ?? \"\""), "mapping_amplifies 1:29");
         assert_eq!(refusal("replace(string!(.a), \"\", string!(.a))"), "mapping_amplifies 1:26");
-        assert_eq!(refusal("replace(with: string!(.a), value: string!(.a), pattern: \"\")"), "mapping_amplifies 1:15");
+        assert_eq!(
+            refusal("replace(with: string!(.a), value: string!(.a), pattern: \"\")"),
+            "mapping_amplifies 1:15"
+        );
         let long = format!("replace(string!(.a), \"\", \"{}\")", "x".repeat(MAX_INSERTED_BYTES + 1));
         assert_eq!(refusal(&long), "mapping_amplifies 1:26");
         assert_eq!(refusal("join(array!(.a), \", \") ?? replace(string!(.a), r'\\s+', \"\")"), "");
@@ -602,7 +644,9 @@ mod tests {
                 refusal(&format!("parse_timestamp!(.t, \"%F\", timezone: {zone})")),
                 "mapping_local_time 1:38"
             );
-            assert!(refusal(&format!("format_timestamp!(.t, \"%F\", {zone})")).starts_with("mapping_local_time"));
+            assert!(
+                refusal(&format!("format_timestamp!(.t, \"%F\", {zone})")).starts_with("mapping_local_time")
+            );
         }
         assert_eq!(refusal("parse_timestamp!(.t, \"%F %T\", \"Europe/Paris\")"), "");
     }
@@ -614,6 +658,9 @@ mod tests {
         assert_eq!(refusal("s = string!(.s)\nabort \"bad {{s}}\""), "mapping_abort_message 2:1");
         assert_eq!(refusal("abort string!(.s)"), "mapping_abort_message 1:1");
         assert_eq!(refusal("%event_typ"), "mapping_metadata 1:1");
-        assert_eq!(refusal("{ \"a\": %event_type, \"b\": %headers.\"x-event\", \"c\": exists(%external_id) }"), "");
+        assert_eq!(
+            refusal("{ \"a\": %event_type, \"b\": %headers.\"x-event\", \"c\": exists(%external_id) }"),
+            ""
+        );
     }
 }

@@ -168,7 +168,12 @@ impl Function for Metered {
         self.0.examples()
     }
 
-    fn compile(&self, state: &TypeState, ctx: &mut FunctionCompileContext, arguments: ArgumentList) -> Compiled {
+    fn compile(
+        &self,
+        state: &TypeState,
+        ctx: &mut FunctionCompileContext,
+        arguments: ArgumentList,
+    ) -> Compiled {
         Ok(Box::new(Paid(self.0.compile(state, ctx, arguments)?)))
     }
 
@@ -242,7 +247,12 @@ impl Function for Factor {
         &[]
     }
 
-    fn compile(&self, state: &TypeState, ctx: &mut FunctionCompileContext, arguments: ArgumentList) -> Compiled {
+    fn compile(
+        &self,
+        state: &TypeState,
+        ctx: &mut FunctionCompileContext,
+        arguments: ArgumentList,
+    ) -> Compiled {
         let operand = arguments.required("value");
         let numbers = Kind::integer().or_float();
         match numbers.is_superset(operand.type_def(state).kind()) {
@@ -262,7 +272,8 @@ impl Function for Factor {
 struct MayRepeat(Span);
 
 /// How a multiplication that may repeat a string is told.
-pub(super) const MAY_REPEAT: &str = "an operand of `*` that may be a string, which `*` would repeat without a bound";
+pub(super) const MAY_REPEAT: &str =
+    "an operand of `*` that may be a string, which `*` would repeat without a bound";
 
 impl DiagnosticMessage for MayRepeat {
     fn code(&self) -> usize {

@@ -55,14 +55,19 @@ async fn real_payloads_go_through_by_intent() {
         println!("DOUANE_REAL_PAYLOADS names no folder; nothing to read");
         return;
     };
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real-payloads.toml"));
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real-payloads.toml"));
     let expected: BTreeMap<String, RealPayload> = toml::from_str(&page.expect("readable")).expect("valid");
     let mut wrong = Vec::new();
     for file in payload_files(Path::new(&folder)) {
         let name = file.strip_prefix(&folder).expect("below it").display().to_string();
         match expected.get(&name) {
-            None => wrong.push(format!("{name}: tests/real-payloads.toml does not say what must become of it")),
-            Some(expected) => wrong.extend(surprise(&file, &name, expected).await.map(|it| format!("{name}: {it}"))),
+            None => {
+                wrong.push(format!("{name}: tests/real-payloads.toml does not say what must become of it"))
+            }
+            Some(expected) => {
+                wrong.extend(surprise(&file, &name, expected).await.map(|it| format!("{name}: {it}")))
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -112,7 +117,8 @@ async fn surprise(file: &Path, name: &str, expected: &RealPayload) -> Option<Str
 
 /// The captured headers; signatures among them are made anew when the request is signed.
 fn headers_beside(file: &Path) -> Headers {
-    let beside = file.with_file_name(format!("{}.headers.json", file.file_stem().expect("a name").to_string_lossy()));
+    let beside =
+        file.with_file_name(format!("{}.headers.json", file.file_stem().expect("a name").to_string_lossy()));
     let captured: BTreeMap<String, String> =
         serde_json::from_slice(&std::fs::read(beside).expect("readable")).expect("JSON");
     let mut headers = Headers::default();

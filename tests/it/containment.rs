@@ -8,7 +8,13 @@ use crate::{
 };
 
 fn measured(id: u32) -> RawRequest {
-    post("/in/lab", format!(r#"{{"id":"{id}","type":"measured","thing":"t","size":{id},"text":"{}"}}"#, "x".repeat(1_000)))
+    post(
+        "/in/lab",
+        format!(
+            r#"{{"id":"{id}","type":"measured","thing":"t","size":{id},"text":"{}"}}"#,
+            "x".repeat(1_000)
+        ),
+    )
 }
 
 /// Outcome of an event whose size is 1 under this mapping; the one after it must be as always.
@@ -34,12 +40,16 @@ async fn a_mapping_that_fails_is_one_dead_letter_without_the_value() {
 #[tokio::test]
 async fn a_mapping_may_end_itself() {
     let outcome = outcome_of("abort \"not for us\"").await;
-    assert!(outcome.starts_with("dead_letter: mapping_aborted: ") && outcome.contains("not for us"), "{outcome}");
+    assert!(
+        outcome.starts_with("dead_letter: mapping_aborted: ") && outcome.contains("not for us"),
+        "{outcome}"
+    );
 }
 
 #[tokio::test]
 async fn steps_output_and_number_of_events_are_bounded() {
-    let spin = "n = split(string!(.text), \"\")\n for_each(n) -> |_a, _b| { for_each(n) -> |_c, _d| { true } }\n {}";
+    let spin =
+        "n = split(string!(.text), \"\")\n for_each(n) -> |_a, _b| { for_each(n) -> |_c, _d| { true } }\n {}";
     assert!(outcome_of(spin).await.starts_with("dead_letter: mapping_exhausted"));
     let one = r#"{ "type": "lab.ThingMeasured.v1", "data": { "size": 1 } }"#;
     let many = format!("map_values(split(string!(.text), \"\")) -> |_v| {{ {one} }}");
@@ -78,8 +88,9 @@ async fn ten_thousand_items_are_worked_and_one_more_is_over_the_limit() {
     );
     let mut gateway = Gateway::with(folder.path()).await;
     let batch = |count: usize| {
-        let items: Vec<String> =
-            (0..count).map(|n| format!(r#"{{"id":"i{n}","type":"measured","thing":"t","size":{n}}}"#)).collect();
+        let items: Vec<String> = (0..count)
+            .map(|n| format!(r#"{{"id":"i{n}","type":"measured","thing":"t","size":{n}}}"#))
+            .collect();
         post("/in/lab", format!(r#"{{"items":[{}]}}"#, items.join(",")))
     };
     let kept = gateway.deliver(batch(10_000)).await;
@@ -95,7 +106,8 @@ async fn ten_thousand_items_are_worked_and_one_more_is_over_the_limit() {
 async fn ignored_and_unmapped_say_why() {
     let folder = Folder::new();
     let mut gateway = Gateway::with(folder.path()).await;
-    let of_type = |event_type: &str| post("/in/lab", format!(r#"{{"id":"{event_type}","type":"{event_type}"}}"#));
+    let of_type =
+        |event_type: &str| post("/in/lab", format!(r#"{{"id":"{event_type}","type":"{event_type}"}}"#));
     assert_eq!(gateway.outcome(of_type("noise.loud")).await, "ignored: nobody listens to it");
     assert!(gateway.outcome(of_type("unheard")).await.starts_with("unmapped: "));
     assert!(gateway.published().await.is_empty());

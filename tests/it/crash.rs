@@ -161,7 +161,10 @@ fn domain_events_are_unique_and_in_order(data: &std::path::Path, lines: &[Value]
             let sequence: u64 = event["sequence"].as_str().expect("a number").parse().expect("a number");
             assert_eq!(sequence, after + 1, "the feed has a gap");
             after = sequence;
-            assert!(seen.insert(event["id"].as_str().expect("an id").to_owned()), "the same fact twice: {line}");
+            assert!(
+                seen.insert(event["id"].as_str().expect("an id").to_owned()),
+                "the same fact twice: {line}"
+            );
             let key = event["partitionkey"].as_str().expect("a key").to_owned();
             let last = last_of_key.entry(key).or_default();
             let number = numbers[event["correlationid"].as_str().expect("a delivery")];

@@ -87,7 +87,11 @@ impl Gateway {
 
     /// The types of what was published since this was last asked, without the namespace.
     pub async fn published(&mut self) -> Vec<String> {
-        self.events().await.iter().map(|event| event.event_type.trim_start_matches("com.example.").to_owned()).collect()
+        self.events()
+            .await
+            .iter()
+            .map(|event| event.event_type.trim_start_matches("com.example.").to_owned())
+            .collect()
     }
 
     /// What was published since this was last asked.

@@ -80,7 +80,10 @@ fn signature_mistakes_are_one_answer_and_told_apart_in_private() {
         ("signature_malformed", vec!["nonsense".to_owned()]),
         ("timestamp_stale", vec![sign(STRIPE_SECRET, now - 3_600)]),
         ("timestamp_future", vec![sign(STRIPE_SECRET, now + 3_600)]),
-        ("signature_mismatch", vec![sign(STRIPE_SECRET, now).replace("v1=", "v0=") + ",v1=" + &"0".repeat(64)]),
+        (
+            "signature_mismatch",
+            vec![sign(STRIPE_SECRET, now).replace("v1=", "v0=") + ",v1=" + &"0".repeat(64)],
+        ),
     ];
     let mut answers = Vec::new();
     for (code, signatures) in &cases {
@@ -89,7 +92,9 @@ fn signature_mistakes_are_one_answer_and_told_apart_in_private() {
         refused(&answer, 401, "signature_failed");
         answers.push(answer.body);
         let path = format!("/api/v1/refusals?code={code}");
-        attacked.gateway.wait_until(&path, |answer| !answer.json()["items"].as_array().expect("rows").is_empty());
+        attacked
+            .gateway
+            .wait_until(&path, |answer| !answer.json()["items"].as_array().expect("rows").is_empty());
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "a partner, or an attacker, cannot tell the causes apart");
@@ -101,8 +106,21 @@ fn addresses_and_methods_that_are_not_ours() {
     let attacked = Attacked::start();
     let public = attacked.gateway.public;
     let tricks = [
-        "/in/nobody", "/in/stripe/nowhere", "/in/stripe/default/more", "/in/../in/stripe", "/in/%2e%2e/stripe", "/in//stripe",
-        "/in/stripe%2fdefault", "/IN/stripe", "/in/Stripe", "/", "/in/", "/in/%00", "/in/\u{e9}", "/api/v1/events", "/metrics",
+        "/in/nobody",
+        "/in/stripe/nowhere",
+        "/in/stripe/default/more",
+        "/in/../in/stripe",
+        "/in/%2e%2e/stripe",
+        "/in//stripe",
+        "/in/stripe%2fdefault",
+        "/IN/stripe",
+        "/in/Stripe",
+        "/",
+        "/in/",
+        "/in/%00",
+        "/in/\u{e9}",
+        "/api/v1/events",
+        "/metrics",
     ];
     for target in tricks {
         let answer = wire::exchange(public, "POST", target, &[], b"{}");
@@ -121,20 +139,21 @@ fn addresses_and_methods_that_are_not_ours() {
 #[test]
 fn bodies_too_large_too_slow_or_not_what_they_claim() {
     let attacked = Attacked::start();
-    refused(&attacked.post(&[], &vec![b'x'; 10 * 1024 * 1024]), 413, "too_large");
+    refused(&attacked.post(&[], &vec![b'x'; 10 * 1024 * 1024]), 413, "body_too_large");
     let head = "POST /in/stripe HTTP/1.1\r\nhost: test\r\n";
     let lie = format!("{head}content-length: 99999999999\r\n\r\n");
-    refused(&attacked.raw(lie.as_bytes()).expect("answered"), 413, "too_large");
+    refused(&attacked.raw(lie.as_bytes()).expect("answered"), 413, "body_too_large");
     let slow = format!("{head}content-length: 100\r\n\r\nhalf of it");
-    refused(&attacked.raw(slow.as_bytes()).expect("answered"), 408, "too_slow");
+    refused(&attacked.raw(slow.as_bytes()).expect("answered"), 408, "body_timeout");
     let endless = format!("{head}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
-    refused(&attacked.raw(endless.as_bytes()).expect("answered"), 408, "too_slow");
-    let flood = [format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes(), flood_of_chunks()].concat();
+    refused(&attacked.raw(endless.as_bytes()).expect("answered"), 408, "body_timeout");
+    let flood =
+        [format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes(), flood_of_chunks()].concat();
     let answer = attacked.raw(&flood);
     assert!(answer.is_none_or(|answer| answer.status == 413));
     let both = format!("{head}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
     assert!(attacked.raw(both.as_bytes()).is_none_or(|answer| matches!(answer.status, 400 | 401)));
-    refused(&attacked.post(&[("content-encoding", "gzip")], b"\x1f\x8b"), 415, "unsupported_encoding");
+    refused(&attacked.post(&[("content-encoding", "gzip")], b"\x1f\x8b"), 415, "encoding_unsupported");
     refused(&attacked.post(&[], b""), 401, "signature_failed");
     attacked.unharmed();
 }

@@ -18,5 +18,6 @@ mod replays;
 mod road;
 mod signatures;
 mod simulation;
+mod stages;
 mod tidy;
 mod wire;

@@ -63,7 +63,8 @@ async fn a_desk_that_never_was_good_lets_its_deliveries_wait() {
     let answered = gateway.deliver(measured("1")).await;
     assert_eq!(answered.status, 200, "the door stays open");
     assert!(gateway.house.outcome_of(answered.delivery.expect("kept")).await.is_err(), "it waits");
-    let waiting = douane::console::waiting::list(gateway.house.ledger(), &Default::default()).await.expect("read");
+    let waiting =
+        douane::console::waiting::list(gateway.house.ledger(), &Default::default()).await.expect("read");
     assert_eq!(waiting.len(), 1);
     folder.mapping(MAPPING);
     gateway.house.reload().await.expect("read");

@@ -69,11 +69,8 @@ async fn a_changed_result_of_something_published_needs_a_reissue() {
     replay(&mut gateway, conflicts).await;
     assert!(gateway.events().await.is_empty());
     assert!(gateway.event(&conflict).await.reason.is_some_and(|reason| reason.starts_with("needs_reissue")));
-    let dead = ReplayRequest {
-        outcome: Some(OutcomeKind::DeadLetter),
-        reissue: true,
-        ..ReplayRequest::default()
-    };
+    let dead =
+        ReplayRequest { outcome: Some(OutcomeKind::DeadLetter), reissue: true, ..ReplayRequest::default() };
     replay(&mut gateway, dead).await;
     let reissued = gateway.events().await.remove(0);
     assert_ne!(reissued.id, original.id);

@@ -57,7 +57,9 @@ async fn a_repeat_is_a_duplicate_and_other_content_a_conflict() {
     let mut gateway = Gateway::new().await;
     assert_eq!(gateway.outcome(stripe("evt_1", "pi_1", 100)).await, "translated");
     assert_eq!(gateway.outcome(stripe("evt_1", "pi_1", 100)).await, "duplicate: accepted before as 1.0");
-    assert!(gateway.outcome(stripe("evt_1", "pi_1", 999)).await.starts_with("conflict: accepted before as 1.0"));
+    assert!(
+        gateway.outcome(stripe("evt_1", "pi_1", 999)).await.starts_with("conflict: accepted before as 1.0")
+    );
     assert_eq!(gateway.published().await, ["payments.PaymentCaptured.v1"]);
     gateway.end().await;
 }
@@ -77,7 +79,10 @@ async fn after_its_window_an_id_is_accepted_anew_under_another_event_id() {
     let mut gateway = Gateway::new().await;
     gateway.deliver(stripe("evt_1", "pi_1", 100)).await;
     gateway.house.clock.advance(35 * DAY);
-    assert!(gateway.outcome(stripe("evt_1", "pi_1", 100)).await.starts_with("duplicate"), "the last moment of it");
+    assert!(
+        gateway.outcome(stripe("evt_1", "pi_1", 100)).await.starts_with("duplicate"),
+        "the last moment of it"
+    );
     gateway.house.clock.advance(Duration::from_secs(1));
     assert_eq!(gateway.outcome(stripe("evt_1", "pi_1", 100)).await, "translated");
     let ids: Vec<_> = gateway.events().await.into_iter().map(|event| event.id).collect();

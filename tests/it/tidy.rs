@@ -80,9 +80,8 @@ fn walls() -> BTreeMap<String, Wall> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
     let section = text.split("### Who may know whom").nth(1).expect("the table's heading");
     let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
-    let names = |cell: &str| {
-        cell.split(',').map(str::trim).filter(|name| *name != "–").map(str::to_owned).collect()
-    };
+    let names =
+        |cell: &str| cell.split(',').map(str::trim).filter(|name| *name != "–").map(str::to_owned).collect();
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         (cells[0].to_owned(), Wall { imports: names(cells[1]), crates: names(cells[2]) })
@@ -178,7 +177,9 @@ fn the_table_has_no_circles() {
     while settled.len() < walls.len() {
         let ready: Vec<_> = walls
             .iter()
-            .filter(|(room, wall)| !settled.contains(room) && wall.imports.iter().all(|it| settled.contains(it)))
+            .filter(|(room, wall)| {
+                !settled.contains(room) && wall.imports.iter().all(|it| settled.contains(it))
+            })
             .map(|(room, _)| room)
             .collect();
         assert!(!ready.is_empty(), "a circle among {:?}", walls.keys().filter(|it| !settled.contains(it)));
@@ -233,7 +234,10 @@ fn every_file_is_compiled() {
             "main" | "lib" => continue,
             "mod" => {
                 let folder = path.parent().expect("a folder");
-                (folder.parent().expect("a folder"), folder.file_name().expect("a name").to_str().expect("utf-8"))
+                (
+                    folder.parent().expect("a folder"),
+                    folder.file_name().expect("a name").to_str().expect("utf-8"),
+                )
             }
             stem => (path.parent().expect("a folder"), stem),
         };

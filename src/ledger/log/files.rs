@@ -72,14 +72,9 @@ pub struct OsFolder {
 }
 
 impl OsFolder {
-    /// Opens the folder; makes it, durably, when it is not there.
+    /// Opens the folder; makes it when it is not there.
     pub fn create(path: &Path) -> io::Result<Self> {
-        if !path.is_dir() {
-            fs::create_dir_all(path)?;
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                fs::File::open(parent)?.sync_all()?;
-            }
-        }
+        create_folder(path)?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -88,6 +83,17 @@ impl OsFolder {
         fs::read_dir(path)?;
         Ok(Self { path: path.to_owned() })
     }
+}
+
+/// Makes a folder and those above it, durably: a file is only as safe as the names on the way to it.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(above)?;
+    fs::create_dir(path)?;
+    fs::File::open(above)?.sync_all()
 }
 
 impl Files for OsFolder {
@@ -179,7 +185,7 @@ mod tests {
     #[test]
     fn does_what_segments_need() {
         let home = tempfile::tempdir().expect("a folder");
-        let folder = OsFolder::create(&home.path().join("log")).expect("created");
+        let folder = OsFolder::create(&home.path().join("data/log")).expect("created");
         let file = folder.create("a").expect("created");
         file.preallocate(8_192).expect("space");
         assert_eq!(file.write_at(b"hello", 4_096).expect("written"), 5);

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::files::create_folder;
+
 /// The name of the lock file in the data folder. It stays when the process ends; only the lock on it goes.
 const LOCK_FILE: &str = "lock";
 
@@ -36,7 +38,7 @@ impl FolderLock {
     /// Takes the lock of a data folder at once, or says who stands in the way. Creates the folder.
     pub fn take(folder: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { folder: folder.to_owned(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        create_folder(folder).map_err(failed)?;
         let file = OpenOptions::new()
             .create(true)
             .write(true)

@@ -5,13 +5,15 @@
 //! A failed fsync leaves pages that look clean and are not on the disk: fsyncing again does not help them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt, io,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use douane::ledger::log::files::{Access, File, Files};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use super::inode::Inode;
 
 /// How a life of the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +63,6 @@ enum NameChange {
     Create(String, usize),
     Rename(String, String, usize),
     Remove(String),
-}
-
-/// A file: what is seen, what is on the disk, and which units differ.
-#[derive(Default)]
-struct Inode {
-    seen: Vec<u8>,
-    on_disk: Vec<u8>,
-    dirty: BTreeSet<usize>,
-    /// Units a failed fsync gave up: seen while they stay in the cache, and never written.
-    given_up: BTreeSet<usize>,
 }
 
 impl fmt::Debug for SimDisk {
@@ -214,92 +206,6 @@ fn apply(names: &mut BTreeMap<String, usize>, change: NameChange) {
         }
         NameChange::Remove(name) => {
             names.remove(&name);
-        }
-    }
-}
-
-impl Inode {
-    fn write(&mut self, bytes: &[u8], offset: usize, unit: usize) {
-        let end = offset + bytes.len();
-        self.resize(self.seen.len().max(end), unit);
-        self.seen[offset..end].copy_from_slice(bytes);
-        self.touch(offset, end, unit);
-    }
-
-    fn resize(&mut self, size: usize, unit: usize) {
-        let (from, to) = (size.min(self.seen.len()), size.max(self.seen.len()));
-        self.seen.resize(size, 0);
-        self.touch(from, to, unit);
-    }
-
-    fn touch(&mut self, from: usize, to: usize, unit: usize) {
-        for at in from / unit..to.div_ceil(unit) {
-            self.dirty.insert(at);
-            self.given_up.remove(&at);
-        }
-    }
-
-    fn sync(&mut self, unit: usize) {
-        self.on_disk.resize(self.seen.len(), 0);
-        for at in std::mem::take(&mut self.dirty) {
-            self.persist(at, unit, unit);
-        }
-    }
-
-    /// The operating system brings some of it to the disk, because it likes to.
-    fn write_back(&mut self, rng: &mut SmallRng, unit: usize) {
-        self.on_disk.resize(self.seen.len(), 0);
-        for at in std::mem::take(&mut self.dirty) {
-            if rng.random_range(0..4) > 0 {
-                self.persist(at, unit, unit);
-            } else {
-                self.dirty.insert(at);
-            }
-        }
-    }
-
-    /// Some of it reaches the disk, and the rest never will.
-    fn fail_to_sync(&mut self, rng: &mut SmallRng, unit: usize) {
-        self.on_disk.resize(self.seen.len(), 0);
-        for at in std::mem::take(&mut self.dirty) {
-            if rng.random() {
-                self.persist(at, unit, unit);
-            } else {
-                self.given_up.insert(at);
-            }
-        }
-    }
-
-    /// Brings the first `bytes` of a unit to the disk.
-    fn persist(&mut self, at: usize, unit: usize, bytes: usize) {
-        let start = at * unit;
-        let end = (start + bytes).min(self.seen.len()).min(self.on_disk.len());
-        if start < end {
-            self.on_disk[start..end].copy_from_slice(&self.seen[start..end]);
-        }
-    }
-
-    fn lose_power(&mut self, rng: &mut SmallRng, unit: usize) {
-        if rng.random() {
-            self.on_disk.resize(self.seen.len(), 0);
-        }
-        for at in std::mem::take(&mut self.dirty) {
-            match rng.random_range(0..5) {
-                0 | 1 => {}
-                2 => self.persist(at, unit, rng.random_range(0..unit)),
-                _ => self.persist(at, unit, unit),
-            }
-        }
-        self.given_up.clear();
-        self.seen = self.on_disk.clone();
-    }
-
-    fn evict(&mut self, unit: usize) {
-        for at in std::mem::take(&mut self.given_up) {
-            let (start, end) = (at * unit, ((at + 1) * unit).min(self.seen.len()).min(self.on_disk.len()));
-            if start < end {
-                self.seen[start..end].copy_from_slice(&self.on_disk[start..end]);
-            }
         }
     }
 }

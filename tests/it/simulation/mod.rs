@@ -4,6 +4,7 @@
 
 pub(crate) mod disk;
 mod failures;
+mod inode;
 mod life;
 mod model;
 

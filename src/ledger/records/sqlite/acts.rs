@@ -101,7 +101,8 @@ impl ActRecords for SqliteRecords {
             let sql = "SELECT l.partner, d.revision, d.sources FROM latest_desks l \
                        JOIN desks d ON d.partner = l.partner AND d.revision = l.revision ORDER BY l.partner";
             let mut statement = connection.prepare_cached(sql)?;
-            let desks = statement.query_map([], |row| Ok((row.get(0)?, Revision(row.get(1)?), row.get(2)?)))?;
+            let desks =
+                statement.query_map([], |row| Ok((row.get(0)?, Revision(row.get(1)?), row.get(2)?)))?;
             Ok(desks.collect::<Result<_, _>>()?)
         })
         .await

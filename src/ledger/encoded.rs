@@ -1,0 +1,45 @@
+//! Room `ledger`: an entry in the form in which a log keeps it.
+
+use bytes::Bytes;
+
+use super::AppendError;
+use crate::model::NewEntry;
+
+/// An entry whose metadata is already JSON. Made in the task of the request, so that the one writer only copies bytes.
+#[derive(Clone, Debug)]
+pub struct EncodedEntry {
+    meta: Bytes,
+    body: Bytes,
+}
+
+impl EncodedEntry {
+    /// From the JSON of an [`EntryMeta`](crate::model::EntryMeta) and the raw body.
+    pub fn from_parts(meta: Bytes, body: Bytes) -> Self {
+        Self { meta, body }
+    }
+
+    /// The metadata as JSON.
+    pub fn meta(&self) -> &Bytes {
+        &self.meta
+    }
+
+    /// The raw body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Bytes of metadata and body together.
+    pub fn size(&self) -> usize {
+        self.meta.len() + self.body.len()
+    }
+}
+
+impl TryFrom<NewEntry> for EncodedEntry {
+    type Error = AppendError;
+
+    fn try_from(entry: NewEntry) -> Result<Self, AppendError> {
+        let meta = serde_json::to_vec(&entry.meta)
+            .map_err(|_| AppendError::NotWritten("the metadata cannot be written as JSON".to_owned()))?;
+        Ok(Self { meta: meta.into(), body: entry.body })
+    }
+}
