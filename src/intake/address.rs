@@ -20,10 +20,9 @@ const UNKNOWN: &str = "-";
 /// The endpoint a request is for, if it answers the request's method.
 pub(super) fn find(partners: &Snapshot, arrival: &Arrival) -> Result<Arc<Endpoint>, Refusal> {
     let (partner, endpoint) = split(arrival.path()).ok_or(Refusal::UnknownAddress)?;
-    let known = partners.endpoints.get(&EndpointName::new(partner, endpoint));
-    let found = known.ok_or_else(|| match partners.doors.contains_key(partner) {
-        true => Refusal::UnknownEndpoint,
-        false => Refusal::UnknownPartner,
+    let open = partners.endpoints.get(&EndpointName::new(partner, endpoint));
+    let found = open.ok_or_else(|| {
+        if partners.doors.contains_key(partner) { Refusal::UnknownEndpoint } else { Refusal::UnknownPartner }
     })?;
     admit_method(found, &arrival.head.method)?;
     Ok(Arc::clone(found))

@@ -55,10 +55,9 @@ impl Notes {
     /// Counts a refusal and notes it: metadata, never the body.
     pub(super) fn refused(&self, partners: &Snapshot, arrival: &Arrival, refusal: &Refusal, now: Timestamp) {
         let name = address::known_names(partners, arrival.path());
-        let labels = [("partner", Arc::clone(&name.partner)), ("endpoint", Arc::clone(&name.endpoint))];
-        let [partner, endpoint] = labels.map(|(label, name)| metrics::Label::new(label, name));
-        let code = metrics::Label::new("code", refusal.cause());
-        counter!(REQUESTS_REFUSED, vec![partner, endpoint, code]).increment(1);
+        let (partner, endpoint) = (name.partner.clone(), name.endpoint.clone());
+        counter!(REQUESTS_REFUSED, "partner" => partner, "endpoint" => endpoint, "code" => refusal.cause())
+            .increment(1);
         tracing::debug!(partner = %name.partner, endpoint = %name.endpoint, code = refusal.cause(), "refused");
         self.note(Note::Refused(Refused {
             at: now,

@@ -162,9 +162,9 @@ impl Refusal {
             Self::NoHandshake => (S::BAD_REQUEST, "no_handshake"),
             Self::UnsafeHandshake => (S::BAD_REQUEST, "unsafe_handshake"),
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
-            Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "too_slow"),
-            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too_large"),
-            Self::EncodingUnsupported => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
+            Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body_timeout"),
+            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::EncodingUnsupported => (S::UNSUPPORTED_MEDIA_TYPE, "encoding_unsupported"),
             Self::Signature { status, .. } => {
                 (S::from_u16(*status).unwrap_or(S::UNAUTHORIZED), "signature_failed")
             }

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::model::Secret;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -15,9 +16,6 @@ use chacha20poly1305::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
-
-use crate::model::Secret;
 
 /// The key file's name in the data folder: 64 hex digits, readable by its owner only.
 pub const SEALING_KEY_FILE: &str = "sealing.key";
@@ -66,12 +64,13 @@ impl Sealer {
     /// Uses the key file of a data folder, and makes one where there is none.
     pub fn open(data_dir: &Path) -> Result<Self, SealError> {
         let path = data_dir.join(SEALING_KEY_FILE);
-        let key = match fs::read_to_string(&path) {
-            Ok(text) => parse(&Zeroizing::new(text)).ok_or(SealError::Malformed { path })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(data_dir, &path)?,
+        let key = match fs::read(&path) {
+            Ok(text) => hex::decode(Secret::new(text).expose().trim_ascii_end()).ok().map(Secret::new),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(create(data_dir, &path)?),
             Err(source) => return Err(SealError::File { path, source }),
         };
-        Ok(Self::with_key(&key))
+        let sealer = key.and_then(|key| key.expose().try_into().ok().map(Self::with_key));
+        sealer.ok_or(SealError::Malformed { path })
     }
 
     /// Uses a given key.
@@ -113,17 +112,12 @@ impl fmt::Debug for Sealer {
     }
 }
 
-fn parse(text: &str) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    hex::decode_to_slice(text.trim_end(), key.as_mut_slice()).ok()?;
-    Some(key)
-}
-
-fn create(data_dir: &Path, path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    getrandom::fill(key.as_mut_slice())?;
-    let text = Zeroizing::new(hex::encode(key.as_slice()) + "\n");
-    write_whole(data_dir, path, text.as_bytes())
+fn create(data_dir: &Path, path: &Path) -> Result<Secret, SealError> {
+    let mut key = vec![0; KEY_BYTES];
+    getrandom::fill(&mut key)?;
+    let key = Secret::new(key);
+    let text = Secret::new(hex::encode(key.expose()) + "\n");
+    write_whole(data_dir, path, text.expose())
         .map_err(|source| SealError::File { path: path.to_owned(), source })?;
     Ok(key)
 }

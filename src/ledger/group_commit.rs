@@ -13,12 +13,8 @@ use super::{AppendError, Appended, EncodedEntry, IntakeLog};
 use crate::{
     clock::Clock,
     model::{EntryNumber, NewEntry},
+    telemetry::metrics::{COMMIT_BATCH_ENTRIES, COMMIT_QUEUE_ENTRIES, COMMIT_SECONDS, LOG_BYTES},
 };
-
-const BATCH_ENTRIES: &str = "douane_commit_batch_entries";
-const COMMIT_SECONDS: &str = "douane_commit_seconds";
-const QUEUE_ENTRIES: &str = "douane_queue_entries";
-const INTAKE_BYTES: &str = "douane_intake_bytes_total";
 
 /// Bounds of the queue and of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -134,10 +130,10 @@ struct Metrics {
 impl Metrics {
     fn register() -> Self {
         Self {
-            batch_entries: histogram!(BATCH_ENTRIES),
+            batch_entries: histogram!(COMMIT_BATCH_ENTRIES),
             commit_seconds: histogram!(COMMIT_SECONDS),
-            queue_entries: gauge!(QUEUE_ENTRIES),
-            intake_bytes: counter!(INTAKE_BYTES),
+            queue_entries: gauge!(COMMIT_QUEUE_ENTRIES),
+            intake_bytes: counter!(LOG_BYTES),
         }
     }
 }
@@ -223,7 +219,6 @@ impl Writer {
     }
 
     fn fill_batch(&mut self) {
-        self.entries.clear();
         let mut bytes = 0;
         while let Some((entry, answer)) = self.waiting.pop_front() {
             bytes += entry.size();
@@ -256,6 +251,8 @@ impl Writer {
         if let Ok(batch) = committed {
             self.durable.send_replace(EntryNumber(batch.first.0 + self.entries.len() as u64 - 1));
         }
+        // Not at the next batch, which may be long in coming: the bodies count as held in memory until they are gone.
+        self.entries.clear();
     }
 }
 

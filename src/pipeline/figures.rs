@@ -7,38 +7,12 @@ use metrics::{counter, gauge, histogram};
 use crate::{
     ledger::{WorkedEntry, WorkedKind},
     model::{EndpointName, Outcome, OutcomeKind},
+    telemetry::metrics::{
+        BROKER_RETRIES, CONFLICTS, DEAD_LETTERS, DOMAIN_EVENTS, ENDPOINT_STANDING_STILL, EVENTS_PUBLISHED,
+        OUTCOMES, PUBLICATION_DEAD_LETTERS, PUBLICATION_LAG_EVENTS, PUBLICATION_LAG_SECONDS, SAME_BODIES,
+        TRANSLATION_BATCH_SECONDS, TRANSLATION_LAG_ENTRIES, TRANSLATION_LAG_SECONDS, TRANSLATION_RETRIES,
+    },
 };
-
-/// External events by how they ended; replayed ones count again.
-const OUTCOMES: &str = "douane_outcomes_total";
-/// External events that became dead letters, by reason code.
-const DEAD_LETTERS: &str = "douane_dead_letters_total";
-/// External events whose id was accepted before with other content.
-const CONFLICTS: &str = "douane_conflicts_total";
-/// Deliveries whose body came before under another external id.
-const SAME_BODIES: &str = "douane_same_bodies_total";
-/// Domain events committed, repeats included.
-const DOMAIN_EVENTS: &str = "douane_domain_events_total";
-/// Durable entries that stage 1 has not read yet. Those of an endpoint that stands still are not counted.
-const TRANSLATION_LAG_ENTRIES: &str = "douane_translation_lag_entries";
-/// Age of the last entry worked while entries wait, in seconds; 0 when none does.
-const TRANSLATION_LAG_SECONDS: &str = "douane_translation_lag_seconds";
-/// Time stage 1 took for one batch, from reading to commit.
-const TRANSLATION_BATCH_SECONDS: &str = "douane_translation_batch_seconds";
-/// Times stage 1 waited for the outside world and tried again.
-const TRANSLATION_RETRIES: &str = "douane_translation_retries_total";
-/// 1 while an endpoint's deliveries wait because it has no desk that works.
-const ENDPOINT_STANDING_STILL: &str = "douane_endpoint_standing_still";
-/// Committed events a broker has not been offered yet, or has not taken.
-const PUBLICATION_LAG_EVENTS: &str = "douane_publication_lag_events";
-/// How long ago the delivery behind the oldest event not yet taken was accepted, in seconds; 0 when there is none.
-const PUBLICATION_LAG_SECONDS: &str = "douane_publication_lag_seconds";
-/// Domain events a broker confirmed.
-const EVENTS_PUBLISHED: &str = "douane_events_published_total";
-/// Domain events a broker refused for good.
-const PUBLICATION_DEAD_LETTERS: &str = "douane_publication_dead_letters_total";
-/// Times stage 2 waited for a broker and tried again.
-const BROKER_RETRIES: &str = "douane_broker_retries_total";
 
 /// What a batch counts, taken before it is handed to the records.
 #[derive(Debug, Default)]

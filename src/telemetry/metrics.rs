@@ -96,7 +96,7 @@ declare! {
     COMMIT_QUEUE_ENTRIES = "douane_commit_queue_entries", Kind::Gauge, Count, [],
         "Entries that wait for the writer of the intake log.";
     LOG_BYTES = "douane_intake_log_bytes_total", Kind::Counter, Bytes, [],
-        "Bytes written to the intake log.";
+        "Bytes of the bodies written to the intake log.";
     LEDGER_FREE_BYTES = "douane_ledger_free_bytes", Kind::Gauge, Bytes, [],
         "Free space on the disk of the intake log.";
     SCRUB_THROUGH_NUMBER = "douane_scrub_through_number", Kind::Gauge, Count, [],
@@ -105,7 +105,7 @@ declare! {
         "Damaged entries the background scrub came across; the same ones count again in each round.";
 
     OUTCOMES = "douane_outcomes_total", Kind::Counter, Count, ["partner", "outcome"],
-        "External events by how they ended.";
+        "External events by how they ended; replayed ones count again.";
     DEAD_LETTERS = "douane_dead_letters_total", Kind::Counter, Count, ["partner", "reason"],
         "External events that became dead letters, by reason code.";
     CONFLICTS = "douane_conflicts_total", Kind::Counter, Count, ["partner", "endpoint"],
@@ -113,7 +113,7 @@ declare! {
     SAME_BODIES = "douane_same_bodies_total", Kind::Counter, Count, ["partner", "endpoint"],
         "Deliveries whose body came before under another external id.";
     DOMAIN_EVENTS = "douane_domain_events_total", Kind::Counter, Count, ["partner"],
-        "Domain events committed.";
+        "Domain events committed, repeats included.";
     TRANSLATION_LAG_ENTRIES = "douane_translation_lag_entries", Kind::Gauge, Count, [],
         "Entries kept and not yet read by stage 1. Those of an endpoint that stands still are not counted.";
     TRANSLATION_LAG_SECONDS = "douane_translation_lag_seconds", Kind::Gauge, Seconds, [],
@@ -130,9 +130,9 @@ declare! {
         "Reloads of the mappings folder, by result (ready, problems).";
 
     PUBLICATION_LAG_EVENTS = "douane_publication_lag_events", Kind::Gauge, Count, ["broker"],
-        "Domain events committed and not yet published to a broker.";
+        "Domain events committed that a broker has not been offered yet, or has not taken.";
     PUBLICATION_LAG_SECONDS = "douane_publication_lag_seconds", Kind::Gauge, Seconds, ["broker"],
-        "Age of the oldest domain event not yet published to a broker; 0 when there is none.";
+        "How long ago the delivery behind the oldest event not yet taken was accepted; 0 when there is none.";
     EVENTS_PUBLISHED = "douane_events_published_total", Kind::Counter, Count, ["broker"],
         "Domain events a broker confirmed.";
     PUBLICATION_DEAD_LETTERS = "douane_publication_dead_letters_total", Kind::Counter, Count, ["broker"],
