@@ -16,14 +16,15 @@ use vrl::{
 use super::{
     allow_list,
     diagnostics::from_vrl,
+    limits::MAX_SOURCE_BYTES,
     lint,
     view::{self, Needs},
 };
 use crate::model::Diagnostic;
 
-/// The stack of the thread that compiles. The deepest tree that [`lint::MAX_SOURCE_BYTES`] can spell (one level a byte) is
+/// The stack of the thread that compiles. The deepest tree that [`MAX_SOURCE_BYTES`] can spell (one level a byte) is
 /// parsed without recursion, but dropped with it; 4 KiB a level is ample.
-const COMPILE_STACK_BYTES: usize = lint::MAX_SOURCE_BYTES * 4 * 1024;
+const COMPILE_STACK_BYTES: usize = MAX_SOURCE_BYTES * 4 * 1024;
 
 /// A compiled mapping module.
 pub struct Mapping {
@@ -70,9 +71,12 @@ impl fmt::Debug for Mapping {
 /// Compiles and lints a module; `file` is its path for diagnostics. The mistakes are all those of the first step that
 /// found any (length, syntax, limits, types, unused results).
 pub fn compile(file: &str, source: &str) -> Result<Mapping, Vec<Diagnostic>> {
-    lint::source(file, source).map_err(|problem| vec![problem])?;
+    if let Some(problem) = lint::source(file, source) {
+        return Err(vec![problem]);
+    }
     let compiled = thread::scope(|scope| {
-        let thread = thread::Builder::new().name("compile-mapping".to_owned()).stack_size(COMPILE_STACK_BYTES);
+        let thread =
+            thread::Builder::new().name("compile-mapping".to_owned()).stack_size(COMPILE_STACK_BYTES);
         match thread.spawn_scoped(scope, || build(file, source)) {
             Ok(handle) => handle.join().ok(),
             Err(_) => None,
@@ -110,7 +114,8 @@ fn build(file: &str, source: &str) -> Result<Mapping, Vec<Diagnostic>> {
 }
 
 fn parse(source: &str) -> Result<parser::Program, DiagnosticList> {
-    parser::parse(source).map_err(|error| vec![Box::new(error) as Box<dyn vrl::diagnostic::DiagnosticMessage>].into())
+    parser::parse(source)
+        .map_err(|error| vec![Box::new(error) as Box<dyn vrl::diagnostic::DiagnosticMessage>].into())
 }
 
 fn types() -> TypeState {
@@ -170,6 +175,10 @@ mod tests {
             | a = "é"; x = upcase(.name)
             |              ^
             help: or change this to an infallible assignment: x, err = upcase((.name))
+        partners/acme/order.vrl:2:5: call to undefined variable: undefined variable [mapping_compile]
+            | [a, x]
+            |     ^
+            help: did you mean "a"?
         "#);
     }
 

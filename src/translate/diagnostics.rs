@@ -55,7 +55,8 @@ fn help(problem: &diagnostic::Diagnostic) -> String {
         return "make it a number first, as int!(.quantity) * 100".to_owned();
     }
     let context = problem.labels.iter().filter(|label| !label.primary).map(|label| label.message.clone());
-    let notes = problem.notes.iter().filter(|note| is_advice(note)).map(|note| note.to_string().trim().to_owned());
+    let notes =
+        problem.notes.iter().filter(|note| is_advice(note)).map(|note| note.to_string().trim().to_owned());
     let advice: Vec<String> = context.chain(notes).filter(|text| !text.is_empty()).collect();
     match (problem.code, advice.is_empty()) {
         (READ_ONLY, _) => "the event is read-only; build the result in variables of your own".to_owned(),

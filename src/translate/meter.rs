@@ -7,20 +7,10 @@
 use vrl::compiler::{function::closure, prelude::*};
 use vrl::diagnostic::Label;
 
-use crate::translate::lint::MAX_VALUE_DEPTH;
-
-/// The heaviest single value. Above any body we take, far below what would hurt the process.
-pub(super) const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
-
-/// How many bytes one more step copies.
-const BYTES_PER_STEP: usize = 2 * 1024;
+use super::limits::{BYTES_PER_STEP, MAX_KNOWN_TYPES, MAX_VALUE_BYTES, MAX_VALUE_DEPTH};
 
 /// What a value weighs beside its text: itself and its place in an array or object.
 const NODE_BYTES: usize = 64;
-
-/// How many types of elements and fields the compiler may remember of one variable. Types double as values do, and at
-/// load no step is counted.
-const MAX_KNOWN_TYPES: usize = 32;
 
 /// The hidden function around a read. No source can call it: an identifier has at least one character. An empty name
 /// also reads well where VRL shows the expression: `upcase((x))`.
@@ -168,7 +158,12 @@ impl Function for Metered {
         self.0.examples()
     }
 
-    fn compile(&self, state: &TypeState, ctx: &mut FunctionCompileContext, arguments: ArgumentList) -> Compiled {
+    fn compile(
+        &self,
+        state: &TypeState,
+        ctx: &mut FunctionCompileContext,
+        arguments: ArgumentList,
+    ) -> Compiled {
         Ok(Box::new(Paid(self.0.compile(state, ctx, arguments)?)))
     }
 
@@ -242,7 +237,12 @@ impl Function for Factor {
         &[]
     }
 
-    fn compile(&self, state: &TypeState, ctx: &mut FunctionCompileContext, arguments: ArgumentList) -> Compiled {
+    fn compile(
+        &self,
+        state: &TypeState,
+        ctx: &mut FunctionCompileContext,
+        arguments: ArgumentList,
+    ) -> Compiled {
         let operand = arguments.required("value");
         let numbers = Kind::integer().or_float();
         match numbers.is_superset(operand.type_def(state).kind()) {
@@ -262,7 +262,8 @@ impl Function for Factor {
 struct MayRepeat(Span);
 
 /// How a multiplication that may repeat a string is told.
-pub(super) const MAY_REPEAT: &str = "an operand of `*` that may be a string, which `*` would repeat without a bound";
+pub(super) const MAY_REPEAT: &str =
+    "an operand of `*` that may be a string, which `*` would repeat without a bound";
 
 impl DiagnosticMessage for MayRepeat {
     fn code(&self) -> usize {

@@ -9,6 +9,7 @@ mod allow_list;
 mod compile;
 mod diagnostics;
 mod functions;
+mod limits;
 mod lint;
 mod meter;
 mod output;

@@ -3,13 +3,12 @@
 
 use vrl::value::{ObjectMap, Value};
 
-use super::run::Bounds;
+use super::{
+    limits::{MAX_DATA_DEPTH, MAX_SUBJECT_BYTES},
+    run::Bounds,
+};
 use crate::model::{DomainEvent, ReasonCode, Timestamp};
 
-/// How deep `data` may nest.
-const MAX_DATA_DEPTH: usize = 32;
-/// The longest subject in bytes; it becomes a CloudEvents attribute.
-const MAX_SUBJECT_BYTES: usize = 512;
 /// What a float counts for in the size: the longest text of one.
 const FLOAT_BYTES: usize = 24;
 
@@ -31,7 +30,11 @@ fn over_limit(detail: impl Into<String>) -> Fault {
 }
 
 /// One event, an array of events, or `null` for none by intent.
-pub(super) fn domain_events(value: Value, emits: &[String], bounds: &Bounds) -> Result<Vec<DomainEvent>, Fault> {
+pub(super) fn domain_events(
+    value: Value,
+    emits: &[String],
+    bounds: &Bounds,
+) -> Result<Vec<DomainEvent>, Fault> {
     let values = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Array(values) => values,
@@ -53,16 +56,23 @@ fn domain_event(value: Value, emits: &[String], json: &mut Json) -> Result<Domai
         return Err(malformed("not an object with type, subject, time and data"));
     };
     let event = DomainEvent {
-        event_type: event_type(fields.remove("type"), emits)?,
+        event_type: event_type(fields.remove("type").as_ref(), emits)?,
         subject: subject(fields.remove("subject"), json)?,
         time: time(fields.remove("time").as_ref())?,
         data: data(fields.remove("data"), json)?,
     };
-    if fields.is_empty() { Ok(event) } else { Err(malformed("a key other than type, subject, time and data")) }
+    if fields.is_empty() {
+        Ok(event)
+    } else {
+        Err(malformed("a key other than type, subject, time and data"))
+    }
 }
 
-fn event_type(value: Option<Value>, emits: &[String]) -> Result<String, Fault> {
-    let claimed = value.as_ref().and_then(Value::to_str_lossy).ok_or_else(|| malformed("no `type`, or not a string"))?;
+fn event_type(value: Option<&Value>, emits: &[String]) -> Result<String, Fault> {
+    let claimed = value
+        .as_ref()
+        .and_then(|value| value.to_str_lossy())
+        .ok_or_else(|| malformed("no `type`, or not a string"))?;
     match emits.iter().find(|known| **known == claimed) {
         Some(known) => Ok(known.clone()),
         None => Err(malformed(format!("its `type` is not in `emits` ({})", emits.join(", ")))),
@@ -76,7 +86,8 @@ fn subject(value: Option<Value>, json: &mut Json) -> Result<Option<String>, Faul
         Some(_) => return Err(malformed("`subject` is not a string")),
     };
     if text.is_empty() || text.len() > MAX_SUBJECT_BYTES || text.chars().any(char::is_control) {
-        let rule = format!("`subject` is empty, longer than {MAX_SUBJECT_BYTES} bytes or has control characters");
+        let rule =
+            format!("`subject` is empty, longer than {MAX_SUBJECT_BYTES} bytes or has control characters");
         return Err(malformed(rule));
     }
     Ok(Some(text))
@@ -134,7 +145,11 @@ impl Json {
         number.map(Into::into).ok_or_else(|| malformed("`data` holds a number that is not finite"))
     }
 
-    fn object(&mut self, fields: ObjectMap, depth: usize) -> Result<serde_json::Map<String, serde_json::Value>, Fault> {
+    fn object(
+        &mut self,
+        fields: ObjectMap,
+        depth: usize,
+    ) -> Result<serde_json::Map<String, serde_json::Value>, Fault> {
         self.deeper(depth)?;
         let mut object = serde_json::Map::new();
         for (key, value) in fields {
@@ -212,7 +227,9 @@ mod tests {
         let one = events(value!({"type": "a.B.v1", "data": {"n": 1}})).expect("well formed");
         assert_eq!(one[0].data, serde_json::json!({"n": 1}));
         assert_eq!((one[0].subject.as_deref(), one[0].time), (None, None));
-        let all = events(value!([{"type": "a.B.v1", "data": {}}, {"type": "a.B.v1", "subject": "s", "time": "2026-01-01T00:00:00Z", "data": {}}]));
+        let all = events(
+            value!([{"type": "a.B.v1", "data": {}}, {"type": "a.B.v1", "subject": "s", "time": "2026-01-01T00:00:00Z", "data": {}}]),
+        );
         let all = all.expect("well formed");
         assert_eq!(all.len(), 2);
         assert_eq!(all[1].time.map(|time| time.to_string()).as_deref(), Some("2026-01-01T00:00:00Z"));
@@ -226,11 +243,23 @@ mod tests {
             (value!({"type": "hush.Hush.v1", "data": {}}), "event 0: its `type` is not in `emits` (a.B.v1)"),
             (value!({"type": "a.B.v1"}), "event 0: no `data`, or not an object"),
             (value!({"type": "a.B.v1", "data": ["hush"]}), "event 0: no `data`, or not an object"),
-            (value!({"type": "a.B.v1", "data": {}, "hush": 1}), "event 0: a key other than type, subject, time and data"),
+            (
+                value!({"type": "a.B.v1", "data": {}, "hush": 1}),
+                "event 0: a key other than type, subject, time and data",
+            ),
             (value!({"type": "a.B.v1", "data": {}, "subject": 7}), "event 0: `subject` is not a string"),
-            (value!({"type": "a.B.v1", "data": {}, "subject": "hush\n"}), "event 0: `subject` is empty, longer than 512 bytes or has control characters"),
-            (value!({"type": "a.B.v1", "data": {}, "time": "hush"}), "event 0: `time` is neither a timestamp nor RFC 3339 text"),
-            (value!({"type": "a.B.v1", "data": {"x": (Value::Bytes(vec![0xff].into()))}}), "event 0: `data` holds a string that is not UTF-8"),
+            (
+                value!({"type": "a.B.v1", "data": {}, "subject": "hush\n"}),
+                "event 0: `subject` is empty, longer than 512 bytes or has control characters",
+            ),
+            (
+                value!({"type": "a.B.v1", "data": {}, "time": "hush"}),
+                "event 0: `time` is neither a timestamp nor RFC 3339 text",
+            ),
+            (
+                value!({"type": "a.B.v1", "data": {"x": (Value::Bytes(vec![0xff].into()))}}),
+                "event 0: `data` holds a string that is not UTF-8",
+            ),
         ];
         for (value, detail) in malformed {
             assert_eq!(fault(value), (ReasonCode::MappingOutput, detail.to_owned()));
@@ -240,12 +269,18 @@ mod tests {
     #[test]
     fn size_count_and_depth_are_bounded() {
         let event = value!({"type": "a.B.v1", "data": {}});
-        assert_eq!(fault(Value::Array(vec![event; 4])), (ReasonCode::OverLimit, "more than 3 domain events".to_owned()));
+        assert_eq!(
+            fault(Value::Array(vec![event; 4])),
+            (ReasonCode::OverLimit, "more than 3 domain events".to_owned())
+        );
         let large = value!({"type": "a.B.v1", "data": {"x": ("x".repeat(1_000))}});
         assert_eq!(fault(large), (ReasonCode::OverLimit, "event 0: more than 1000 bytes in all".to_owned()));
         let deep = (0..MAX_DATA_DEPTH).fold(value!({}), |inner, _| value!({"d": inner}));
         let deep = value!({"type": "a.B.v1", "data": deep});
-        assert_eq!(fault(deep), (ReasonCode::OverLimit, "event 0: `data` nests deeper than 32 levels".to_owned()));
+        assert_eq!(
+            fault(deep),
+            (ReasonCode::OverLimit, "event 0: `data` nests deeper than 32 levels".to_owned())
+        );
     }
 
     #[test]

@@ -40,7 +40,11 @@ impl Function for MinorUnits {
     }
 
     fn internal_failure_reasons(&self) -> &'static [&'static str] {
-        &["the amount is no decimal text or integer", "the currency is unknown", "the amount is not a whole number of minor units"]
+        &[
+            "the amount is no decimal text or integer",
+            "the currency is unknown",
+            "the amount is not a whole number of minor units",
+        ]
     }
 
     fn return_kind(&self) -> u16 {
@@ -104,7 +108,9 @@ fn minor_units(amount: &Value, currency: &Value, decimals: Option<&Value>) -> Re
     };
     let (digits, written) = match amount {
         Value::Integer(units) => (i128::from(*units), 0),
-        Value::Bytes(_) | Value::String(_) => amount.to_str_lossy().and_then(|text| decimal(&text)).ok_or(NO_AMOUNT)?,
+        Value::Bytes(_) | Value::String(_) => {
+            amount.to_str_lossy().and_then(|text| decimal(&text)).ok_or(NO_AMOUNT)?
+        }
         _ => return Err(NO_AMOUNT),
     };
     let units = scale(digits, written, counted, exponent)?;
@@ -174,7 +180,8 @@ mod tests {
         for no_currency in ["eur", "EURO", "", "XAU", "XXX"] {
             assert_eq!(units("1", no_currency), Err(NO_CURRENCY), "{no_currency:?}");
         }
-        for no_amount in ["", "-", ".", "1.", ".5", "1e3", "+1", " 1", "1,000.00", "NaN", "١", "--1", "1.2.3"] {
+        for no_amount in ["", "-", ".", "1.", ".5", "1e3", "+1", " 1", "1,000.00", "NaN", "١", "--1", "1.2.3"]
+        {
             assert_eq!(units(no_amount, "EUR"), Err(NO_AMOUNT), "{no_amount:?}");
         }
         assert_eq!(units("9".repeat(40).as_str(), "EUR"), Err(NO_AMOUNT));
