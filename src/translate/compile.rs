@@ -22,8 +22,8 @@ use super::{
 };
 use crate::model::Diagnostic;
 
-/// The stack of the thread that compiles. The deepest tree that [`MAX_SOURCE_BYTES`] can spell (one level a byte) is
-/// parsed without recursion, but dropped with it; 4 KiB a level is ample.
+/// The stack of the thread that compiles. The deepest tree that [`MAX_SOURCE_BYTES`] can spell (one level a byte) must be
+/// built there before it can be judged, and dropped again; 4 KiB a level is ample.
 const COMPILE_STACK_BYTES: usize = MAX_SOURCE_BYTES * 4 * 1024;
 
 /// A compiled mapping module.
