@@ -16,14 +16,15 @@ use vrl::{
 use super::{
     allow_list,
     diagnostics::from_vrl,
+    limits::MAX_SOURCE_BYTES,
     lint,
     view::{self, Needs},
 };
 use crate::model::Diagnostic;
 
-/// The stack of the thread that compiles. The deepest tree that [`lint::MAX_SOURCE_BYTES`] can spell (one level a byte) is
-/// parsed without recursion, but dropped with it; 4 KiB a level is ample.
-const COMPILE_STACK_BYTES: usize = lint::MAX_SOURCE_BYTES * 4 * 1024;
+/// The stack of the thread that compiles. The deepest tree that [`MAX_SOURCE_BYTES`] can spell (one level a byte) must be
+/// built there before it can be judged, and dropped again; 4 KiB a level is ample.
+const COMPILE_STACK_BYTES: usize = MAX_SOURCE_BYTES * 4 * 1024;
 
 /// A compiled mapping module.
 pub struct Mapping {
@@ -70,7 +71,9 @@ impl fmt::Debug for Mapping {
 /// Compiles and lints a module; `file` is its path for diagnostics. The mistakes are all those of the first step that
 /// found any (length, syntax, limits, types, unused results).
 pub fn compile(file: &str, source: &str) -> Result<Mapping, Vec<Diagnostic>> {
-    lint::source(file, source).map_err(|problem| vec![problem])?;
+    if let Some(problem) = lint::source(file, source) {
+        return Err(vec![problem]);
+    }
     let compiled = thread::scope(|scope| {
         let thread =
             thread::Builder::new().name("compile-mapping".to_owned()).stack_size(COMPILE_STACK_BYTES);
@@ -157,25 +160,48 @@ mod tests {
 
     #[test]
     fn a_syntax_error_is_shown_where_it_stands() {
-        insta::assert_snapshot!(told("a = 1\nb = [1, 2\nb"), @"");
+        insta::assert_snapshot!(told("a = 1\nb = [1, 2\nb"), @r#"
+        partners/acme/order.vrl:3:1: syntax error: unexpected syntax token: "Identifier" [mapping_syntax]
+            | b
+            | ^
+            help: expected one of: "\n", "]"
+        "#);
     }
 
     #[test]
     fn a_type_error_is_shown_in_vrls_words() {
-        insta::assert_snapshot!(told("é = 1\nx = upcase(.name)\nx"), @"");
-        insta::assert_snapshot!(told("x = {\"a\": 1}\nupcase(x)"), @"");
+        insta::assert_snapshot!(told("a = \"é\"; x = upcase(.name)\n[a, x]"), @r#"
+        partners/acme/order.vrl:1:14: unhandled fallible assignment: this expression is fallible because at least one argument's type cannot be verified to be valid [mapping_compile]
+            | a = "é"; x = upcase(.name)
+            |              ^
+            help: or change this to an infallible assignment: x, err = upcase((.name))
+        partners/acme/order.vrl:2:5: call to undefined variable: undefined variable [mapping_compile]
+            | [a, x]
+            |     ^
+            help: did you mean "a"?
+        "#);
     }
 
     #[test]
     fn the_event_is_read_only() {
-        insta::assert_snapshot!(told(".a = 1\n."), @"");
+        insta::assert_snapshot!(told(".a = 1\n."), @r"
+        partners/acme/order.vrl:1:1: mutation of read-only value [mapping_read_only]
+            | .a = 1
+            | ^
+            help: the event is read-only; build the result in variables of your own
+        ");
         assert!(told("%partner = \"x\"\n.").contains("[mapping_read_only]"));
         assert!(told(".a, err = to_int(.b)\n.").contains("[mapping_read_only]"));
     }
 
     #[test]
     fn a_result_that_goes_nowhere_is_a_mistake() {
-        insta::assert_snapshot!(told("upcase(\"a\")\nnull"), @"");
+        insta::assert_snapshot!(told("upcase(\"a\")\nnull"), @r#"
+        partners/acme/order.vrl:1:1: unused result for function call `upcase("a")` [mapping_unused]
+            | upcase("a")
+            | ^
+            help: assign the result, return it, or delete the line
+        "#);
         assert!(told("x = int!(1)\nx").contains("mapping_compile"));
     }
 }

@@ -43,7 +43,7 @@ fn message(problem: &diagnostic::Diagnostic) -> String {
     }
     let label = problem.labels.iter().find(|label| label.primary).map(|label| label.message.as_str());
     match label {
-        Some(label) if !label.is_empty() && label != problem.message => {
+        Some(label) if label != problem.message && !label.starts_with("help:") && !label.is_empty() => {
             format!("{}: {label}", problem.message)
         }
         _ => problem.message.clone(),
@@ -61,7 +61,7 @@ fn help(problem: &diagnostic::Diagnostic) -> String {
     match (problem.code, advice.is_empty()) {
         (READ_ONLY, _) => "the event is read-only; build the result in variables of your own".to_owned(),
         (UNUSED, _) => "assign the result, return it, or delete the line".to_owned(),
-        (_, false) => advice.join("; "),
+        (_, false) => advice.join("; ").replace(":; ", ": "),
         (code, true) => format!("see https://errors.vrl.dev/{code}"),
     }
 }

@@ -7,20 +7,10 @@
 use vrl::compiler::{function::closure, prelude::*};
 use vrl::diagnostic::Label;
 
-use crate::translate::lint::MAX_VALUE_DEPTH;
-
-/// The heaviest single value. Above any body we take, far below what would hurt the process.
-pub(super) const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
-
-/// How many bytes one more step copies.
-const BYTES_PER_STEP: usize = 2 * 1024;
+use super::limits::{BYTES_PER_STEP, MAX_KNOWN_TYPES, MAX_VALUE_BYTES, MAX_VALUE_DEPTH};
 
 /// What a value weighs beside its text: itself and its place in an array or object.
 const NODE_BYTES: usize = 64;
-
-/// How many types of elements and fields the compiler may remember of one variable. Types double as values do, and at
-/// load no step is counted.
-const MAX_KNOWN_TYPES: usize = 64;
 
 /// The hidden function around a read. No source can call it: an identifier has at least one character. An empty name
 /// also reads well where VRL shows the expression: `upcase((x))`.

@@ -9,6 +9,7 @@ mod allow_list;
 mod compile;
 mod diagnostics;
 mod functions;
+mod limits;
 mod lint;
 mod meter;
 mod output;
@@ -18,6 +19,6 @@ mod view;
 pub use compile::{Mapping, compile};
 pub use run::{Bounds, MappingError, MappingInput};
 
-/// The stack a thread needs to run mappings: twenty times what the deepest admissible module took when measured
-/// (unoptimised). Virtual memory: only the pages touched are ever used.
+/// The stack a thread needs to run mappings: sixteen times what the deepest admissible module is tested on, without
+/// optimisation. Virtual memory: only the pages touched are ever used.
 pub const STACK_BYTES: usize = 16 * 1024 * 1024;

@@ -3,13 +3,12 @@
 
 use vrl::value::{ObjectMap, Value};
 
-use super::run::Bounds;
+use super::{
+    limits::{MAX_DATA_DEPTH, MAX_SUBJECT_BYTES},
+    run::Bounds,
+};
 use crate::model::{DomainEvent, ReasonCode, Timestamp};
 
-/// How deep `data` may nest.
-const MAX_DATA_DEPTH: usize = 32;
-/// The longest subject in bytes; it becomes a CloudEvents attribute.
-const MAX_SUBJECT_BYTES: usize = 512;
 /// What a float counts for in the size: the longest text of one.
 const FLOAT_BYTES: usize = 24;
 
@@ -57,7 +56,7 @@ fn domain_event(value: Value, emits: &[String], json: &mut Json) -> Result<Domai
         return Err(malformed("not an object with type, subject, time and data"));
     };
     let event = DomainEvent {
-        event_type: event_type(fields.remove("type"), emits)?,
+        event_type: event_type(fields.remove("type").as_ref(), emits)?,
         subject: subject(fields.remove("subject"), json)?,
         time: time(fields.remove("time").as_ref())?,
         data: data(fields.remove("data"), json)?,
@@ -69,10 +68,10 @@ fn domain_event(value: Value, emits: &[String], json: &mut Json) -> Result<Domai
     }
 }
 
-fn event_type(value: Option<Value>, emits: &[String]) -> Result<String, Fault> {
+fn event_type(value: Option<&Value>, emits: &[String]) -> Result<String, Fault> {
     let claimed = value
         .as_ref()
-        .and_then(Value::to_str_lossy)
+        .and_then(|value| value.to_str_lossy())
         .ok_or_else(|| malformed("no `type`, or not a string"))?;
     match emits.iter().find(|known| **known == claimed) {
         Some(known) => Ok(known.clone()),

@@ -2,7 +2,7 @@
 //! body, a secret or a token itself.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{
     SqliteRecords,
