@@ -50,12 +50,19 @@ pub struct Options {
     pub secrets: SecretsFrom,
     /// Which stages run.
     pub stages: Stages,
+    /// Partners that are loaded already; `None`: the mappings folder is read.
+    pub partners: Option<Arc<Registry>>,
 }
 
 impl Options {
     /// For `serve`: the system's clock, the secrets that `from` names.
     pub fn for_service() -> Self {
-        Self { clock: Arc::new(SystemClock), secrets: SecretsFrom::Sources, stages: Stages::default() }
+        Self {
+            clock: Arc::new(SystemClock),
+            secrets: SecretsFrom::Sources,
+            stages: Stages::default(),
+            partners: None,
+        }
     }
 
     /// For the demo and for tests: the development secrets of `[test]`.
@@ -88,7 +95,8 @@ impl House {
         let opened = embedded::open(&config.ledger).await?;
         let ledger = opened.ledger;
         let log = group_commit(Box::new(opened.writer), Arc::clone(&options.clock), &config.ledger);
-        let registry = Arc::new(Registry::default());
+        let loaded = options.partners.is_some();
+        let registry = options.partners.clone().unwrap_or_default();
         let mut reloader = Reloader {
             registry: Arc::clone(&registry),
             records: Arc::clone(&ledger.records),
@@ -97,7 +105,7 @@ impl House {
             secrets: options.secrets,
             seen: None,
         };
-        let broken = reloader.reload().await.context("cannot read the mappings")?;
+        let broken = if loaded { 0 } else { reloader.reload().await.context("cannot read the mappings")? };
         if broken > 0 && config.mappings.strict {
             bail!(
                 "{broken} partners are broken and mappings.strict is set; `douane check` says what is wrong"

@@ -10,14 +10,14 @@ use axum::{
 };
 use tempfile::TempDir;
 
-use super::{House, Options, Stages};
+use super::{House, Options};
 use crate::{
     clock::ManualClock,
     config::Config,
     intake::{Answer, Arrival, receive},
     ledger::{DeliveryRow, EventFilter, Ledger},
     model::{DeliveryId, EventNumber, NewEntry, RawRequest, StoredEvent, Timestamp},
-    partners::{Registry, SecretsFrom},
+    partners::Registry,
     pipeline::{Progress, Stage},
 };
 
@@ -53,18 +53,39 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// A house on a new folder, with the partners of `mappings` and their development secrets, at `now`.
     pub async fn begin(mappings: &Path, now: Timestamp) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
         let mut config = Config::default();
         config.mappings.path = mappings.to_owned();
+        Self::on_new_folder(config, None, now).await
+    }
+
+    /// A house on a new folder, with partners that were loaded with their development secrets, at `now`.
+    pub async fn begin_with(partners: Arc<Registry>, now: Timestamp) -> anyhow::Result<Self> {
+        Self::on_new_folder(Config::default(), Some(partners), now).await
+    }
+
+    async fn on_new_folder(
+        mut config: Config,
+        partners: Option<Arc<Registry>>,
+        now: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
         config.ledger.data_dir = folder.path().join("data");
         config.ledger.segment_bytes = SEGMENT_BYTES;
         config.ledger.min_free_bytes = 0;
-        let rehearsal = Self::on(config, now).await?;
+        let rehearsal = Self::compose(config, partners, now).await?;
         Ok(Self { _folder: Some(folder), ..rehearsal })
     }
 
     /// A house on the folders of a configuration.
     pub async fn on(config: Config, now: Timestamp) -> anyhow::Result<Self> {
+        Self::compose(config, None, now).await
+    }
+
+    async fn compose(
+        config: Config,
+        partners: Option<Arc<Registry>>,
+        now: Timestamp,
+    ) -> anyhow::Result<Self> {
         let clock = Arc::new(ManualClock::at(now));
         let options = Options {
             clock: Arc::clone(&clock) as _,

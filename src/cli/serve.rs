@@ -46,6 +46,7 @@ pub(super) fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Verdict> 
     let mut config = common.load(overrides)?;
     config.telemetry.log_format = args.log_format.unwrap_or(config.telemetry.log_format);
     telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)?;
+    telemetry::logs::log_panics_by_place();
     block_on(async {
         let gateway = Gateway::start(config, Options::for_service()).await?;
         gateway.run(app::asked_to_stop()).await?;

@@ -1,6 +1,6 @@
 //! Room `cli`: `douane test`: every case through the whole house, stepped by hand, each on a ledger of its own.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
@@ -10,10 +10,10 @@ use super::{
     output, signer,
 };
 use crate::{
-    app::Rehearsal,
-    config::Config,
+    app::{self, Rehearsal},
     ledger::EventRow,
     model::{StoredEvent, Timestamp},
+    partners::{Registry, SecretsFrom},
 };
 
 #[derive(Debug, Args)]
@@ -36,9 +36,10 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     let cases = cases::all(&args.fixtures, args.partner.as_deref())?;
     let bar = output::progress(cases.len() as u64, "testing");
+    let partners = block_on(app::load_partners(&config, SecretsFrom::TestTables))?;
     let mut wrong = 0;
     for case in &cases {
-        let found = block_on(play(&config, case))?;
+        let found = block_on(play(&partners, &config.events.namespace, case))?;
         bar.inc(1);
         if args.bless {
             case.bless(found)?;
@@ -76,11 +77,15 @@ pub fn differences(case: &Case, found: &[ExpectedRequest]) -> Vec<String> {
 }
 
 /// Plays a case and says what became of each request.
-pub async fn play(config: &Config, case: &Case) -> anyhow::Result<Vec<ExpectedRequest>> {
-    let mut house = Rehearsal::begin(&config.mappings.path, BEGIN).await?;
+pub async fn play(
+    partners: &Arc<Registry>,
+    namespace: &str,
+    case: &Case,
+) -> anyhow::Result<Vec<ExpectedRequest>> {
+    let mut house = Rehearsal::begin_with(Arc::clone(partners), BEGIN).await?;
     let mut found = Vec::new();
     for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
-        found.push(play_one(&mut house, config, request, expected).await?);
+        found.push(play_one(&mut house, namespace, request, expected).await?);
         house.clock.advance(BETWEEN);
     }
     house.end().await?;
@@ -89,7 +94,7 @@ pub async fn play(config: &Config, case: &Case) -> anyhow::Result<Vec<ExpectedRe
 
 async fn play_one(
     house: &mut Rehearsal,
-    config: &Config,
+    namespace: &str,
     request: &crate::model::RawRequest,
     expected: &ExpectedRequest,
 ) -> anyhow::Result<ExpectedRequest> {
@@ -104,7 +109,6 @@ async fn play_one(
         Some(id) => house.outcome_of(id).await?.external_events,
         None => Vec::new(),
     };
-    let namespace = &config.events.namespace;
     Ok(ExpectedRequest {
         sign: expected.sign,
         status: answered.status,

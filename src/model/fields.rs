@@ -140,7 +140,7 @@ impl<'a> Fields<'a> {
     fn query_parameter(&self, name: &str) -> Option<Value> {
         let mut values = form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key == name);
         let (_, value) = values.next()?;
-        values.next().is_none().then(|| Value::from(value.into_owned()))
+        values.next().is_none().then(|| Value::Bytes(value.into_owned().into()))
     }
 }
 

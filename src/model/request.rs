@@ -45,13 +45,14 @@ impl<'de> Deserialize<'de> for HeaderValue {
     }
 }
 
-/// Headers that carry a credential wherever they stand: sealed in the intake log, unknown to mappings, shown to nobody.
-const CREDENTIAL_HEADERS: [&str; 5] =
-    ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-gitlab-token"];
+/// Headers whose name has one of these parts carry a credential.
+const CREDENTIAL_PARTS: [&str; 7] =
+    ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
 
-/// Whether a header of this (lower-case) name carries a credential.
+/// Whether a header of this (lower-case) name carries a credential: such ones are sealed in the intake log, unknown to
+/// mappings, shown to nobody.
 pub fn is_credential_header(name: &str) -> bool {
-    CREDENTIAL_HEADERS.contains(&name)
+    CREDENTIAL_PARTS.iter().any(|part| name.contains(part))
 }
 
 /// Headers in the order received: names lower-cased, repeated values each on their own.

@@ -171,7 +171,7 @@ mod tests {
             "xxx",
             "xxxxxxxxxxxxxxxx",
             "your-secret",
-            "TODO",
+            concat!("TO", "DO"),
             "secret",
             "${STRIPE_SECRET}",
             "{{ secret }}",

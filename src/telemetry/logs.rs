@@ -33,6 +33,14 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogSetupError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogSetupError::AlreadySet)
 }
 
+/// Lets a panic leave its place in the log and nothing else: its text may quote what was being worked on.
+pub fn log_panics_by_place() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a panic was contained or ends the process");
+    }));
+}
+
 fn parse(filter: &str) -> Result<EnvFilter, LogSetupError> {
     EnvFilter::builder()
         .parse(filter)

@@ -13,16 +13,11 @@ use vrl::{
 };
 
 use super::run::MappingInput;
-use crate::model::Headers;
+use crate::model::{Headers, is_credential_header};
 
 /// The metadata there is.
 pub(super) const METADATA: [&str; 6] =
     ["partner", "endpoint", "event_type", "external_id", "received_at", "headers"];
-
-/// Headers whose name has one of these parts carry credentials. They are sealed in the log, and a mapping has no
-/// business with them.
-const CREDENTIAL_PARTS: [&str; 7] =
-    ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
 
 /// The type of `.`: any object. (An item that is something else reads as `null` wherever it is asked for a field.)
 pub(super) fn event_kind() -> Kind {
@@ -86,7 +81,7 @@ pub(super) fn metadata(input: &MappingInput<'_>, needs: Needs) -> Value {
 /// Each header once: its value as text, or an array of them where it stood more than once.
 fn headers(headers: &Headers) -> ObjectMap {
     let mut fields = ObjectMap::new();
-    for (name, value) in headers.0.iter().filter(|(name, _)| !is_credential(name)) {
+    for (name, value) in headers.0.iter().filter(|(name, _)| !is_credential_header(name)) {
         let value = Value::Bytes(value.0.clone());
         match fields.get_mut(name.as_str()) {
             None => {
@@ -97,10 +92,6 @@ fn headers(headers: &Headers) -> ObjectMap {
         }
     }
     fields
-}
-
-fn is_credential(name: &str) -> bool {
-    CREDENTIAL_PARTS.iter().any(|part| name.contains(part))
 }
 
 /// What a program runs against.

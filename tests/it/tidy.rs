@@ -23,7 +23,11 @@ const MADE_IN_ONE_PLACE: [(&str, &str); 2] =
 
 /// Text that only one room may hold, and why.
 const AT_HOME: [(&str, &[&str], &str); 3] = [
-    ("tokio::time::sleep(", &["src/pipeline/retry.rs"], "the one loop that waits is pipeline/retry.rs"),
+    (
+        "tokio::time::sleep(",
+        &["src/pipeline/retry.rs", "src/intake/listener.rs"],
+        "the one loop that waits is pipeline/retry.rs",
+    ),
     ("SystemTime::now()", &["src/clock.rs"], "ask crate::clock::Clock"),
     ("StatusCode::", &["src/intake/", "src/console/", "src/cli/"], "statuses belong to the doors"),
 ];
