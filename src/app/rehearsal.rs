@@ -87,11 +87,7 @@ impl Rehearsal {
         now: Timestamp,
     ) -> anyhow::Result<Self> {
         let clock = Arc::new(ManualClock::at(now));
-        let options = Options {
-            clock: Arc::clone(&clock) as _,
-            secrets: SecretsFrom::TestTables,
-            stages: Stages::default(),
-        };
+        let options = Options { clock: Arc::clone(&clock) as _, partners, ..Options::for_development() };
         let house = House::build(config, options).await?;
         Ok(Self { house, clock, last_seen: EventNumber(0), _folder: None })
     }
