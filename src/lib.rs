@@ -3,6 +3,10 @@
 //! The rooms stand in the order of the road: reading this file top to bottom is following one webhook
 //! from the partner's request to the published domain event. `ARCHITECTURE.md` says who may know whom.
 
+/// One allocator for the binary, its tests and its benchmark.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 // The language everyone speaks.
 pub mod clock;
 pub mod config;

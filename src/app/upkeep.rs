@@ -16,7 +16,7 @@ use crate::{
     ledger::{JournalEntry, Ledger, LogItem, Records},
     model::EntryNumber,
     partners::{DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, SecretsFrom, fingerprint},
-    telemetry::metrics::{RELOADS, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER, TIDY_EVERY},
+    telemetry::metrics::{DESK_STATE, RELOADS, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER, TIDY_EVERY},
 };
 
 /// Retention looks this often for segments to drop.
@@ -61,10 +61,20 @@ impl Reloader {
                 tracing::error!(partner, state, code = problem.code, "{problem}");
             }
         }
+        self.show_states();
         self.seen = Some(folder.fingerprint());
         let result = if report.problems.is_empty() { "ready" } else { "problems" };
         counter!(RELOADS, "result" => result).increment(1);
         Ok(report.problems.len())
+    }
+
+    fn show_states(&self) {
+        for (partner, state) in &self.registry.snapshot().desks {
+            for known in DeskState::WORDS {
+                let on = if known == state.as_str() { 1.0 } else { 0.0 };
+                gauge!(DESK_STATE, "partner" => partner.to_string(), "state" => known).set(on);
+            }
+        }
     }
 
     /// Polls the folder's content hash, and reloads on SIGHUP at once. A folder that cannot be read changes nothing.

@@ -1,13 +1,11 @@
 //! Room `intake`: step 3, keeping a verified request in the intake log.
 
-use metrics::counter;
 
 use super::{PublicDoor, Refusal, credentials};
 use crate::{
     ledger::AppendError,
-    model::{DeliveryId, DeliveryMeta, EntryMeta, NewEntry, RawRequest, Verification, VerifiedRequest},
+    model::{DeliveryId, DeliveryMeta, EndpointName, EntryMeta, NewEntry, RawRequest, Verification, VerifiedRequest},
     partners::Endpoint,
-    telemetry::metrics::{DELIVERIES_ACCEPTED, DELIVERY_BYTES},
 };
 
 /// Appends the request to the intake log. It is fsynced when this returns `Ok`.
@@ -22,11 +20,9 @@ pub(super) async fn append(
     let bytes = request.body.len() as u64;
     let appended = door.log.append(entry(id, endpoint, request, verification)).await.map_err(refusal)?;
 
-    let name = &endpoint.name;
-    let (partner, endpoint) = (name.partner.clone(), name.endpoint.clone());
-    counter!(DELIVERIES_ACCEPTED, "partner" => partner.clone(), "endpoint" => endpoint.clone()).increment(1);
-    counter!(DELIVERY_BYTES, "partner" => partner, "endpoint" => endpoint).increment(bytes);
-    tracing::debug!(delivery = %id, number = %appended.first, partner = %name.partner, endpoint = %name.endpoint, "accepted");
+    door.counters.accepted(&endpoint.name, bytes);
+    let EndpointName { partner, endpoint } = &endpoint.name;
+    tracing::debug!(delivery = %id, number = %appended.first, %partner, %endpoint, "accepted");
     Ok(id)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use metrics::{Histogram, histogram};
 
-use super::{in_flight::InFlight, notes::Notes, rates::Rates};
+use super::{counters::Counters, in_flight::InFlight, notes::Notes, rates::Rates};
 use crate::{
     clock::Clock, config::IntakeConfig, keys::seal::Sealer, ledger::group_commit::GroupCommit,
     partners::Registry, telemetry::metrics::ACK_SECONDS,
@@ -36,6 +36,7 @@ pub struct PublicDoor {
     pub(super) limits: IntakeConfig,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) rates: Rates,
+    pub(super) counters: Counters,
     pub(super) ack_seconds: Histogram,
 }
 
@@ -52,6 +53,7 @@ impl PublicDoor {
             in_flight: InFlight::new(limits.max_bytes_in_flight),
             limits: limits.clone(),
             rates: Rates::default(),
+            counters: Counters::default(),
             ack_seconds: histogram!(ACK_SECONDS),
         }
     }

@@ -7,6 +7,7 @@ mod address;
 mod append;
 mod arrival;
 mod body;
+mod counters;
 mod credentials;
 mod door;
 mod handshake;

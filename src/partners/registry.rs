@@ -33,6 +33,9 @@ pub enum DeskState {
 }
 
 impl DeskState {
+    /// Every word of [`Self::as_str`].
+    pub const WORDS: [&str; 3] = ["ready", "last_good", "broken"];
+
     /// Its word in logs and metrics.
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use crate::{
         log::format::{BLOCK, BatchStamp, SegmentHeader, batch_size, encode_batch},
     },
     model::{EntryNumber, Timestamp},
+    telemetry::metrics::LEDGER_FREE_BYTES,
 };
 
 /// The memory of a batch is used again for the next one, unless an unusually large one made it grow beyond this.
@@ -83,6 +84,8 @@ impl SegmentLog {
         if !fresh {
             // A disk that cannot say how full it is will say so when it is written to.
             let free = self.catalog.files.free_bytes().unwrap_or(u64::MAX);
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            metrics::gauge!(LEDGER_FREE_BYTES).set(free as f64);
             self.space = Space { looked_at: Some(now), low: free < self.options.min_free_bytes };
         }
         self.space.low
