@@ -9,6 +9,17 @@
 //! `cargo bench --bench road -- --full` also keeps 2,000,000 deliveries first and measures (d) and a restart on top;
 //! `--quick` shortens every round to see that it works.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    reason = "a benchmark prints, measures real time, and ends when something is not as it must be"
+)]
+
 mod load;
 mod process;
 mod report;

@@ -41,7 +41,7 @@ fn partners(registry: &Registry) -> Readiness {
             }
             DeskState::Broken { problems } => ("deliveries wait".to_owned(), problems),
         };
-        let first = problems.first().map(|problem| problem.message.as_str()).unwrap_or("the folder is gone");
+        let first = problems.first().map_or("the folder is gone", |problem| problem.message.as_str());
         readiness.desks.push(format!("{partner}: {what}: {first}"));
     }
     readiness

@@ -31,7 +31,7 @@ pub enum ConfigError {
     },
     /// Something in the file, the environment or on the command line is wrong.
     #[error("{0}")]
-    Invalid(Diagnostic),
+    Invalid(Box<Diagnostic>),
 }
 
 /// Reads the configuration. Precedence, strongest first: `overrides`, `environment` (the `DOUANE_…` variables), the
@@ -46,14 +46,14 @@ pub fn load(
         Some(path) => (path.display().to_string(), read(path)?),
     };
     // The file alone first: only its own text gives line and column.
-    toml::from_str::<Config>(&text).map_err(|error| ConfigError::Invalid(at_place(&name, &text, &error)))?;
+    toml::from_str::<Config>(&text).map_err(|error| invalid(at_place(&name, &text, &error)))?;
     let mut table: Table = toml::from_str(&text).unwrap_or_default();
     apply_environment(&mut table, environment)?;
     for (key, value) in overrides {
         set(&mut table, key, value);
     }
-    let config = Config::deserialize_from(table).map_err(ConfigError::Invalid)?;
-    config.validate().map_err(|errors| ConfigError::Invalid(out_of_bounds(&name, &errors)))?;
+    let config = deserialize(table)?;
+    config.validate().map_err(|errors| invalid(out_of_bounds(&name, &errors)))?;
     Ok(config)
 }
 
@@ -62,17 +62,15 @@ pub fn process_environment() -> BTreeMap<String, String> {
     std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect()
 }
 
-impl Config {
-    fn deserialize_from(table: Table) -> Result<Self, Diagnostic> {
-        serde::Deserialize::deserialize(Value::Table(table)).map_err(|error: toml::de::Error| {
-            Diagnostic::new(
-                "invalid_setting",
-                "environment or command line",
-                error.message().to_owned(),
-                "see deploy/douane.toml for every key and its type",
-            )
-        })
-    }
+fn invalid(diagnostic: Diagnostic) -> ConfigError {
+    ConfigError::Invalid(Box::new(diagnostic))
+}
+
+fn deserialize(table: Table) -> Result<Config, ConfigError> {
+    serde::Deserialize::deserialize(Value::Table(table)).map_err(|error: toml::de::Error| {
+        let help = "see deploy/douane.toml for every key and its type";
+        invalid(Diagnostic::new("invalid_setting", "environment or command line", error.message(), help))
+    })
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -88,7 +86,7 @@ fn apply_environment(table: &mut Table, environment: &BTreeMap<String, String>) 
         match keys.iter().find(|key| key.replace('.', "_") == wanted) {
             Some(key) => set(table, key, value),
             None if names_a_section(&wanted, &keys) => {
-                return Err(ConfigError::Invalid(unknown_variable(name, &wanted, &keys)));
+                return Err(invalid(unknown_variable(name, &wanted, &keys)));
             }
             // Other tools have variables of this prefix too (the token of `douane replay`, test switches).
             None => {}

@@ -21,6 +21,7 @@ use super::{
     waiting::{self, WaitingError},
 };
 use crate::{
+    keys::seal::SEALED_PREFIX,
     ledger::{DeliveryFilter, DeliveryRow, LogItem},
     model::{DeliveryId, DeliveryMeta, Entry, EntryMeta, EntryNumber, HeaderValue, OutcomeKind, Timestamp},
 };
@@ -177,7 +178,7 @@ pub fn presentable(meta: &DeliveryMeta) -> Vec<(String, HeaderValue)> {
 }
 
 fn is_sealed(value: &HeaderValue) -> bool {
-    value.0.starts_with(crate::keys::SEALED_PREFIX.as_bytes())
+    value.0.starts_with(SEALED_PREFIX.as_bytes())
 }
 
 type Found = (DeliveryRow, Result<Entry, Problem>);

@@ -17,6 +17,9 @@ use chacha20poly1305::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+/// What every sealed value begins with: it tells those who show headers that this one is not to be shown.
+pub const SEALED_PREFIX: &str = r#"{"sealed":""#;
+
 /// The key file's name in the data folder: 64 hex digits, readable by its owner only.
 pub const SEALING_KEY_FILE: &str = "sealing.key";
 
@@ -91,7 +94,7 @@ impl Sealer {
         let payload = Payload { msg: value, aad: label.as_bytes() };
         let ciphertext = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| SealError::Cipher)?;
         let text = STANDARD.encode([nonce.as_slice(), &ciphertext].concat());
-        Ok(format!(r#"{{"sealed":"{}:{text}"}}"#, self.key_id))
+        Ok(format!(r#"{SEALED_PREFIX}{}:{text}"}}"#, self.key_id))
     }
 
     /// What was sealed under this label. `None` when the text was not sealed, or with another key or label, or was

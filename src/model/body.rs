@@ -7,7 +7,7 @@ use vrl::value::{KeyString, ObjectMap, Value};
 use super::{Headers, strict_json};
 
 /// How many fields a form body may have.
-pub const MAX_FORM_FIELDS: usize = 1_000;
+pub(super) const MAX_FORM_FIELDS: usize = 1_000;
 
 /// What a partner says about its bodies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ fn is_form(headers: &Headers) -> bool {
 }
 
 /// A form as an object: a field that stands once is a string, one that is repeated an array of strings.
-pub fn read_form(bytes: &[u8]) -> Result<ObjectMap, Unreadable> {
+pub(super) fn read_form(bytes: &[u8]) -> Result<ObjectMap, Unreadable> {
     let mut form = ObjectMap::new();
     for (count, (name, value)) in form_urlencoded::parse(bytes).enumerate() {
         if count == MAX_FORM_FIELDS {
