@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use metrics::{counter, gauge};
 use serde_json::json;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::Signal,
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Retention looks this often for segments to drop.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
+const RETENTION_EVERY: Duration = Duration::from_mins(1);
 /// The scrub reads this often; how much each time follows from `scrub_bytes_per_second`.
 const SCRUB_EVERY: Duration = Duration::from_secs(10);
 
@@ -68,8 +68,11 @@ impl Reloader {
     }
 
     /// Polls the folder's content hash, and reloads on SIGHUP at once. A folder that cannot be read changes nothing.
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let mut hang_up = signal(SignalKind::hangup())?;
+    pub(super) async fn run(
+        mut self,
+        mut hang_up: Signal,
+        mut stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
         let mut poll = interval(self.mappings.poll.0.max(Duration::from_millis(10)));
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

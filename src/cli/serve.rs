@@ -47,8 +47,9 @@ pub(super) fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Verdict> 
     config.telemetry.log_format = args.log_format.unwrap_or(config.telemetry.log_format);
     telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)?;
     block_on(async {
+        let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config, Options::for_service()).await?;
-        gateway.run(app::asked_to_stop()).await?;
+        gateway.run(stop).await?;
         Ok(Verdict::Fine)
     })
 }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::{
     Common, Verdict, block_on,
     cases::{self, Case, ExpectedEvent, ExpectedOutcome, ExpectedRequest},
-    output, signer,
+    output::{self, Format},
+    signer,
 };
 use crate::{
     app::Rehearsal,
@@ -26,17 +28,28 @@ pub(super) struct TestArgs {
     /// Accept what is found as what is expected, by writing expected.json anew
     #[arg(long)]
     bless: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// How a case went.
+#[derive(Debug, Serialize)]
+struct Tested {
+    case: String,
+    as_expected: bool,
+    /// What differs, one line or several each.
+    differences: Vec<String>,
 }
 
 /// When the first request of a case is sent: 2026-11-23T12:00:00Z. Each next one comes a minute later.
 const BEGIN: Timestamp = Timestamp::from_micros(1_795_435_200_000_000);
-const BETWEEN: std::time::Duration = std::time::Duration::from_secs(60);
+const BETWEEN: std::time::Duration = std::time::Duration::from_mins(1);
 
 pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     let cases = cases::all(&args.fixtures, args.partner.as_deref())?;
     let bar = output::progress(cases.len() as u64, "testing");
-    let mut wrong = 0;
+    let mut tested = Vec::new();
     for case in &cases {
         let found = block_on(play(&config, case))?;
         bar.inc(1);
@@ -45,19 +58,26 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
             continue;
         }
         let differences = differences(case, &found);
-        bar.suspend(|| report(case, &differences));
-        wrong += usize::from(!differences.is_empty());
+        let this = Tested { case: case.path(), as_expected: differences.is_empty(), differences };
+        if args.format == Format::Table {
+            bar.suspend(|| show(&this));
+        }
+        tested.push(this);
     }
     bar.finish_and_clear();
+    let wrong = tested.iter().filter(|tested| !tested.as_expected).count();
     let what = if args.bless { "written anew".to_owned() } else { format!("{wrong} not as expected") };
-    output::say(&format!("{} cases: {what}", cases.len()));
+    match args.format {
+        Format::Json => output::json(&tested)?,
+        Format::Table => output::say(&format!("{} cases: {what}", cases.len())),
+    }
     Ok(if wrong == 0 { Verdict::Fine } else { Verdict::FoundWrong })
 }
 
-fn report(case: &Case, differences: &[String]) {
-    let mark = if differences.is_empty() { "ok  " } else { "FAIL" };
-    output::say(&format!("{mark} {}", case.path()));
-    for difference in differences {
+fn show(tested: &Tested) {
+    let mark = if tested.as_expected { "ok  " } else { "FAIL" };
+    output::say(&format!("{mark} {}", tested.case));
+    for difference in &tested.differences {
         output::say(&format!("     {}", difference.replace('\n', "\n     ")));
     }
 }
