@@ -2,9 +2,8 @@
 //! and export all look them up here, and so do the verbs.
 
 use crate::{
-    keys::SEALED_PREFIX,
     ledger::{DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, Page, RecordsError},
-    model::{DeliveryId, DeliveryMeta, Entry, EntryNumber, HeaderValue},
+    model::{DeliveryId, DeliveryMeta, Entry, EntryNumber, HeaderValue, is_credential_header},
 };
 
 use super::waiting;
@@ -102,9 +101,9 @@ pub async fn payload(ledger: &Ledger, number: EntryNumber) -> Result<Result<Entr
 
 /// The headers as people may see them: credentials stay sealed.
 pub fn presentable(meta: &DeliveryMeta) -> Vec<(String, HeaderValue)> {
-    let is_sealed = |value: &HeaderValue| value.0.starts_with(SEALED_PREFIX.as_bytes());
-    let shown = |value: &HeaderValue| {
-        if is_sealed(value) { HeaderValue(SEALED.into()) } else { value.clone() }
+    let shown = |(name, value): &(String, HeaderValue)| {
+        let value = if is_credential_header(name) { HeaderValue(SEALED.into()) } else { value.clone() };
+        (name.clone(), value)
     };
-    meta.headers.0.iter().map(|(name, value)| (name.clone(), shown(value))).collect()
+    meta.headers.0.iter().map(shown).collect()
 }

@@ -138,4 +138,3 @@ mod tests {
         assert_eq!(SecretSource::Test(secret.clone()).resolve(), Ok(secret));
     }
 }
-pub const SEALED_PREFIX: &str = "sealed:";

@@ -40,6 +40,41 @@ pub fn run(arguments: &[&str]) -> Output {
     douane().args(arguments).output().expect("the binary runs")
 }
 
+/// How a verb ended and what it said.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// What it wrote, as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Fails unless it ended with this code.
+    pub fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// Runs a verb on a data folder and a mappings folder.
+pub fn run_in(data: &Path, mappings: &Path, arguments: &[&str]) -> Ran {
+    let mut command = douane();
+    command.args(arguments).arg("--data-dir").arg(data).arg("--mappings").arg(mappings);
+    command.output().expect("the binary runs").into()
+}
+
 impl Process {
     /// Starts a gateway on a data folder with the shipped mappings.
     pub fn start(data: &Path) -> Self {
@@ -117,6 +152,13 @@ impl Process {
     pub fn get(&self, path: &str) -> wire::Answer {
         let bearer = format!("Bearer {}", self.token);
         wire::exchange(self.private, "GET", path, &[("authorization", &bearer)], b"")
+    }
+
+    /// Asks the private door for something, with a token and a JSON body.
+    pub fn ask(&self, method: &str, path: &str, token: &str, body: &serde_json::Value) -> wire::Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        wire::exchange(self.private, method, path, &headers, body.to_string().as_bytes())
     }
 
     /// A figure of /metrics; 0 when it has not appeared.
