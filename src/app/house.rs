@@ -50,12 +50,19 @@ pub struct Options {
     pub secrets: SecretsFrom,
     /// Which stages run.
     pub stages: Stages,
+    /// Where the partners are. Desks that it holds already are not compiled again.
+    pub registry: Arc<Registry>,
 }
 
 impl Options {
     /// For `serve`: the system's clock, the secrets that `from` names.
     pub fn for_service() -> Self {
-        Self { clock: Arc::new(SystemClock), secrets: SecretsFrom::Sources, stages: Stages::default() }
+        Self {
+            clock: Arc::new(SystemClock),
+            secrets: SecretsFrom::Sources,
+            stages: Stages::default(),
+            registry: Arc::default(),
+        }
     }
 
     /// For the demo and for tests: the development secrets of `[test]`.
@@ -88,7 +95,7 @@ impl House {
         let opened = embedded::open(&config.ledger).await?;
         let ledger = opened.ledger;
         let log = group_commit(Box::new(opened.writer), Arc::clone(&options.clock), &config.ledger);
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::clone(&options.registry);
         let mut reloader = Reloader {
             registry: Arc::clone(&registry),
             records: Arc::clone(&ledger.records),

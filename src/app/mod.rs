@@ -95,13 +95,24 @@ pub async fn open_for_entries(config: &Config) -> anyhow::Result<Entries> {
     Ok(Entries { ledger: opened.ledger, log, _lock: opened.lock })
 }
 
-/// Loads the partners as `serve` would, without serving: for verbs that list, verify and sign.
-pub async fn load_partners(config: &Config, secrets: SecretsFrom) -> anyhow::Result<Arc<Registry>> {
-    let registry = Arc::new(Registry::default());
-    let last_good = match open_read_only(config).await {
+/// Loads the partners as `serve` would, without serving: for verbs that list, verify and sign. `only` one of them, where
+/// no other is asked about.
+pub async fn load_partners(
+    config: &Config,
+    secrets: SecretsFrom,
+    only: Option<&str>,
+) -> anyhow::Result<Arc<Registry>> {
+    let mut last_good = match open_read_only(config).await {
         Ok(ledger) => upkeep::last_good_desks(&*ledger.records).await?,
+        // None yet, or one that `doctor` has to look at: partners can be listed all the same.
         Err(_) => BTreeMap::new(),
     };
-    registry.reload(&MappingsFolder::read(&config.mappings.path)?, &last_good, secrets);
+    let mut folder = MappingsFolder::read(&config.mappings.path)?;
+    if let Some(only) = only {
+        folder.partners.retain(|partner, _| partner == only);
+        last_good.retain(|key, _| key.split('/').next() == Some(only));
+    }
+    let registry = Arc::new(Registry::default());
+    registry.reload(&folder, &last_good, secrets);
     Ok(registry)
 }

@@ -52,7 +52,7 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
     config.broker.clear();
     let cases = cases::all(&args.fixtures, None)?;
     block_on(async {
-        let registry = app::load_partners(&config, SecretsFrom::TestTables).await?;
+        let registry = app::load_partners(&config, SecretsFrom::TestTables, None).await?;
         let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config.clone(), Options::for_development()).await?;
         introduce(&gateway, &cases);

@@ -156,7 +156,7 @@ async fn brokers(config: &Config, ledger: &Ledger, last: EventNumber) -> Vec<Fin
 }
 
 async fn partners(config: &Config) -> Vec<Finding> {
-    let registry = match app::load_partners(config, SecretsFrom::Sources).await {
+    let registry = match app::load_partners(config, SecretsFrom::Sources, None).await {
         Ok(registry) => registry,
         Err(error) => {
             return vec![Finding::wrong("mappings", format!("{error:#}"), "set mappings.path or --mappings")];

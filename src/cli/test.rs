@@ -1,6 +1,6 @@
 //! Room `cli`: `douane test`: every case through the whole house, stepped by hand, each on a ledger of its own.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     ledger::EventRow,
     model::{StoredEvent, Timestamp},
+    partners::Registry,
 };
 
 #[derive(Debug, Args)]
@@ -49,9 +50,10 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     let cases = cases::all(&args.fixtures, args.partner.as_deref())?;
     let bar = output::progress(cases.len() as u64, "testing");
+    let player = Player::new(config);
     let mut tested = Vec::new();
     for case in &cases {
-        let found = block_on(play(&config, case))?;
+        let found = block_on(player.play(case))?;
         bar.inc(1);
         if args.bless {
             case.bless(found)?;
@@ -95,16 +97,30 @@ pub fn differences(case: &Case, found: &[ExpectedRequest]) -> Vec<String> {
         .collect()
 }
 
-/// Plays a case and says what became of each request.
-pub async fn play(config: &Config, case: &Case) -> anyhow::Result<Vec<ExpectedRequest>> {
-    let mut house = Rehearsal::begin(&config.mappings.path, BEGIN).await?;
-    let mut found = Vec::new();
-    for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
-        found.push(play_one(&mut house, config, request, expected).await?);
-        house.clock.advance(BETWEEN);
+/// Plays cases, each on a ledger of its own. The partners are compiled once.
+pub struct Player {
+    config: Config,
+    registry: Arc<Registry>,
+}
+
+impl Player {
+    /// Plays by the mappings and the namespace of a configuration.
+    pub fn new(config: Config) -> Self {
+        Self { config, registry: Arc::default() }
     }
-    house.end().await?;
-    Ok(found)
+
+    /// Plays a case and says what became of each request.
+    pub async fn play(&self, case: &Case) -> anyhow::Result<Vec<ExpectedRequest>> {
+        let mappings = &self.config.mappings.path;
+        let mut house = Rehearsal::begin_with(mappings, BEGIN, Arc::clone(&self.registry)).await?;
+        let mut found = Vec::new();
+        for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
+            found.push(play_one(&mut house, &self.config, request, expected).await?);
+            house.clock.advance(BETWEEN);
+        }
+        house.end().await?;
+        Ok(found)
+    }
 }
 
 async fn play_one(

@@ -8,7 +8,7 @@ use std::{
 use douane::{
     cli::{
         cases::{self, Sign},
-        test::{differences, play},
+        test::{Player, differences},
     },
     config::Config,
     model::Headers,
@@ -41,9 +41,10 @@ async fn every_case_goes_as_expected() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let cases = cases::all(&fixtures, None).expect("readable");
     assert!(cases.len() >= 30, "{} cases", cases.len());
+    let player = Player::new(config);
     let mut wrong = Vec::new();
     for case in &cases {
-        let found = play(&config, case).await.expect("played");
+        let found = player.play(case).await.expect("played");
         wrong.extend(differences(case, &found).into_iter().map(|it| format!("{}: {it}", case.path())));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

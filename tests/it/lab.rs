@@ -82,7 +82,7 @@ impl Lab {
 
     /// What the journal says of an act, newest first.
     pub fn journal(&self, act: &str) -> Vec<Value> {
-        let items = self.gateway.get("/api/v1/journal").json()["items"].take();
+        let items = self.gateway.get("/api/v1/journal?limit=1000").json()["items"].take();
         let Value::Array(items) = items else { panic!("rows") };
         items.into_iter().filter(|row| row["act"] == act).collect()
     }
