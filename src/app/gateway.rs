@@ -67,7 +67,7 @@ impl Gateway {
         let (ledger, log) = (house.ledger.clone(), house.log.clone());
         let data_dir = house.config.ledger.data_dir.clone();
         let (mut work, notes, lock) = start_work(house, &work_stop)?;
-        work.spawn(upkeep::tidy_metrics(recorder, work_stop));
+        work.spawn(upkeep::tidy_metrics(recorder, data_dir.clone(), work_stop));
         tracing::info!(public = %serving.public, private = %serving.private, "serving");
         Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, notes, _lock: lock })
     }

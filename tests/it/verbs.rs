@@ -323,6 +323,9 @@ fn finding(ran: &Ran, what: &str) -> Value {
         .unwrap_or_else(|| panic!("nothing about {what}: {ran:?}"))
 }
 
+/// A way to spoil a data folder.
+type Spoil<'a> = &'a dyn Fn(&Path);
+
 const DOCTOR: [&str; 3] = ["doctor", "--format", "json"];
 
 #[test]
@@ -369,12 +372,12 @@ fn doctor_says_which_half_of_a_ledger_is_missing() {
         remove(folder, name);
         let from = other.data().join(name);
         if from.is_dir() {
-            copy(&from, &folder.join(name))
+            copy(&from, &folder.join(name));
         } else {
-            drop(std::fs::copy(&from, folder.join(name)))
+            std::fs::copy(&from, folder.join(name)).expect("copied");
         }
     };
-    let cases: [(&str, &dyn Fn(&Path), &str); 6] = [
+    let cases: [(&str, Spoil<'_>, &str); 6] = [
         ("no-records", &|folder| remove(folder, "records.sqlite"), "records.sqlite is missing"),
         ("no-log", &|folder| remove(folder, "log"), "log"),
         ("no-name", &|folder| remove(folder, "ledger.json"), "ledger.json is missing"),
@@ -384,7 +387,7 @@ fn doctor_says_which_half_of_a_ledger_is_missing() {
             "empty-log",
             &|folder| {
                 remove(folder, "log");
-                std::fs::create_dir(folder.join("log")).expect("made")
+                std::fs::create_dir(folder.join("log")).expect("made");
             },
             "missing",
         ),
