@@ -14,15 +14,15 @@ use uuid::Uuid;
 use crate::{
     config::LedgerConfig,
     ledger::{
-        Ledger, Records, TranslationRecords,
+        Ledger, LogReader, Records, TranslationRecords,
         log::{
             files::OsFolder,
             lock::FolderLock,
-            segments::{self, SegmentLog, SegmentOptions},
+            segments::{self, OpenError, SegmentLog, SegmentOptions, SegmentReader},
         },
         records::SqliteRecords,
     },
-    model::{EntryNumber, Incarnation},
+    model::{EndpointName, EntryNumber, Incarnation},
 };
 
 /// Names the ledger. It is written first and never again: both halves must carry the same incarnation.
@@ -36,18 +36,18 @@ struct Identity {
 }
 
 /// The embedded ledger, open for work.
-pub struct Embedded {
+pub(super) struct Embedded {
     /// The right to write; held as long as anything may be written.
-    pub lock: FolderLock,
+    pub(super) lock: FolderLock,
     /// The one writer of the intake log.
-    pub writer: SegmentLog,
+    pub(super) writer: SegmentLog,
     /// Where everything is read.
-    pub ledger: Ledger,
+    pub(super) ledger: Ledger,
 }
 
 /// Opens the ledger of a data folder for work, or begins one. A half that is missing, older than the other or of another
 /// incarnation refuses, and says what to restore.
-pub async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
+pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
     let lock = FolderLock::take(&config.data_dir)?;
     let incarnation = identity_or_new(&config.data_dir)?;
     let records = Arc::new(open_records(&config.data_dir, incarnation)?);
@@ -64,18 +64,48 @@ pub async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
     Ok(Embedded { lock, writer, ledger: Ledger { log: Arc::new(reader), records } })
 }
 
-/// Opens the ledger of a data folder to read, beside a running server or without one.
-pub fn open_read_only(config: &LedgerConfig) -> anyhow::Result<Ledger> {
+/// Opens the ledger of a data folder to read, beside a running server or without one. Halves that do not belong together
+/// refuse, as they would to work.
+pub(super) async fn open_read_only(config: &LedgerConfig) -> anyhow::Result<Ledger> {
     let folder = &config.data_dir;
-    let incarnation =
-        identity(folder)?.with_context(|| format!("there is no ledger in {}", folder.display()))?;
-    let records = SqliteRecords::open_read_only(&folder.join(RECORDS_FILE), incarnation)?;
-    let reader = segments::open_to_read(Arc::new(OsFolder::open(&log_folder(folder))?))?;
+    if !has_begun(folder) {
+        bail!("there is no ledger in {}; set ledger.data_dir or --data-dir", folder.display());
+    }
+    let incarnation = identity(folder)?.with_context(|| no_identity(folder))?;
+    let path = folder.join(RECORDS_FILE);
+    if !path.exists() {
+        bail!(no_records(&path));
+    }
+    let records = SqliteRecords::open_read_only(&path, incarnation)?;
+    // Before the log, which a running server makes longer meanwhile.
+    let cursor = highest_cursor(&records.cursors().await?);
+    let reader = read_log(&log_folder(folder))?;
+    match reader.incarnation() {
+        Some(log) if log != incarnation => {
+            Err(OpenError::OtherIncarnation { log, records: incarnation })?;
+        }
+        None if cursor.0 > 0 => Err(OpenError::Missing { cursor })?,
+        _ if cursor > reader.durable() => {
+            Err(OpenError::CursorBeyondEnd { cursor, end: reader.durable() })?;
+        }
+        _ => {}
+    }
     Ok(Ledger { log: Arc::new(reader), records: Arc::new(records) })
 }
 
+fn read_log(folder: &Path) -> anyhow::Result<SegmentReader> {
+    let files = OsFolder::open(folder)
+        .with_context(|| format!("the intake log {} cannot be opened", folder.display()))?;
+    Ok(segments::open_to_read(Arc::new(files))?)
+}
+
+/// Whether a ledger was begun in a folder, however little of it is left.
+pub(super) fn has_begun(folder: &Path) -> bool {
+    identity_file(folder).exists() || folder.join(RECORDS_FILE).exists() || log_folder(folder).exists()
+}
+
 /// Opens the records alone for an act of a person (a token, a journal line) while no server runs.
-pub fn open_records_for_acts(config: &LedgerConfig) -> anyhow::Result<(FolderLock, Arc<dyn Records>)> {
+pub(super) fn open_records_for_acts(config: &LedgerConfig) -> anyhow::Result<(FolderLock, Arc<dyn Records>)> {
     let lock = FolderLock::take(&config.data_dir)?;
     let incarnation = identity_or_new(&config.data_dir)?;
     Ok((lock, Arc::new(open_records(&config.data_dir, incarnation)?)))
@@ -87,13 +117,21 @@ fn open_records(folder: &Path, incarnation: Incarnation) -> anyhow::Result<Sqlit
         return Ok(SqliteRecords::open(&path, incarnation)?);
     }
     if fs::read_dir(log_folder(folder)).is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!(
-            "{} is missing although there is an intake log; restore it from the backup that belongs to this log \
-             (records first, then the log)",
-            path.display()
-        );
+        bail!(no_records(&path));
     }
     Ok(SqliteRecords::create(&path, incarnation)?)
+}
+
+fn no_records(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "{path} is missing although there is an intake log; restore it from the backup of this data folder"
+    )
+}
+
+fn no_identity(folder: &Path) -> String {
+    let path = identity_file(folder);
+    format!("{} is missing; restore it from the backup of this data folder", path.display())
 }
 
 fn log_folder(folder: &Path) -> PathBuf {
@@ -121,11 +159,8 @@ fn identity_or_new(folder: &Path) -> anyhow::Result<Incarnation> {
     if let Some(incarnation) = identity(folder)? {
         return Ok(incarnation);
     }
-    if folder.join(RECORDS_FILE).exists() || log_folder(folder).exists() {
-        bail!(
-            "{} is missing; restore it from the backup of this data folder",
-            identity_file(folder).display()
-        );
+    if has_begun(folder) {
+        bail!(no_identity(folder));
     }
     let mut chance = [0; 16];
     getrandom::fill(&mut chance)?;
@@ -145,6 +180,6 @@ fn write_durably(folder: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 /// The highest cursor of any endpoint.
-fn highest_cursor(cursors: &[(crate::model::EndpointName, EntryNumber)]) -> EntryNumber {
+fn highest_cursor(cursors: &[(EndpointName, EntryNumber)]) -> EntryNumber {
     cursors.iter().map(|(_, through)| *through).max().unwrap_or_default()
 }

@@ -5,11 +5,12 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Durat
 use anyhow::{Context, anyhow, bail};
 use tokio::{
     net::TcpListener,
+    signal::unix::{SignalKind, signal},
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
-use super::{House, Options, Serving, readiness, upkeep};
+use super::{House, Options, Serving, readiness::Signs, upkeep};
 use crate::{
     config::Config,
     console::{self, Console},
@@ -65,8 +66,8 @@ impl Gateway {
         let doors = open_doors(&house, sockets, &recorder, &doors_stop);
         let (ledger, log) = (house.ledger.clone(), house.log.clone());
         let data_dir = house.config.ledger.data_dir.clone();
-        let (mut work, notes, lock) = start_work(house, &work_stop);
-        work.spawn(upkeep::tidy_metrics(recorder, work_stop));
+        let (mut work, notes, lock) = start_work(house, &work_stop)?;
+        work.spawn(upkeep::tidy_metrics(recorder, data_dir.clone(), work_stop));
         tracing::info!(public = %serving.public, private = %serving.private, "serving");
         Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, notes, _lock: lock })
     }
@@ -188,14 +189,21 @@ fn open_doors(
 }
 
 fn console(house: &House, recorder: Recorder, stop: &watch::Receiver<bool>) -> Console {
+    let signs = Signs {
+        registry: Arc::clone(&house.registry),
+        fatal: house.log.fatal(),
+        stopping: stop.clone(),
+        ledger: house.config.ledger.clone(),
+    };
     Console {
         ledger: house.ledger.clone(),
         log: house.log.clone(),
         clock: Arc::clone(&house.options.clock),
         committed: house.committed.clone(),
         local_token: Secret::new(house.local_token.as_bytes()),
-        readiness: readiness::ask(Arc::clone(&house.registry), house.log.fatal(), stop.clone()),
+        readiness: signs.asked(),
         render_metrics: Arc::new(move || recorder.render()),
+        namespace: house.config.events.namespace.clone(),
         heartbeat: house.config.publication.feed_heartbeat.0,
         stop: stop.clone(),
     }
@@ -203,8 +211,10 @@ fn console(house: &House, recorder: Recorder, stop: &watch::Receiver<bool>) -> C
 
 type Work = (JoinSet<anyhow::Result<()>>, JoinHandle<()>, FolderLock);
 
-fn start_work(house: House, stop: &watch::Receiver<bool>) -> Work {
+fn start_work(house: House, stop: &watch::Receiver<bool>) -> anyhow::Result<Work> {
     let mut work = JoinSet::new();
+    // Here and not in the task: until somebody listens, a SIGHUP ends the process.
+    let hang_up = signal(SignalKind::hangup())?;
     let pace = Pace {
         min_backoff: house.config.publication.min_backoff.0,
         max_backoff: house.config.publication.max_backoff.0,
@@ -219,10 +229,10 @@ fn start_work(house: House, stop: &watch::Receiver<bool>) -> Work {
         }
     }
     let (ledger, config) = (house.ledger, house.config);
-    work.spawn(house.reloader.run(stop.clone()));
+    work.spawn(house.reloader.run(hang_up, stop.clone()));
     work.spawn(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()));
     work.spawn(upkeep::retention(ledger, config.retention, house.options.clock, stop.clone()));
-    (work, tokio::spawn(house.note_keeper.run()), house.lock)
+    Ok((work, tokio::spawn(house.note_keeper.run()), house.lock))
 }
 
 async fn run_stage<T: Send + Sync>(

@@ -50,8 +50,8 @@ pub struct Options {
     pub secrets: SecretsFrom,
     /// Which stages run.
     pub stages: Stages,
-    /// Partners that are loaded already; `None`: the mappings folder is read.
-    pub partners: Option<Arc<Registry>>,
+    /// Where the partners are. Desks that it holds already are not compiled again.
+    pub registry: Arc<Registry>,
 }
 
 impl Options {
@@ -61,7 +61,7 @@ impl Options {
             clock: Arc::new(SystemClock),
             secrets: SecretsFrom::Sources,
             stages: Stages::default(),
-            partners: None,
+            registry: Arc::default(),
         }
     }
 
@@ -95,8 +95,7 @@ impl House {
         let opened = embedded::open(&config.ledger).await?;
         let ledger = opened.ledger;
         let log = group_commit(Box::new(opened.writer), Arc::clone(&options.clock), &config.ledger);
-        let loaded = options.partners.is_some();
-        let registry = options.partners.clone().unwrap_or_default();
+        let registry = Arc::clone(&options.registry);
         let mut reloader = Reloader {
             registry: Arc::clone(&registry),
             records: Arc::clone(&ledger.records),

@@ -11,6 +11,8 @@ mod upkeep;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 pub use gateway::Gateway;
 pub use house::{House, Options, Stages};
 pub use rehearsal::{Answered, Rehearsal};
@@ -41,24 +43,27 @@ pub fn now() -> Timestamp {
     SystemClock.now()
 }
 
-/// Completes when the process is asked to stop: SIGTERM or SIGINT.
-pub async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+/// Listens from this call on for the wish to stop (SIGTERM or SIGINT); what it returns completes when it came. Call it
+/// inside a tokio runtime, before the doors open, so that an early signal is not the end of the process.
+pub fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-        // Without signal handlers the operating system's own way of ending a process remains.
-        _ => std::future::pending().await,
-    }
+    })
 }
 
 /// Opens the ledger to read, beside a running server or without one.
 pub async fn open_read_only(config: &Config) -> anyhow::Result<Ledger> {
-    embedded::open_read_only(&config.ledger)
+    embedded::open_read_only(&config.ledger).await
+}
+
+/// Whether a data folder holds a ledger, or what is left of one.
+pub fn has_ledger(config: &Config) -> bool {
+    embedded::has_begun(&config.ledger.data_dir)
 }
 
 /// The records, open for an act of a person while no server runs.
@@ -69,7 +74,7 @@ pub struct Acts {
 }
 
 /// Opens the records for an act of a person while no server runs.
-pub async fn open_for_acts(config: &Config) -> anyhow::Result<Acts> {
+pub fn open_for_acts(config: &Config) -> anyhow::Result<Acts> {
     let (lock, records) = embedded::open_records_for_acts(&config.ledger)?;
     Ok(Acts { records, _lock: lock })
 }
@@ -90,13 +95,24 @@ pub async fn open_for_entries(config: &Config) -> anyhow::Result<Entries> {
     Ok(Entries { ledger: opened.ledger, log, _lock: opened.lock })
 }
 
-/// Loads the partners as `serve` would, without serving: for verbs that list, verify and sign.
-pub async fn load_partners(config: &Config, secrets: SecretsFrom) -> anyhow::Result<Arc<Registry>> {
-    let registry = Arc::new(Registry::default());
-    let last_good = match open_read_only(config).await {
+/// Loads the partners as `serve` would, without serving: for verbs that list, verify and sign. `only` one of them, where
+/// no other is asked about.
+pub async fn load_partners(
+    config: &Config,
+    secrets: SecretsFrom,
+    only: Option<&str>,
+) -> anyhow::Result<Arc<Registry>> {
+    let mut last_good = match open_read_only(config).await {
         Ok(ledger) => upkeep::last_good_desks(&*ledger.records).await?,
+        // None yet, or one that `doctor` has to look at: partners can be listed all the same.
         Err(_) => BTreeMap::new(),
     };
-    registry.reload(&MappingsFolder::read(&config.mappings.path)?, &last_good, secrets);
+    let mut folder = MappingsFolder::read(&config.mappings.path)?;
+    if let Some(only) = only {
+        folder.partners.retain(|partner, _| partner == only);
+        last_good.retain(|key, _| key.split('/').next() == Some(only));
+    }
+    let registry = Arc::new(Registry::default());
+    registry.reload(&folder, &last_good, secrets);
     Ok(registry)
 }

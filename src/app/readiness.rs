@@ -4,24 +4,42 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::free_bytes;
 use crate::{
+    config::LedgerConfig,
     console::{AskReadiness, Readiness},
     partners::{DeskState, Registry},
 };
 
-/// Answers for a running gateway.
-pub(super) fn ask(
-    registry: Arc<Registry>,
-    fatal: watch::Receiver<Option<String>>,
-    stopping: watch::Receiver<bool>,
-) -> AskReadiness {
-    Arc::new(move || {
-        let mut reasons: Vec<String> = fatal.borrow().iter().cloned().collect();
-        if *stopping.borrow() {
+/// What readiness is read off.
+pub(super) struct Signs {
+    pub(super) registry: Arc<Registry>,
+    pub(super) fatal: watch::Receiver<Option<String>>,
+    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) ledger: LedgerConfig,
+}
+
+impl Signs {
+    /// Answers for a running gateway.
+    pub(super) fn asked(self) -> AskReadiness {
+        Arc::new(move || {
+            let reasons = self.against_keeping();
+            Readiness { ready: reasons.is_empty(), reasons, ..partners(&self.registry) }
+        })
+    }
+
+    /// Why this process cannot keep a delivery.
+    fn against_keeping(&self) -> Vec<String> {
+        let mut reasons: Vec<String> = self.fatal.borrow().iter().cloned().collect();
+        if *self.stopping.borrow() {
             reasons.push("the process is shutting down".to_owned());
         }
-        Readiness { ready: reasons.is_empty(), reasons, ..partners(&registry) }
-    })
+        // A disk that cannot say how full it is will say so when it is written to.
+        if free_bytes(&self.ledger.data_dir).is_ok_and(|free| free < self.ledger.min_free_bytes) {
+            reasons.push("the disk of the intake log has less than ledger.min_free_bytes free".to_owned());
+        }
+        reasons
+    }
 }
 
 fn partners(registry: &Registry) -> Readiness {

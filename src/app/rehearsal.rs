@@ -53,6 +53,16 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// A house on a new folder, with the partners of `mappings` and their development secrets, at `now`.
     pub async fn begin(mappings: &Path, now: Timestamp) -> anyhow::Result<Self> {
+        Self::begin_with(mappings, now, Arc::default()).await
+    }
+
+    /// The same, with the desks that an earlier house has compiled.
+    pub async fn begin_with(
+        mappings: &Path,
+        now: Timestamp,
+        registry: Arc<Registry>,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
         let mut config = Config::default();
         config.mappings.path = mappings.to_owned();
         Self::on_new_folder(config, None, now).await
@@ -72,22 +82,23 @@ impl Rehearsal {
         config.ledger.data_dir = folder.path().join("data");
         config.ledger.segment_bytes = SEGMENT_BYTES;
         config.ledger.min_free_bytes = 0;
-        let rehearsal = Self::compose(config, partners, now).await?;
+        let rehearsal = Self::compose(config, now, registry).await?;
         Ok(Self { _folder: Some(folder), ..rehearsal })
     }
 
     /// A house on the folders of a configuration.
     pub async fn on(config: Config, now: Timestamp) -> anyhow::Result<Self> {
-        Self::compose(config, None, now).await
+        Self::compose(config, now, Arc::default()).await
     }
 
-    async fn compose(
-        config: Config,
-        partners: Option<Arc<Registry>>,
-        now: Timestamp,
-    ) -> anyhow::Result<Self> {
+    async fn compose(config: Config, now: Timestamp, registry: Arc<Registry>) -> anyhow::Result<Self> {
         let clock = Arc::new(ManualClock::at(now));
-        let options = Options { clock: Arc::clone(&clock) as _, partners, ..Options::for_development() };
+        let options = Options {
+            clock: Arc::clone(&clock) as _,
+            secrets: SecretsFrom::TestTables,
+            stages: Stages::default(),
+            registry,
+        };
         let house = House::build(config, options).await?;
         Ok(Self { house, clock, last_seen: EventNumber(0), _folder: None })
     }

@@ -27,25 +27,23 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Where the server of this data folder listens; `None` when none holds its lock.
+    /// Where the server of this data folder listens; `None` when none does. The lock is only tried when a server said
+    /// where it is, so that a verb does not stand in the way of one that starts.
     pub fn read(data_dir: &Path) -> anyhow::Result<Option<Self>> {
-        if !data_dir.exists() {
-            return Ok(None);
-        }
-        match FolderLock::take(data_dir) {
-            Ok(_) => return Ok(None),
-            Err(LockError::Held(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
         let path = path(data_dir);
-        let text = fs::read(&path).with_context(|| {
-            format!(
-                "another process holds {}, and {} does not say where it listens",
-                data_dir.display(),
-                path.display()
-            )
-        })?;
-        Ok(Some(serde_json::from_slice(&text)?))
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        match FolderLock::take(data_dir) {
+            // What a killed server left behind.
+            Ok(_) => Ok(None),
+            Err(LockError::Held(_)) => {
+                Ok(Some(serde_json::from_slice(&text).with_context(|| path.display().to_string())?))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Tells verbs on this machine; replaces what an earlier server left.

@@ -1,26 +1,30 @@
 //! Room `app`: what is done now and then, beside the road: reload of mappings and secrets, the scrub, retention.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use metrics::{counter, gauge};
 use serde_json::json;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::Signal,
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
 
+use super::free_bytes;
 use crate::{
     clock::Clock,
     config::{LedgerConfig, MappingsConfig, RetentionConfig},
     ledger::{JournalEntry, Ledger, LogItem, Records},
     model::EntryNumber,
     partners::{DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, SecretsFrom, fingerprint},
-    telemetry::metrics::{DESK_STATE, RELOADS, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER, TIDY_EVERY},
+    telemetry::metrics::{
+        DESK_STATE, LEDGER_FREE_BYTES, RELOADS, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER,
+        TIDY_EVERY,
+    },
 };
 
 /// Retention looks this often for segments to drop.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
+const RETENTION_EVERY: Duration = Duration::from_mins(1);
 /// The scrub reads this often; how much each time follows from `scrub_bytes_per_second`.
 const SCRUB_EVERY: Duration = Duration::from_secs(10);
 
@@ -61,25 +65,28 @@ impl Reloader {
                 tracing::error!(partner, state, code = problem.code, "{problem}");
             }
         }
-        self.show_states();
+        self.tell_desk_states();
         self.seen = Some(folder.fingerprint());
         let result = if report.problems.is_empty() { "ready" } else { "problems" };
         counter!(RELOADS, "result" => result).increment(1);
         Ok(report.problems.len())
     }
 
-    fn show_states(&self) {
+    fn tell_desk_states(&self) {
         for (partner, state) in &self.registry.snapshot().desks {
-            for known in DeskState::WORDS {
-                let on = if known == state.as_str() { 1.0 } else { 0.0 };
-                gauge!(DESK_STATE, "partner" => partner.to_string(), "state" => known).set(on);
+            for word in ["ready", "last_good", "broken"] {
+                let value = f64::from(u8::from(word == state.as_str()));
+                gauge!(DESK_STATE, "partner" => partner.to_string(), "state" => word).set(value);
             }
         }
     }
 
     /// Polls the folder's content hash, and reloads on SIGHUP at once. A folder that cannot be read changes nothing.
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let mut hang_up = signal(SignalKind::hangup())?;
+    pub(super) async fn run(
+        mut self,
+        mut hang_up: Signal,
+        mut stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
         let mut poll = interval(self.mappings.poll.0.max(Duration::from_millis(10)));
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -100,13 +107,22 @@ impl Reloader {
     }
 }
 
-/// Moves raw samples of metrics into their buckets.
-pub(super) async fn tidy_metrics(recorder: Recorder, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+/// Moves raw samples of metrics into their buckets, and looks at what nobody counts: the free space.
+pub(super) async fn tidy_metrics(
+    recorder: Recorder,
+    data_dir: PathBuf,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let mut pace = interval(TIDY_EVERY);
     loop {
         tokio::select! {
-            _ = pace.tick() => recorder.tidy(),
+            _ = pace.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+        recorder.tidy();
+        if let Ok(free) = free_bytes(&data_dir) {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            gauge!(LEDGER_FREE_BYTES).set(free as f64);
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Verdict> 
         Format::Json => output::json(&report)?,
         Format::Table => show(&report, folder.partners.len()),
     }
-    let sound = report.is_ok() && !(args.strict && !report.warnings.is_empty());
+    let sound = report.is_ok() && (report.warnings.is_empty() || !args.strict);
     Ok(if sound { Verdict::Fine } else { Verdict::FoundWrong })
 }
 

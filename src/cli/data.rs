@@ -1,6 +1,7 @@
 //! Room `cli`: what verbs that read or act on a ledger share: the choice of deliveries, and the journal's line.
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::{
     ledger::{DeliveryFilter, JournalEntry},
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// Which deliveries are meant; everything given must hold.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize)]
 pub(super) struct Choice {
     /// The partner
     #[arg(long)]

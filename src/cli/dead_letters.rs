@@ -43,6 +43,8 @@ pub(super) enum DeadLettersVerb {
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
 }
 
@@ -56,10 +58,10 @@ pub(super) fn run(common: &Common, verb: &DeadLettersVerb) -> anyhow::Result<Ver
             DeadLettersVerb::Show { id } => {
                 deliveries::show(&config, &app::open_read_only(&config).await?, *id, false).await
             }
-            DeadLettersVerb::Retry { choice, deliveries, dry_run } => {
+            DeadLettersVerb::Retry { choice, deliveries, dry_run, format } => {
                 let chosen = Choice { outcome: Some(OutcomeKind::DeadLetter), ..choice.clone() };
                 let request = ReplayRequest { dry_run: *dry_run, ..replay::request(&chosen, deliveries) };
-                replay::carry_out(&config, &request).await
+                replay::carry_out(&config, &request, *format).await
             }
         }
     })

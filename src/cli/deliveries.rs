@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use reqwest::Method;
@@ -23,8 +23,8 @@ use super::{
 use crate::{
     app,
     config::Config,
-    console::{presentable, waiting},
-    ledger::{DeliveryRow, Ledger, LogItem},
+    console::stored::{self, Found, NoPayload, presentable},
+    ledger::{DeliveryRow, Ledger},
     model::{DeliveryId, Entry, EntryMeta, HeaderValue},
 };
 
@@ -91,11 +91,7 @@ pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verd
 
 async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) -> anyhow::Result<Verdict> {
     let filter = choice.filter(limit, None);
-    let mut rows = waiting::list(ledger, &filter).await?;
-    rows.extend(ledger.records.deliveries(&filter).await?.items);
-    rows.sort_by_key(|row| std::cmp::Reverse(row.number));
-    rows.dedup_by_key(|row| row.number);
-    rows.truncate(limit);
+    let rows = stored::page(ledger, &filter).await?.items;
     if format == Format::Json {
         output::json(&rows)?;
         return Ok(Verdict::Fine);
@@ -106,11 +102,10 @@ async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) ->
 }
 
 fn cells(row: &DeliveryRow) -> Vec<String> {
-    let outcomes = match row.waiting {
-        true => "waiting".to_owned(),
-        false => {
-            row.external_events.iter().map(|event| event.outcome.as_str()).collect::<Vec<_>>().join(", ")
-        }
+    let outcomes = if row.waiting {
+        "waiting".to_owned()
+    } else {
+        row.external_events.iter().map(|event| event.outcome.as_str()).collect::<Vec<_>>().join(", ")
     };
     vec![
         row.number.to_string(),
@@ -129,43 +124,21 @@ pub(super) async fn show(
     id: DeliveryId,
     body: bool,
 ) -> anyhow::Result<Verdict> {
-    let (row, item) = find(ledger, id).await?;
+    let Found { row, payload } =
+        stored::find(ledger, id).await?.with_context(|| format!("no delivery has the id {id}"))?;
     journal_read(config, id, if body { "body" } else { "headers" }).await?;
-    if !body {
-        output::json(&exported(row, item, false))?;
-        return Ok(Verdict::Fine);
-    }
-    match item {
-        Ok(entry) => std::io::stdout().lock().write_all(&entry.body)?,
-        Err(why) => bail!("{why}"),
+    match (body, payload) {
+        (true, payload) => std::io::stdout().lock().write_all(&payload?.body)?,
+        (false, payload) => output::json(&exported(row, payload, false))?,
     }
     Ok(Verdict::Fine)
 }
 
-async fn find(ledger: &Ledger, id: DeliveryId) -> anyhow::Result<(DeliveryRow, Result<Entry, String>)> {
-    if let Some(row) = ledger.records.delivery(id).await? {
-        let payload = payload(ledger, &row).await;
-        return Ok((row, payload));
-    }
-    let entry = waiting::find(ledger, id).await?.with_context(|| format!("no delivery has the id {id}"))?;
-    let row = waiting::row(&entry).context("the entry is no delivery")?;
-    Ok((row, Ok(entry)))
-}
-
-async fn payload(ledger: &Ledger, row: &DeliveryRow) -> Result<Entry, String> {
-    match ledger.log.entry(row.number).await {
-        Ok(Some(LogItem::Entry(entry))) => Ok(entry),
-        Ok(Some(LogItem::Damaged { detail, .. })) => Err(format!("the stored bytes are damaged: {detail}")),
-        Ok(None) => Err("the intake log does not hold this number".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn exported(row: DeliveryRow, payload: Result<Entry, String>, with_body: bool) -> Exported {
+fn exported(row: DeliveryRow, payload: Result<Entry, NoPayload>, with_body: bool) -> Exported {
     let mut line =
         Exported { row, method: None, target: None, headers: None, body_base64: None, payload: None };
     match payload {
-        Err(why) => line.payload = Some(why),
+        Err(why) => line.payload = Some(why.to_string()),
         Ok(entry) => {
             line.body_base64 = with_body.then(|| STANDARD.encode(&entry.body));
             if let EntryMeta::Delivery(meta) = entry.meta {
@@ -188,21 +161,22 @@ async fn export(
         Some(path) => Box::new(BufWriter::new(File::create(path)?)),
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
-    let detail = format!("{choice:?}");
-    journal(config, "payload.exported", "deliveries", json!({ "choice": detail })).await?;
-    let bar = output::progress(ledger.log.durable().0, "exporting");
-    let (mut before, mut incomplete) = (None, false);
+    journal(config, "payload.exported", "deliveries", json!(choice)).await?;
+    let end = ledger.log.durable();
+    let bar = output::progress(end.0, "exporting");
+    // Nothing beyond the log as it was when it was opened: what comes in meanwhile belongs to the next export.
+    let (mut before, mut incomplete) = (end.next(), false);
     loop {
-        let page = ledger.records.deliveries(&choice.filter(PAGE, before)).await?;
+        let page = stored::page(ledger, &choice.filter(PAGE, Some(before.0))).await?;
         for row in page.items {
-            bar.set_position(ledger.log.durable().0.saturating_sub(row.number.0));
-            let payload = payload(ledger, &row).await;
+            bar.set_position(end.0.saturating_sub(row.number.0));
+            let payload = stored::payload(ledger, row.number).await?;
             incomplete |= payload.is_err();
             serde_json::to_writer(&mut sink, &exported(row, payload, true))?;
             sink.write_all(b"\n")?;
         }
         let Some(next) = page.next else { break };
-        before = Some(next.0);
+        before = next;
     }
     sink.flush()?;
     bar.finish_and_clear();
@@ -220,7 +194,7 @@ async fn journal(config: &Config, act: &str, subject: &str, detail: serde_json::
         Some(door) => {
             door.ask::<serde_json::Value>(Method::POST, "/journal", Some(&entry)).await?;
         }
-        None => app::open_for_acts(config).await?.records.journal(entry).await?,
+        None => app::open_for_acts(config)?.records.journal(entry).await?,
     }
     Ok(())
 }

@@ -48,10 +48,12 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
     config.ledger.data_dir = folder.path().join("data");
     config.listen.public = "127.0.0.1:0".parse()?;
     config.listen.private = "127.0.0.1:0".parse()?;
+    config.listen.health = None;
     config.broker.clear();
     let cases = cases::all(&args.fixtures, None)?;
     block_on(async {
-        let registry = app::load_partners(&config, SecretsFrom::TestTables).await?;
+        let registry = app::load_partners(&config, SecretsFrom::TestTables, None).await?;
+        let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config.clone(), Options::for_development()).await?;
         introduce(&gateway, &cases);
         let client = http_client()?;
@@ -62,11 +64,12 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
         let as_expected = shown.iter().filter(|shown| shown.as_expected).count();
         one_event_in_full(gateway.ledger()).await?;
         output::say(&format!("\n{as_expected} of {} requests went as expected.", shown.len()));
-        if !args.once {
-            what_next(&gateway, &config);
-            gateway.run(app::asked_to_stop()).await?;
-        } else {
+        if args.once {
+            output::say("`douane demo` without --once stays up for you to look around.");
             gateway.run(std::future::ready(())).await?;
+        } else {
+            what_next(&gateway, &config);
+            gateway.run(stop).await?;
         }
         Ok(if as_expected == shown.len() { Verdict::Fine } else { Verdict::FoundWrong })
     })

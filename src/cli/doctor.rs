@@ -12,6 +12,8 @@ use super::{
 use crate::{
     app::{self, Serving},
     config::Config,
+    ledger::{BrokerState, Ledger},
+    model::EventNumber,
     partners::SecretsFrom,
 };
 
@@ -78,7 +80,7 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
         findings.extend(addresses(config));
     }
     findings.push(space(config));
-    findings.push(ledger(config).await);
+    findings.extend(ledger(config).await);
     findings.extend(partners(config).await);
     Ok(findings)
 }
@@ -114,32 +116,47 @@ fn space(config: &Config) -> Finding {
     }
 }
 
-async fn ledger(config: &Config) -> Finding {
-    if !config.ledger.data_dir.join("ledger.json").exists() {
-        return Finding::sound("ledger", "none yet; the first start begins one");
+/// What to do about a ledger that does not open. The finding says which part is wrong.
+const RESTORE: &str = "restore ledger.json, records.sqlite and log/ from one backup of this data folder: its records were \
+                       copied first, then its log";
+
+async fn ledger(config: &Config) -> Vec<Finding> {
+    if !app::has_ledger(config) {
+        return vec![Finding::sound("ledger", "none yet; the first start begins one")];
     }
-    match app::open_read_only(config).await {
-        Err(error) => {
-            Finding::wrong("ledger", format!("{error:#}"), "restore the missing half from its backup")
-        }
-        Ok(ledger) => match ledger.records.conservation().await {
-            Err(error) => {
-                Finding::wrong("ledger", error.to_string(), "restore the records from their backup")
-            }
-            Ok(figures) => {
-                let given = ledger.log.durable().0;
-                let waiting = given.saturating_sub(figures.worked);
-                Finding::sound(
-                    "ledger",
-                    format!("{given} entries, {waiting} waiting, {} events", figures.domain_events),
-                )
-            }
-        },
-    }
+    let ledger = match app::open_read_only(config).await {
+        Ok(ledger) => ledger,
+        Err(error) => return vec![Finding::wrong("ledger", format!("{error:#}"), RESTORE)],
+    };
+    let figures = match ledger.records.conservation().await {
+        Ok(figures) => figures,
+        Err(error) => return vec![Finding::wrong("ledger", error.to_string(), RESTORE)],
+    };
+    let given = ledger.log.durable().0;
+    let waiting = given.saturating_sub(figures.worked);
+    let found = format!("{given} entries, {waiting} waiting, {} events", figures.domain_events);
+    let mut findings = vec![Finding::sound("ledger", found)];
+    findings.extend(brokers(config, &ledger, figures.last_event).await);
+    findings
+}
+
+/// Every broker ever seen; one that is no longer configured is parked, and pins nothing.
+async fn brokers(config: &Config, ledger: &Ledger, last: EventNumber) -> Vec<Finding> {
+    let known = match ledger.records.brokers().await {
+        Ok(known) => known,
+        Err(error) => return vec![Finding::wrong("broker", error.to_string(), RESTORE)],
+    };
+    let told = |broker: BrokerState| {
+        let configured = config.broker.iter().any(|configured| configured.name == broker.name);
+        let parked = if configured { "" } else { ", parked: it is no longer configured" };
+        let place = format!("{} has come to event {} of {last}", broker.name, broker.cursor);
+        Finding::sound("broker", format!("{place}, refused {}{parked}", broker.dead_letters))
+    };
+    known.into_iter().map(told).collect()
 }
 
 async fn partners(config: &Config) -> Vec<Finding> {
-    let registry = match app::load_partners(config, SecretsFrom::Sources).await {
+    let registry = match app::load_partners(config, SecretsFrom::Sources, None).await {
         Ok(registry) => registry,
         Err(error) => {
             return vec![Finding::wrong("mappings", format!("{error:#}"), "set mappings.path or --mappings")];

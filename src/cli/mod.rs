@@ -125,7 +125,7 @@ fn dispatch(common: &Common, verb: Verb) -> anyhow::Result<Verdict> {
         Verb::Reconcile(args) => reconcile::run(common, &args),
         Verb::Token(verb) => token::run(common, &verb),
         Verb::Doctor(args) => doctor::run(common, &args),
-        Verb::Config => config::run(),
+        Verb::Config => Ok(config::run()),
     }
 }
 

@@ -30,7 +30,11 @@ pub(super) enum PartnerVerb {
 
 pub(super) fn run(common: &Common, verb: &PartnerVerb) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
-    let partners = block_on(summaries(&config))?;
+    let only = match verb {
+        PartnerVerb::Ls { .. } => None,
+        PartnerVerb::Show { partner, .. } => Some(partner.as_str()),
+    };
+    let partners = block_on(summaries(&config, only))?;
     match verb {
         PartnerVerb::Ls { format: Format::Json } => output::json(&partners)?,
         PartnerVerb::Ls { format: Format::Table } => list(&partners),
@@ -48,8 +52,8 @@ pub(super) fn run(common: &Common, verb: &PartnerVerb) -> anyhow::Result<Verdict
     Ok(if broken { Verdict::FoundWrong } else { Verdict::Fine })
 }
 
-async fn summaries(config: &Config) -> anyhow::Result<Vec<PartnerSummary>> {
-    let registry = app::load_partners(config, SecretsFrom::Sources).await?;
+async fn summaries(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<PartnerSummary>> {
+    let registry = app::load_partners(config, SecretsFrom::Sources, only).await?;
     Ok(registry.snapshot().summaries())
 }
 

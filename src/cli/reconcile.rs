@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app,
-    ledger::{Conservation, Ledger, LogItem},
+    ledger::{Conservation, LogItem, LogReader},
     model::EntryNumber,
 };
 
@@ -50,8 +50,11 @@ struct Report {
 pub(super) fn run(common: &Common, args: &ReconcileArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     block_on(async {
-        let ledger = app::open_read_only(&config).await?;
-        let report = report(&ledger, args.scrub).await?;
+        let records = app::open_read_only(&config).await?.records.conservation().await?;
+        // Opened after the figures were read, for what it holds is fixed when it is opened: what a running server works
+        // in between can only be counted as waiting.
+        let log = app::open_read_only(&config).await?.log;
+        let report = report(&*log, records, args.scrub).await?;
         match args.format {
             Format::Json => output::json(&report)?,
             Format::Table => show(&report),
@@ -61,12 +64,11 @@ pub(super) fn run(common: &Common, args: &ReconcileArgs) -> anyhow::Result<Verdi
     })
 }
 
-/// The records are read before the log's end: what is worked in between can only be counted as waiting.
-async fn report(ledger: &Ledger, scrub: bool) -> anyhow::Result<Report> {
-    let records = ledger.records.conservation().await?;
-    let given = ledger.log.durable().0;
-    let waiting = waiting(ledger, &records).await?;
-    let damaged = if scrub { damaged(ledger).await? } else { Vec::new() };
+/// Puts the figures of the records beside what the log holds.
+async fn report(log: &dyn LogReader, records: Conservation, scrub: bool) -> anyhow::Result<Report> {
+    let given = log.durable().0;
+    let waiting = waiting(log, &records).await?;
+    let damaged = if scrub { damaged(log).await? } else { Vec::new() };
     let outcomes = records.outcomes.iter().map(|(_, count)| count).sum();
     Ok(Report {
         given,
@@ -83,17 +85,17 @@ async fn report(ledger: &Ledger, scrub: bool) -> anyhow::Result<Report> {
 
 /// Counts, in the log itself, the entries beyond their endpoint's cursor. An independent count: subtracting would
 /// prove nothing.
-async fn waiting(ledger: &Ledger, records: &Conservation) -> anyhow::Result<u64> {
+async fn waiting(log: &dyn LogReader, records: &Conservation) -> anyhow::Result<u64> {
     let cursor = |endpoint: &str| {
         let known = records.cursors.iter().find(|(name, _)| name == endpoint);
         known.map_or(EntryNumber(0), |(_, through)| *through)
     };
-    let durable = ledger.log.durable();
+    let durable = log.durable();
     let lowest = records.cursors.iter().map(|(_, through)| *through).min().unwrap_or_default();
-    let mut after = lowest.max(EntryNumber(ledger.log.first().0.saturating_sub(1)));
+    let mut after = lowest.max(EntryNumber(log.first().0.saturating_sub(1)));
     let mut waiting = 0;
     while after < durable {
-        let items = ledger.log.read_after(after, 10_000, SCRUB_BYTES).await?;
+        let items = log.read_after(after, 10_000, SCRUB_BYTES).await?;
         if items.is_empty() {
             break;
         }
@@ -114,13 +116,13 @@ async fn waiting(ledger: &Ledger, records: &Conservation) -> anyhow::Result<u64>
     Ok(waiting)
 }
 
-async fn damaged(ledger: &Ledger) -> anyhow::Result<Vec<String>> {
-    let durable = ledger.log.durable();
+async fn damaged(log: &dyn LogReader) -> anyhow::Result<Vec<String>> {
+    let durable = log.durable();
     let bar = output::progress(durable.0, "checking every byte");
-    let mut after = EntryNumber(ledger.log.first().0.saturating_sub(1));
+    let mut after = EntryNumber(log.first().0.saturating_sub(1));
     let mut damaged = Vec::new();
     while after < durable {
-        let (items, through) = ledger.log.scrub(after, SCRUB_BYTES).await?;
+        let (items, through) = log.scrub(after, SCRUB_BYTES).await?;
         for item in items {
             if let LogItem::Damaged { first, last, detail } = item {
                 damaged.push(format!("{first} to {last}: {detail}"));

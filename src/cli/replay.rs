@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Common, Verdict, block_on,
     data::{self, Choice},
-    output,
+    output::{self, Format},
     private_door::PrivateDoor,
 };
 use crate::{
@@ -34,6 +34,8 @@ pub(super) struct ReplayArgs {
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 pub(super) fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Verdict> {
@@ -44,7 +46,7 @@ pub(super) fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Verdict>
         dry_run: args.dry_run,
         ..request(&args.choice, &args.deliveries)
     };
-    block_on(carry_out(&config, &request))
+    block_on(carry_out(&config, &request, args.format))
 }
 
 /// The replay of a choice of deliveries.
@@ -63,12 +65,19 @@ pub(super) fn request(choice: &Choice, deliveries: &[DeliveryId]) -> ReplayReque
 }
 
 /// Requests a replay and shows its plan.
-pub(super) async fn carry_out(config: &Config, request: &ReplayRequest) -> anyhow::Result<Verdict> {
+pub(super) async fn carry_out(
+    config: &Config,
+    request: &ReplayRequest,
+    format: Format,
+) -> anyhow::Result<Verdict> {
     let plan = match PrivateDoor::find(&config.ledger.data_dir)? {
         Some(door) => door.ask(Method::POST, "/replays", Some(request)).await?.unwrap_or_default(),
         None => offline(config, request).await?,
     };
-    show(&plan, request.dry_run);
+    match format {
+        Format::Json => output::json(&plan)?,
+        Format::Table => show(&plan, request.dry_run),
+    }
     Ok(Verdict::Fine)
 }
 

@@ -36,7 +36,7 @@ pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
     let case = cases::one(&args.fixtures, &args.case)?;
     block_on(async {
         let secrets = if args.real_secrets { SecretsFrom::Sources } else { SecretsFrom::TestTables };
-        let registry = app::load_partners(&config, secrets).await?;
+        let registry = app::load_partners(&config, secrets, Some(&case.partner)).await?;
         let (snapshot, client) = (registry.snapshot(), http_client()?);
         let mut verdict = Verdict::Fine;
         for _ in 0..args.count {

@@ -48,8 +48,9 @@ pub(super) fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Verdict> 
     telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)?;
     telemetry::logs::log_panics_by_place();
     block_on(async {
+        let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config, Options::for_service()).await?;
-        gateway.run(app::asked_to_stop()).await?;
+        gateway.run(stop).await?;
         Ok(Verdict::Fine)
     })
 }

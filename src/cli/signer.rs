@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How far off a stale or future signature is.
-const FAR_OFF: Duration = Duration::from_secs(3_600);
+const FAR_OFF: Duration = Duration::from_hours(1);
 
 /// A copy of the request, signed.
 pub fn signed(

@@ -3,17 +3,19 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::{
     Common, Verdict, block_on,
     cases::{self, Case, ExpectedEvent, ExpectedOutcome, ExpectedRequest},
-    output, signer,
+    output::{self, Format},
+    signer,
 };
 use crate::{
     app::{self, Rehearsal},
     ledger::EventRow,
     model::{StoredEvent, Timestamp},
-    partners::{Registry, SecretsFrom},
+    partners::Registry,
 };
 
 #[derive(Debug, Args)]
@@ -26,39 +28,57 @@ pub(super) struct TestArgs {
     /// Accept what is found as what is expected, by writing expected.json anew
     #[arg(long)]
     bless: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// How a case went.
+#[derive(Debug, Serialize)]
+struct Tested {
+    case: String,
+    as_expected: bool,
+    /// What differs, one line or several each.
+    differences: Vec<String>,
 }
 
 /// When the first request of a case is sent: 2026-11-23T12:00:00Z. Each next one comes a minute later.
 const BEGIN: Timestamp = Timestamp::from_micros(1_795_435_200_000_000);
-const BETWEEN: std::time::Duration = std::time::Duration::from_secs(60);
+const BETWEEN: std::time::Duration = std::time::Duration::from_mins(1);
 
 pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     let cases = cases::all(&args.fixtures, args.partner.as_deref())?;
     let bar = output::progress(cases.len() as u64, "testing");
-    let partners = block_on(app::load_partners(&config, SecretsFrom::TestTables))?;
-    let mut wrong = 0;
+    let player = Player::new(config);
+    let mut tested = Vec::new();
     for case in &cases {
-        let found = block_on(play(&partners, &config.events.namespace, case))?;
+        let found = block_on(player.play(case))?;
         bar.inc(1);
         if args.bless {
             case.bless(found)?;
             continue;
         }
         let differences = differences(case, &found);
-        bar.suspend(|| report(case, &differences));
-        wrong += usize::from(!differences.is_empty());
+        let this = Tested { case: case.path(), as_expected: differences.is_empty(), differences };
+        if args.format == Format::Table {
+            bar.suspend(|| show(&this));
+        }
+        tested.push(this);
     }
     bar.finish_and_clear();
+    let wrong = tested.iter().filter(|tested| !tested.as_expected).count();
     let what = if args.bless { "written anew".to_owned() } else { format!("{wrong} not as expected") };
-    output::say(&format!("{} cases: {what}", cases.len()));
+    match args.format {
+        Format::Json => output::json(&tested)?,
+        Format::Table => output::say(&format!("{} cases: {what}", cases.len())),
+    }
     Ok(if wrong == 0 { Verdict::Fine } else { Verdict::FoundWrong })
 }
 
-fn report(case: &Case, differences: &[String]) {
-    let mark = if differences.is_empty() { "ok  " } else { "FAIL" };
-    output::say(&format!("{mark} {}", case.path()));
-    for difference in differences {
+fn show(tested: &Tested) {
+    let mark = if tested.as_expected { "ok  " } else { "FAIL" };
+    output::say(&format!("{mark} {}", tested.case));
+    for difference in &tested.differences {
         output::say(&format!("     {}", difference.replace('\n', "\n     ")));
     }
 }
@@ -76,20 +96,30 @@ pub fn differences(case: &Case, found: &[ExpectedRequest]) -> Vec<String> {
         .collect()
 }
 
-/// Plays a case and says what became of each request.
-pub async fn play(
-    partners: &Arc<Registry>,
-    namespace: &str,
-    case: &Case,
-) -> anyhow::Result<Vec<ExpectedRequest>> {
-    let mut house = Rehearsal::begin_with(Arc::clone(partners), BEGIN).await?;
-    let mut found = Vec::new();
-    for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
-        found.push(play_one(&mut house, namespace, request, expected).await?);
-        house.clock.advance(BETWEEN);
+/// Plays cases, each on a ledger of its own. The partners are compiled once.
+pub struct Player {
+    config: Config,
+    registry: Arc<Registry>,
+}
+
+impl Player {
+    /// Plays by the mappings and the namespace of a configuration.
+    pub fn new(config: Config) -> Self {
+        Self { config, registry: Arc::default() }
     }
-    house.end().await?;
-    Ok(found)
+
+    /// Plays a case and says what became of each request.
+    pub async fn play(&self, case: &Case) -> anyhow::Result<Vec<ExpectedRequest>> {
+        let mappings = &self.config.mappings.path;
+        let mut house = Rehearsal::begin_with(mappings, BEGIN, Arc::clone(&self.registry)).await?;
+        let mut found = Vec::new();
+        for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
+            found.push(play_one(&mut house, &self.config, request, expected).await?);
+            house.clock.advance(BETWEEN);
+        }
+        house.end().await?;
+        Ok(found)
+    }
 }
 
 async fn play_one(

@@ -1,5 +1,6 @@
 //! Room `cli`: `douane token create|ls|revoke`. Through the private door when a server runs, else on the records.
 
+use anyhow::Context;
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::json;
@@ -11,6 +12,7 @@ use super::{
 };
 use crate::{
     app,
+    config::Config,
     console::{
         Role,
         tokens::{NewToken, TokenRequest, mint},
@@ -26,6 +28,8 @@ pub(super) enum TokenVerb {
         /// consumer (the feed), auditor (reads everything) or operator (replays, tokens)
         #[arg(long, value_parser = clap::builder::ValueParser::new(|text: &str| text.parse::<Role>()))]
         role: Role,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// List tokens
     Ls {
@@ -41,18 +45,10 @@ pub(super) enum TokenVerb {
 
 pub(super) fn run(common: &Common, verb: &TokenVerb) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
-    let data_dir = &config.ledger.data_dir;
     block_on(async {
         match verb {
-            TokenVerb::Create { name, role } => {
-                let request = TokenRequest { name: name.clone(), role: *role };
-                let token = match PrivateDoor::find(data_dir)? {
-                    Some(door) => door.ask(Method::POST, "/tokens", Some(&request)).await?,
-                    None => Some(create_offline(&config, &request).await?),
-                };
-                output::say(&token.map(|token: NewToken| token.token).unwrap_or_default());
-                output::complain(&format!("this is the only time the token of {name} is shown"));
-                Ok(Verdict::Fine)
+            TokenVerb::Create { name, role, format } => {
+                create(&config, &TokenRequest { name: name.clone(), role: *role }, *format).await
             }
             TokenVerb::Ls { format } => list(&config, *format).await,
             TokenVerb::Revoke { name } => revoke(&config, name).await,
@@ -60,8 +56,24 @@ pub(super) fn run(common: &Common, verb: &TokenVerb) -> anyhow::Result<Verdict> 
     })
 }
 
-async fn create_offline(config: &crate::config::Config, request: &TokenRequest) -> anyhow::Result<NewToken> {
-    let ledger = app::open_for_acts(config).await?;
+async fn create(config: &Config, request: &TokenRequest, format: Format) -> anyhow::Result<Verdict> {
+    let token: NewToken = match PrivateDoor::find(&config.ledger.data_dir)? {
+        Some(door) => {
+            let token = door.ask(Method::POST, "/tokens", Some(request)).await?;
+            token.context("the server made no token")?
+        }
+        None => create_offline(config, request).await?,
+    };
+    match format {
+        Format::Json => output::json(&token)?,
+        Format::Table => output::say(&token.token),
+    }
+    output::complain(&format!("this is the only time the token of {} is shown", token.name));
+    Ok(Verdict::Fine)
+}
+
+async fn create_offline(config: &Config, request: &TokenRequest) -> anyhow::Result<NewToken> {
+    let ledger = app::open_for_acts(config)?;
     let now = app::now();
     let (row, token) = mint(request, now)?;
     if ledger.records.tokens().await?.iter().any(|known| known.name == row.name) {
@@ -73,7 +85,7 @@ async fn create_offline(config: &crate::config::Config, request: &TokenRequest) 
     Ok(token)
 }
 
-async fn list(config: &crate::config::Config, format: Format) -> anyhow::Result<Verdict> {
+async fn list(config: &Config, format: Format) -> anyhow::Result<Verdict> {
     let tokens = app::open_read_only(config).await?.records.tokens().await?;
     if format == Format::Json {
         output::json(&tokens)?;
@@ -87,18 +99,15 @@ async fn list(config: &crate::config::Config, format: Format) -> anyhow::Result<
     Ok(Verdict::Fine)
 }
 
-async fn revoke(config: &crate::config::Config, name: &str) -> anyhow::Result<Verdict> {
-    match PrivateDoor::find(&config.ledger.data_dir)? {
-        Some(door) => {
-            let path = format!("/tokens/{name}");
-            door.ask::<serde_json::Value>(Method::DELETE, &path, None::<&()>).await?;
-        }
-        None => {
-            let ledger = app::open_for_acts(config).await?;
-            let journal = data::act(app::now(), "token.revoked", name, json!({}));
-            if !ledger.records.revoke_token(name, journal).await? {
-                anyhow::bail!("no valid token is named {name:?}");
-            }
+async fn revoke(config: &Config, name: &str) -> anyhow::Result<Verdict> {
+    if let Some(door) = PrivateDoor::find(&config.ledger.data_dir)? {
+        let path = format!("/tokens/{name}");
+        door.ask::<serde_json::Value>(Method::DELETE, &path, None::<&()>).await?;
+    } else {
+        let ledger = app::open_for_acts(config)?;
+        let journal = data::act(app::now(), "token.revoked", name, json!({}));
+        if !ledger.records.revoke_token(name, journal).await? {
+            anyhow::bail!("no valid token is named {name:?}");
         }
     }
     output::say(&format!("{name} is revoked"));

@@ -43,8 +43,8 @@ pub(super) fn run(common: &Common, args: &VerifyArgs) -> anyhow::Result<Verdict>
         std::fs::read(&args.request).with_context(|| format!("cannot read {}", args.request.display()))?;
     let request = cases::parse(&bytes)?;
     let secrets = if args.test_secrets { SecretsFrom::TestTables } else { SecretsFrom::Sources };
-    let registry = block_on(app::load_partners(&config, secrets))?;
     let (partner, endpoint) = args.endpoint.split_once('/').unwrap_or((&args.endpoint, "default"));
+    let registry = block_on(app::load_partners(&config, secrets, Some(partner)))?;
     let name = EndpointName::new(partner, endpoint);
     let snapshot = registry.snapshot();
     let Some(endpoint) = snapshot.endpoints.get(&name) else { bail!("there is no endpoint {name}") };

@@ -88,7 +88,7 @@ pub(super) async fn require_token(
 fn needed_role(method: &Method, path: &str) -> Role {
     if path == "/events" {
         Role::Consumer
-    } else if method == Method::GET && path != "/tokens" {
+    } else if (method == Method::GET || method == Method::HEAD) && path != "/tokens" {
         Role::Auditor
     } else {
         Role::Operator
@@ -96,7 +96,9 @@ fn needed_role(method: &Method, path: &str) -> Role {
 }
 
 fn bearer_token(request: &Request) -> Option<&str> {
-    request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    let credentials = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = credentials.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
 async fn caller(console: &Console, token: Option<String>, needed: Role) -> Result<Caller, Problem> {

@@ -6,27 +6,30 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, State},
-    http::{StatusCode, header},
+    extract::State,
+    http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Console,
     access::Caller,
     journal::act,
-    problem::{Params, Problem},
-    waiting::{self, WaitingError},
+    problem::{Params, Problem, Segment},
+    stored::{self, Found, LookupError, NoPayload, presentable},
 };
 use crate::{
-    keys::seal::SEALED_PREFIX,
-    ledger::{DeliveryFilter, DeliveryRow, LogItem},
-    model::{DeliveryId, DeliveryMeta, Entry, EntryMeta, EntryNumber, HeaderValue, OutcomeKind, Timestamp},
+    ledger::{DeliveryFilter, DeliveryRow},
+    model::{DeliveryId, EntryMeta, EntryNumber, HeaderValue, OutcomeKind, Timestamp},
 };
 
 const MAX_ROWS: usize = 1_000;
+/// The digest of what is sent, so that whoever keeps it can show that it is what came in (RFC 9530).
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -77,15 +80,6 @@ pub(super) fn page_size(limit: Option<usize>) -> usize {
     limit.unwrap_or(100).clamp(1, MAX_ROWS)
 }
 
-impl From<WaitingError> for Problem {
-    fn from(error: WaitingError) -> Self {
-        match error {
-            WaitingError::Records(error) => error.into(),
-            WaitingError::Log(error) => error.into(),
-        }
-    }
-}
-
 /// Deliveries, newest first; those not worked yet stand first and say `waiting`.
 #[utoipa::path(get, path = "/api/v1/deliveries", params(DeliveryParams), responses((status = 200, body = DeliveryList)))]
 pub(super) async fn list(
@@ -104,28 +98,8 @@ pub(super) async fn list(
         number: None,
         before: params.cursor.map(EntryNumber),
     };
-    let page = newest_first(&console, &filter).await?;
-    Ok(Json(page))
-}
-
-/// Waiting and worked deliveries interleave by number (an endpoint whose desk is broken waits while others go on).
-async fn newest_first(console: &Console, filter: &DeliveryFilter) -> Result<DeliveryList, Problem> {
-    let mut items = waiting::list(&console.ledger, filter).await?;
-    let worked = console.ledger.records.deliveries(filter).await?;
-    let more = worked.next.is_some() || items.len() + worked.items.len() > filter.limit;
-    items.extend(worked.items);
-    items.sort_by_key(|row| std::cmp::Reverse(row.number));
-    // A delivery worked between the two reads stands in both; the worked row says more.
-    items.dedup_by(|later, kept| {
-        let same = later.number == kept.number;
-        if same && kept.waiting {
-            std::mem::swap(later, kept);
-        }
-        same
-    });
-    items.truncate(filter.limit);
-    let next = more.then(|| items.last().map(|row| row.number.0)).flatten();
-    Ok(DeliveryList { items, next })
+    let page = stored::page(&console.ledger, &filter).await?;
+    Ok(Json(DeliveryList { items: page.items, next: page.next.map(|number| number.0) }))
 }
 
 /// One delivery with method, target and headers.
@@ -134,12 +108,11 @@ async fn newest_first(console: &Console, filter: &DeliveryFilter) -> Result<Deli
 pub(super) async fn show(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<DeliveryDetail>, Problem> {
-    let (row, entry) = find(&console, &id).await?;
-    let entry = entry?;
-    let EntryMeta::Delivery(meta) = entry.meta else { return Err(no_delivery(&id)) };
-    record_read(&console, &caller, &id, "headers").await?;
+    let Found { row, payload } = find(&console, &id).await?;
+    let EntryMeta::Delivery(meta) = payload?.meta else { return Err(no_delivery(&id)) };
+    record_read(&console, &caller, &row, "headers").await?;
     let headers = presentable(&meta);
     Ok(Json(DeliveryDetail { row, method: meta.method, target: meta.target, headers }))
 }
@@ -150,66 +123,61 @@ pub(super) async fn show(
 pub(super) async fn body(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response, Problem> {
-    let (row, entry) = find(&console, &id).await?;
-    let entry = entry?;
-    record_read(&console, &caller, &id, "body").await?;
+    let Found { row, payload } = find(&console, &id).await?;
+    let entry = payload?;
+    record_read(&console, &caller, &row, "body").await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}.bin\"", row.delivery)),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (header::ETAG, format!("\"sha256:{}\"", row.body_sha256)),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+        (REPR_DIGEST, format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(&entry.body)))),
     ];
     Ok((headers, Body::from(entry.body)).into_response())
 }
 
-/// The headers as people may see them: credentials stay sealed.
-pub fn presentable(meta: &DeliveryMeta) -> Vec<(String, HeaderValue)> {
-    let sealed = HeaderValue("[sealed]".into());
-    meta.headers
-        .0
-        .iter()
-        .map(|(name, value)| match is_sealed(value) {
-            true => (name.clone(), sealed.clone()),
-            false => (name.clone(), value.clone()),
-        })
-        .collect()
-}
-
-fn is_sealed(value: &HeaderValue) -> bool {
-    value.0.starts_with(SEALED_PREFIX.as_bytes())
-}
-
-type Found = (DeliveryRow, Result<Entry, Problem>);
-
-/// The delivery's row, and its entry as far as the log still has it.
 async fn find(console: &Console, id: &str) -> Result<Found, Problem> {
     let parsed: DeliveryId = id.parse().map_err(|_| no_delivery(id))?;
-    if let Some(row) = console.ledger.records.delivery(parsed).await? {
-        let entry = match console.ledger.log.entry(row.number).await {
-            Ok(Some(LogItem::Entry(entry))) => Ok(entry),
-            Ok(Some(LogItem::Damaged { detail, .. })) => Err(damaged(&detail)),
-            Ok(None) => Err(no_delivery(id)),
-            Err(error) => Err(error.into()),
-        };
-        return Ok((row, entry));
-    }
-    let entry = waiting::find(&console.ledger, parsed).await?.ok_or_else(|| no_delivery(id))?;
-    let row = waiting::row(&entry).ok_or_else(|| no_delivery(id))?;
-    Ok((row, Ok(entry)))
+    stored::find(&console.ledger, parsed).await?.ok_or_else(|| no_delivery(id))
 }
 
 fn no_delivery(id: &str) -> Problem {
     Problem::not_found(format!("no delivery has the id {id:?}"))
 }
 
-fn damaged(detail: &str) -> Problem {
-    let (code, title) = ("damaged", "The stored bytes are damaged and are not served");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, code, title, detail)
+impl From<LookupError> for Problem {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Records(error) => error.into(),
+            LookupError::Log(error) => error.into(),
+        }
+    }
 }
 
-async fn record_read(console: &Console, caller: &Caller, id: &str, what: &str) -> Result<(), Problem> {
-    let entry = act(console, &caller.0, ("payload.read", id), serde_json::json!({ "what": what }));
+impl From<NoPayload> for Problem {
+    fn from(why: NoPayload) -> Self {
+        let detail = why.to_string();
+        match why {
+            NoPayload::Dropped { first } => Self::gone(detail, first.0),
+            NoPayload::NotThere { .. } => Self::not_found(detail),
+            NoPayload::Damaged { .. } => {
+                let (code, title) = ("damaged", "The stored bytes are damaged and are not served");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, title, detail)
+            }
+        }
+    }
+}
+
+/// Notes who read what. The bytes leave only after this.
+async fn record_read(
+    console: &Console,
+    caller: &Caller,
+    row: &DeliveryRow,
+    what: &str,
+) -> Result<(), Problem> {
+    let subject = row.delivery.to_string();
+    let entry = act(console, &caller.0, ("payload.read", &subject), serde_json::json!({ "what": what }));
     Ok(console.ledger.records.journal(entry).await?)
 }

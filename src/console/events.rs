@@ -32,7 +32,7 @@ const SSE_BATCH: usize = 500;
 pub(super) struct FeedParams {
     /// The number of the last event you have; 0 or absent: from the beginning.
     after: Option<u64>,
-    /// NDJSON only: at most so many, 1 to 10000.
+    /// NDJSON only: at most so many, 1 to 10000. Fewer may come although there are more, because bytes are bounded too.
     limit: Option<usize>,
     /// Only this CloudEvents type, with or without the namespace.
     r#type: Option<String>,
@@ -49,11 +49,11 @@ pub(super) async fn feed(
     headers: HeaderMap,
     Params(params): Params<FeedParams>,
 ) -> Result<Response, Problem> {
-    let last_seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
-    let after = EventNumber(last_seen.or(params.after).unwrap_or(0));
+    let after = EventNumber(last_event_id(&headers)?.or(params.after).unwrap_or(0));
     let limit = params.limit.unwrap_or(1_000).clamp(1, MAX_EVENTS);
     refuse_pruned(&console, after).await?;
-    let filter = EventFilter { event_type: params.r#type, partner: params.partner };
+    let event_type = params.r#type.map(|name| with_namespace(&console.namespace, name));
+    let filter = EventFilter { event_type, partner: params.partner };
     if wants_event_stream(&headers) {
         let events = live(console.clone(), after, filter);
         let heartbeat = KeepAlive::new().interval(console.heartbeat);
@@ -62,6 +62,18 @@ pub(super) async fn feed(
     let events = console.ledger.records.events_after(after, limit, &filter).await?;
     let lines: Vec<u8> = events.iter().flat_map(ndjson_line).collect();
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+/// What a consumer sends that comes back. One that cannot be read is told so: starting over would flood it.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or_else(|| Problem::invalid("Last-Event-ID must be an `id` of this feed, a number"))
+}
+
+fn with_namespace(namespace: &str, name: String) -> String {
+    let has_it = name.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('.'));
+    if has_it { name } else { format!("{namespace}.{name}") }
 }
 
 fn wants_event_stream(headers: &HeaderMap) -> bool {

@@ -10,11 +10,12 @@ use axum::{
     response::IntoResponse,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Console;
 
 /// Whether this process can keep a delivery, and what else a person should know.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Readiness {
     /// Whether this process can keep a delivery.
     pub ready: bool,
@@ -24,20 +25,25 @@ pub struct Readiness {
     pub not_configured: Vec<String>,
     /// Partners whose desk is broken, with what goes on instead.
     pub desks: Vec<String>,
-    /// Brokers that wait, with the reason.
-    pub brokers: Vec<String>,
 }
 
+/// Whether the process runs.
+#[utoipa::path(get, path = "/livez", security(()), responses((status = 200, content_type = "text/plain")))]
 pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
+/// Whether this process can keep a delivery, and what else a person should know.
+#[utoipa::path(get, path = "/readyz", security(()),
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(super) async fn ready(State(console): State<Arc<Console>>) -> impl IntoResponse {
     let readiness = (console.readiness)();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))
 }
 
+/// Every metric that has a figure, in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", security(()), responses((status = 200, content_type = "text/plain")))]
 pub(super) async fn metrics(State(console): State<Arc<Console>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (console.render_metrics)())
 }

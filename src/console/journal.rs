@@ -18,15 +18,17 @@ const MAX_ROWS: usize = 1_000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JournalParams {
-    /// Continue below this number.
-    before: Option<u64>,
     /// At most so many, 1 to 1000.
     limit: Option<usize>,
+    /// From the previous page's `next`.
+    cursor: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct JournalList {
     items: Vec<JournalRow>,
+    /// Give this as `cursor` for the next page.
+    next: Option<u64>,
 }
 
 /// The journal, newest first.
@@ -36,7 +38,9 @@ pub(super) async fn list(
     Params(params): Params<JournalParams>,
 ) -> Result<Json<JournalList>, Problem> {
     let limit = params.limit.unwrap_or(100).clamp(1, MAX_ROWS);
-    Ok(Json(JournalList { items: console.ledger.records.journal_page(params.before, limit).await? }))
+    let items = console.ledger.records.journal_page(params.cursor, limit).await?;
+    let next = items.last().filter(|_| items.len() == limit).map(|row| row.number);
+    Ok(Json(JournalList { items, next }))
 }
 
 /// One line of the journal about what `who` did just now.

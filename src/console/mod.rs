@@ -22,8 +22,9 @@ mod openapi;
 mod problem;
 mod refusals;
 pub mod replays;
+pub mod stored;
 pub mod tokens;
-pub mod waiting;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +36,6 @@ use axum::{
 use tokio::sync::watch;
 
 pub use access::Role;
-pub use deliveries::presentable;
 pub use health::Readiness;
 
 use crate::{
@@ -66,6 +66,8 @@ pub struct Console {
     pub readiness: AskReadiness,
     /// See [`RenderMetrics`].
     pub render_metrics: RenderMetrics,
+    /// Goes before every event type; a consumer may leave it out.
+    pub namespace: String,
     /// How long the feed may be silent before it sends a comment.
     pub heartbeat: Duration,
     /// Becomes true when the process shuts down: live feeds end, so that their connections do not hold it up.
@@ -92,6 +94,7 @@ pub fn router(console: Console) -> Router {
         .route("/api/v1/openapi.json", get(openapi::document))
         .merge(health_router(state))
         .fallback(problem::no_such_address)
+        .method_not_allowed_fallback(problem::no_such_method)
 }
 
 /// Health and metrics alone, for an address of their own.

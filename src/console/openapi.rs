@@ -1,7 +1,10 @@
 //! Room `console`: the private API described by itself (OpenAPI 3.1).
 
 use axum::Json;
-use utoipa::OpenApi;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -10,7 +13,13 @@ use utoipa::OpenApi;
         description = "Deliveries for auditors, the feed for consumers, replays and tokens for operators. \
                        Bearer tokens (`douane token create`); errors are problem+json with a stable `code`."
     ),
+    modifiers(&Bearer),
+    security(("bearer" = [])),
     paths(
+        super::health::live,
+        super::health::ready,
+        super::health::metrics,
+        document,
         super::deliveries::list,
         super::deliveries::show,
         super::deliveries::body,
@@ -27,6 +36,18 @@ use utoipa::OpenApi;
 )]
 struct Document;
 
+/// Says how a token is sent.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    }
+}
+
+/// This description.
+#[utoipa::path(get, path = "/api/v1/openapi.json", security(()), responses((status = 200, body = Object)))]
 pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
     Json(Document::openapi())
 }

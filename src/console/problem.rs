@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts, Query, Request, rejection::JsonRejection},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -78,12 +78,35 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self)).into_response();
         let problem_json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, problem_json);
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }
 
 pub(super) async fn no_such_address() -> Problem {
     Problem::not_found("the private door knows /api/v1/openapi.json, which lists every address")
+}
+
+pub(super) async fn no_such_method() -> Problem {
+    let (code, title) = ("method_not_allowed", "The address does not know this method");
+    let detail = "Allow lists the methods; /api/v1/openapi.json describes them";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, code, title, detail)
+}
+
+/// The one variable segment of a path.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Path::<String>::from_request_parts(parts, state)
+            .await
+            .map(|Path(segment)| Self(segment))
+            .map_err(|rejection| Problem::invalid(rejection.body_text()))
+    }
 }
 
 /// Query parameters, with unknown ones refused in the same words as everything else.

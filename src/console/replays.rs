@@ -81,6 +81,14 @@ pub enum ReplayError {
     /// Nothing was chosen: a replay of everything must be asked for with a time range.
     #[error("choose at least one of partner, outcome, from, to, deliveries or external_ids")]
     NothingChosen,
+    /// A broker that nobody knows would get nothing, silently.
+    #[error("there is no broker {name:?}; known are: {known}")]
+    UnknownBroker {
+        /// The name that was given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
     /// More than one replay may hold.
     #[error("the choice holds more than {MAX_REPLAYED} events; narrow it by time")]
     TooMany,
@@ -102,6 +110,7 @@ pub async fn plan(records: &dyn Records, request: &ReplayRequest) -> Result<Plan
     if !chooses(request) {
         return Err(ReplayError::NothingChosen);
     }
+    refuse_unknown_brokers(records, request).await?;
     let mut planned = Planned::default();
     for filter in filters(records, request).await? {
         let mut after = None;
@@ -109,7 +118,9 @@ pub async fn plan(records: &dyn Records, request: &ReplayRequest) -> Result<Plan
             let rows = records.events(&filter, after).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.at);
-            rows.iter().for_each(|row| planned.add(row));
+            for row in &rows {
+                planned.add(row);
+            }
             if planned.plan.events > MAX_REPLAYED as u64 {
                 return Err(ReplayError::TooMany);
             }
@@ -120,6 +131,17 @@ pub async fn plan(records: &dyn Records, request: &ReplayRequest) -> Result<Plan
         events.dedup();
     });
     Ok(planned)
+}
+
+async fn refuse_unknown_brokers(records: &dyn Records, request: &ReplayRequest) -> Result<(), ReplayError> {
+    if request.brokers.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<String> = records.brokers().await?.into_iter().map(|broker| broker.name).collect();
+    match request.brokers.iter().find(|name| !known.contains(name)) {
+        Some(name) => Err(ReplayError::UnknownBroker { name: name.clone(), known: known.join(", ") }),
+        None => Ok(()),
+    }
 }
 
 fn chooses(request: &ReplayRequest) -> bool {

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,9 +11,12 @@ use super::{
     Console, Role,
     access::{Caller, LOCAL, fingerprint},
     journal::act,
-    problem::{Body, Problem},
+    problem::{Body, Problem, Segment},
 };
-use crate::{ledger::TokenRow, model::Timestamp};
+use crate::{
+    ledger::{RecordsError, TokenRow},
+    model::Timestamp,
+};
 
 /// What every token begins with, so that secret scanners and people recognise one.
 pub const TOKEN_PREFIX: &str = "dou_";
@@ -106,8 +105,12 @@ pub(super) async fn create(
     }
     let detail = serde_json::json!({ "role": row.role });
     let journal = act(&console, &caller.0, ("token.created", &row.name), detail);
-    console.ledger.records.create_token(row, journal).await?;
-    Ok((StatusCode::CREATED, Json(token)))
+    match console.ledger.records.create_token(row, journal).await {
+        Ok(()) => Ok((StatusCode::CREATED, Json(token))),
+        // Somebody took the name in between.
+        Err(RecordsError::Refused(_)) => Err(name_taken(&token.name)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn name_taken(name: &str) -> Problem {
@@ -121,11 +124,11 @@ fn name_taken(name: &str) -> Problem {
 pub(super) async fn revoke(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<StatusCode, Problem> {
     let journal = act(&console, &caller.0, ("token.revoked", &name), serde_json::json!({}));
-    match console.ledger.records.revoke_token(&name, journal).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::not_found(format!("no valid token is named {name:?}"))),
+    if console.ledger.records.revoke_token(&name, journal).await? {
+        return Ok(StatusCode::NO_CONTENT);
     }
+    Err(Problem::not_found(format!("no valid token is named {name:?}")))
 }

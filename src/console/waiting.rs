@@ -4,70 +4,136 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use super::stored::LookupError;
 use crate::{
-    ledger::{DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, RecordsError},
-    model::{DeliveryId, EndpointName, Entry, EntryMeta, EntryNumber},
+    ledger::{DeliveryFilter, DeliveryRow, Ledger, LogItem},
+    model::{DeliveryId, EndpointName, Entry, EntryMeta, EntryNumber, Timestamp},
 };
 
-/// How far back from the log's end waiting deliveries are looked for. A longer queue shows its newest part.
-const MAX_WAITING_SCANNED: u64 = 10_000;
+/// The log is looked through in stretches of so many numbers, newest first.
+const STRETCH: u64 = 1_000;
+/// One page looks through at most so many stretches; the next page goes on where it stopped.
+const MAX_STRETCHES: usize = 10;
+/// A delivery stands at most so many numbers behind the first one accepted after its id was drawn: more never wait for
+/// the writer at once.
+const MAX_BEHIND_ITS_ID: u64 = 100_000;
+const CHUNK_ENTRIES: usize = 1_000;
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
-/// Why waiting deliveries could not be listed.
-#[derive(Debug, thiserror::Error)]
-pub enum WaitingError {
-    /// The records could not tell the cursors.
-    #[error(transparent)]
-    Records(#[from] RecordsError),
-    /// The log could not be read.
-    #[error(transparent)]
-    Log(#[from] LogError),
+/// Waiting deliveries, newest first, as far as the log was looked through.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) rows: Vec<DeliveryRow>,
+    /// The lowest number looked at; `None` when nothing waits below.
+    pub(super) reached: Option<EntryNumber>,
 }
 
-/// Waiting deliveries that match the filter, newest first. A filter that names an event's id, type or outcome
-/// matches none: nothing is known of their events yet.
-pub async fn list(ledger: &Ledger, filter: &DeliveryFilter) -> Result<Vec<DeliveryRow>, WaitingError> {
+/// Waiting deliveries that match the filter. One that names an event's id, type or outcome matches none: nothing is
+/// known of their events yet.
+pub(super) async fn list(ledger: &Ledger, filter: &DeliveryFilter) -> Result<Waiting, LookupError> {
+    let mut found = Waiting::default();
     if filter.external_id.is_some() || filter.event_type.is_some() || filter.outcome.is_some() {
-        return Ok(Vec::new());
+        return Ok(found);
     }
-    let mut rows: Vec<_> = entries(ledger).await?.iter().filter_map(row).collect();
-    rows.retain(|row| matches(filter, row));
-    rows.reverse();
+    let cursors: Cursors = ledger.records.cursors().await?.into_iter().collect();
+    let worked = cursors.values().min().copied().unwrap_or_default();
+    let floor = worked.max(before(ledger.log.first()));
+    let mut end = filter.before.map_or(EntryNumber(u64::MAX), before).min(ledger.log.durable());
+    for _ in 0..MAX_STRETCHES {
+        if end <= floor || found.rows.len() >= filter.limit {
+            break;
+        }
+        let begin = EntryNumber(end.0.saturating_sub(STRETCH)).max(floor);
+        let mut rows = between(ledger, begin, end, &cursors).await?;
+        rows.retain(|row| matches(filter, row));
+        found.rows.extend(rows.into_iter().rev());
+        end = begin;
+    }
+    found.reached = (end > floor).then(|| end.next());
+    Ok(found)
+}
+
+type Cursors = HashMap<EndpointName, EntryNumber>;
+
+const fn before(number: EntryNumber) -> EntryNumber {
+    EntryNumber(number.0.saturating_sub(1))
+}
+
+/// What waits after `begin` and not beyond `end`, in order. Bodies are let go at once: a queue may be large.
+async fn between(
+    ledger: &Ledger,
+    begin: EntryNumber,
+    end: EntryNumber,
+    cursors: &Cursors,
+) -> Result<Vec<DeliveryRow>, LookupError> {
+    let waits = |entry: &Entry| {
+        let cursor = cursors.get(entry.meta.endpoint());
+        entry.number <= end && cursor.is_none_or(|through| entry.number > *through)
+    };
+    let (mut after, mut rows) = (begin, Vec::new());
+    while after < end {
+        let items = ledger.log.read_after(after, CHUNK_ENTRIES, CHUNK_BYTES).await?;
+        let Some(last) = items.last() else { break };
+        after = last_number(last);
+        rows.extend(items.iter().filter_map(entry_of).filter(|entry| waits(entry)).filter_map(row));
+    }
     Ok(rows)
 }
 
-/// One waiting delivery by its id.
-pub async fn find(ledger: &Ledger, id: DeliveryId) -> Result<Option<Entry>, WaitingError> {
-    let mut waiting = entries(ledger).await?;
-    let at = waiting.iter().position(|entry| is_delivery(entry, id));
-    Ok(at.map(|at| waiting.swap_remove(at)))
+/// One delivery by its id, from the log alone. An id carries the time it was drawn, and times never decrease along the
+/// log, so few entries are looked at.
+pub(super) async fn find(ledger: &Ledger, id: DeliveryId) -> Result<Option<Entry>, LookupError> {
+    let Some(drawn) = drawn_at(id) else { return Ok(None) };
+    let mut after = last_before(ledger, drawn).await?;
+    let end = ledger.log.durable().min(EntryNumber(after.0.saturating_add(MAX_BEHIND_ITS_ID)));
+    while after < end {
+        let items = ledger.log.read_after(after, CHUNK_ENTRIES, CHUNK_BYTES).await?;
+        let Some(last) = items.last() else { break };
+        after = last_number(last);
+        if let Some(entry) = items.into_iter().filter_map(into_entry).find(|entry| is_delivery(entry, id)) {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+fn drawn_at(id: DeliveryId) -> Option<Timestamp> {
+    let (seconds, nanos) = id.0.get_timestamp()?.to_unix();
+    let seconds = Timestamp::from_seconds(i64::try_from(seconds).ok()?)?;
+    Some(seconds.plus(std::time::Duration::from_nanos(nanos.into())))
+}
+
+/// The last number that was surely accepted before `time`, found by halving.
+async fn last_before(ledger: &Ledger, time: Timestamp) -> Result<EntryNumber, LookupError> {
+    let mut earlier = before(ledger.log.first());
+    let mut later = ledger.log.durable().next();
+    while later.0 - earlier.0 > 1 {
+        let middle = EntryNumber(earlier.0.midpoint(later.0));
+        match ledger.log.entry(middle).await? {
+            Some(LogItem::Entry(entry)) if entry.received_at < time => earlier = middle,
+            // Nobody knows when a damaged entry came: it may have been later.
+            _ => later = middle,
+        }
+    }
+    Ok(earlier)
 }
 
 fn is_delivery(entry: &Entry, id: DeliveryId) -> bool {
     matches!(&entry.meta, EntryMeta::Delivery(meta) if meta.id == id)
 }
 
-async fn entries(ledger: &Ledger) -> Result<Vec<Entry>, WaitingError> {
-    let cursors: HashMap<EndpointName, EntryNumber> = ledger.records.cursors().await?.into_iter().collect();
-    let durable = ledger.log.durable();
-    let oldest = EntryNumber(durable.0.saturating_sub(MAX_WAITING_SCANNED));
-    let lowest = cursors.values().min().copied().unwrap_or_default();
-    let mut after = oldest.max(lowest).max(EntryNumber(ledger.log.first().0.saturating_sub(1)));
-    let mut waiting = Vec::new();
-    while after < durable {
-        let items = ledger.log.read_after(after, 1_000, CHUNK_BYTES).await?;
-        if items.is_empty() {
-            break;
-        }
-        for item in items {
-            after = last_number(&item);
-            let LogItem::Entry(entry) = item else { continue };
-            if cursors.get(entry.meta.endpoint()).is_none_or(|through| entry.number > *through) {
-                waiting.push(entry);
-            }
-        }
+fn entry_of(item: &LogItem) -> Option<&Entry> {
+    match item {
+        LogItem::Entry(entry) => Some(entry),
+        LogItem::Damaged { .. } => None,
     }
-    Ok(waiting)
+}
+
+fn into_entry(item: LogItem) -> Option<Entry> {
+    match item {
+        LogItem::Entry(entry) => Some(entry),
+        LogItem::Damaged { .. } => None,
+    }
 }
 
 fn last_number(item: &LogItem) -> EntryNumber {
@@ -82,11 +148,11 @@ fn matches(filter: &DeliveryFilter, row: &DeliveryRow) -> bool {
         && filter.endpoint.as_ref().is_none_or(|endpoint| *endpoint == row.endpoint)
         && filter.from.is_none_or(|from| row.received_at >= from)
         && filter.to.is_none_or(|to| row.received_at < to)
-        && filter.before.is_none_or(|before| row.number < before)
+        && filter.number.is_none_or(|number| row.number == number)
 }
 
 /// A waiting delivery as the API shows it; `None` for an entry that is no delivery.
-pub fn row(entry: &Entry) -> Option<DeliveryRow> {
+pub(super) fn row(entry: &Entry) -> Option<DeliveryRow> {
     let EntryMeta::Delivery(meta) = &entry.meta else { return None };
     Some(DeliveryRow {
         delivery: meta.id,

@@ -9,7 +9,7 @@ use douane::{
     app,
     cli::{
         cases::{self, Sign},
-        test::{differences, play},
+        test::{Player, differences},
     },
     config::Config,
     model::Headers,
@@ -43,10 +43,10 @@ async fn every_case_goes_as_expected() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let cases = cases::all(&fixtures, None).expect("readable");
     assert!(cases.len() >= 30, "{} cases", cases.len());
-    let partners = app::load_partners(&config, SecretsFrom::TestTables).await.expect("loaded");
+    let player = Player::new(config);
     let mut wrong = Vec::new();
     for case in &cases {
-        let found = play(&partners, &config.events.namespace, case).await.expect("played");
+        let found = player.play(case).await.expect("played");
         wrong.extend(differences(case, &found).into_iter().map(|it| format!("{}: {it}", case.path())));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -68,7 +68,10 @@ impl Folder {
     }
 
     pub fn write(&self, file: &str, text: &str) {
-        fs::write(self.path().join(file), text).expect("written");
+        // At once, as a deployment would: a poll must not find half a file.
+        let draft = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(&draft, text).expect("written");
+        draft.persist(self.path().join(file)).expect("moved");
     }
 
     /// Writes the partner's one mapping module.

@@ -1,23 +1,28 @@
 //! The one integration binary. Tests read like the story; what they share stands in `gateway` (the whole house in this
-//! process, stepped), `process` (the real binary), `folder` (mappings of a test's own) and `wire` (raw bytes on a socket).
+//! process, stepped), `process` (the real binary), `lab` and `folder` (a gateway and mappings of a test's own) and `wire`
+//! (raw bytes on a socket).
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says what it expected")]
 
 mod cases;
 mod conformance;
+mod console;
 mod containment;
 mod crash;
 mod door;
 mod folder;
 mod gateway;
 mod hostile;
+mod lab;
 mod partners;
 mod process;
 mod reload;
 mod replays;
 mod road;
+mod serving;
 mod signatures;
 mod simulation;
 mod stages;
 mod tidy;
+mod verbs;
 mod wire;

@@ -24,7 +24,6 @@ pub struct Process {
     pub public: SocketAddr,
     pub private: SocketAddr,
     pub token: String,
-    pub ready_after: Duration,
     _log: std::thread::JoinHandle<()>,
 }
 
@@ -40,6 +39,41 @@ pub fn run(arguments: &[&str]) -> Output {
     douane().args(arguments).output().expect("the binary runs")
 }
 
+/// How a verb ended and what it said.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// What it wrote, as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Fails unless it ended with this code.
+    pub fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// Runs a verb on a data folder and a mappings folder.
+pub fn run_in(data: &Path, mappings: &Path, arguments: &[&str]) -> Ran {
+    let mut command = douane();
+    command.args(arguments).arg("--data-dir").arg(data).arg("--mappings").arg(mappings);
+    command.output().expect("the binary runs").into()
+}
+
 impl Process {
     /// Starts a gateway on a data folder with the shipped mappings.
     pub fn start(data: &Path) -> Self {
@@ -48,7 +82,6 @@ impl Process {
 
     /// Starts a gateway with more settings, as `("DOUANE_INTAKE_BODY_TIMEOUT", "1s")`.
     pub fn start_with(data: &Path, mappings: &Path, environment: &[(&str, &str)]) -> Self {
-        let began = Instant::now();
         let mut child = douane()
             .args(["serve", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"])
             .args(["--log-format", "json"])
@@ -62,9 +95,7 @@ impl Process {
             .spawn()
             .expect("the binary starts");
         let (ready, log) = wait_until_serving(child.stderr.take().expect("standard error"));
-        if !ready {
-            panic!("the gateway did not start: {:?}", child.wait());
-        }
+        assert!(ready, "the gateway did not start: {:?}", child.wait());
         let text = std::fs::read_to_string(data.join("serving.json")).expect("says where it serves");
         let serving: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let address = |name: &str| serving[name].as_str().expect("an address").parse().expect("an address");
@@ -73,7 +104,6 @@ impl Process {
             private: address("private"),
             token: serving["token"].as_str().expect("a token").to_owned(),
             child,
-            ready_after: began.elapsed(),
             _log: log,
         }
     }
@@ -97,15 +127,6 @@ impl Process {
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("signalled");
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Whether it has ended by itself.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().expect("known")
-    }
-
     /// Posts a body as Stripe would.
     pub fn post_stripe(&self, body: &[u8]) -> wire::Answer {
         let signature = wire::stripe_signature(STRIPE_SECRET, body, wire::now_seconds());
@@ -117,6 +138,13 @@ impl Process {
     pub fn get(&self, path: &str) -> wire::Answer {
         let bearer = format!("Bearer {}", self.token);
         wire::exchange(self.private, "GET", path, &[("authorization", &bearer)], b"")
+    }
+
+    /// Asks the private door for something, with a token and a JSON body.
+    pub fn ask(&self, method: &str, path: &str, token: &str, body: &serde_json::Value) -> wire::Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        wire::exchange(self.private, method, path, &headers, body.to_string().as_bytes())
     }
 
     /// A figure of /metrics; 0 when it has not appeared.
@@ -136,7 +164,7 @@ impl Process {
     pub fn wait_until(&self, path: &str, wanted: impl Fn(&wire::Answer) -> bool) {
         let began = Instant::now();
         while !wanted(&self.get(path)) {
-            assert!(began.elapsed() < Duration::from_secs(60), "waited in vain for {path}");
+            assert!(began.elapsed() < Duration::from_mins(1), "waited in vain for {path}");
             std::thread::yield_now();
         }
     }
@@ -154,7 +182,7 @@ fn wait_until_serving(stderr: ChildStderr) -> (bool, std::thread::JoinHandle<()>
             }
         }
     });
-    (heard.recv_timeout(Duration::from_secs(60)).is_ok(), reader)
+    (heard.recv_timeout(Duration::from_mins(1)).is_ok(), reader)
 }
 
 impl Drop for Process {

@@ -1,6 +1,6 @@
 //! Desks change while the gateway runs. A broken one never closes the door.
 
-use douane::config::Config;
+use douane::{config::Config, console::stored, ledger::DeliveryFilter};
 
 use crate::{
     folder::{Folder, MAPPING},
@@ -63,9 +63,9 @@ async fn a_desk_that_never_was_good_lets_its_deliveries_wait() {
     let answered = gateway.deliver(measured("1")).await;
     assert_eq!(answered.status, 200, "the door stays open");
     assert!(gateway.house.outcome_of(answered.delivery.expect("kept")).await.is_err(), "it waits");
-    let waiting =
-        douane::console::waiting::list(gateway.house.ledger(), &Default::default()).await.expect("read");
-    assert_eq!(waiting.len(), 1);
+    let filter = DeliveryFilter { limit: 10, ..DeliveryFilter::default() };
+    let page = stored::page(gateway.house.ledger(), &filter).await.expect("read");
+    assert_eq!(page.items.iter().map(|row| row.waiting).collect::<Vec<_>>(), [true]);
     folder.mapping(MAPPING);
     gateway.house.reload().await.expect("read");
     gateway.house.settle().await.expect("settled");

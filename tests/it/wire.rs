@@ -33,6 +33,12 @@ impl Answer {
         accepted["delivery"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The value of a header; empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.trim())
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
@@ -70,19 +76,17 @@ impl Wire {
         }
     }
 
-    /// Waits for `100 Continue`.
-    pub fn told_to_continue(&mut self) -> io::Result<()> {
-        const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-        while self.read.len() < CONTINUE.len() {
-            if self.fill()? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+    /// Reads on until this text has come, and returns everything up to and with it.
+    pub fn until(&mut self, text: &str) -> String {
+        loop {
+            let read = String::from_utf8_lossy(&self.read).into_owned();
+            if let Some(at) = read.find(text) {
+                let end = at + text.len();
+                self.read.drain(..end);
+                return read[..end].to_owned();
             }
+            assert!(self.fill().expect("readable") > 0, "it ended before {text:?}: {read}");
         }
-        if !self.read.starts_with(CONTINUE) {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        self.read.drain(..CONTINUE.len());
-        Ok(())
     }
 
     /// Waits until the server closes the connection.

@@ -1,0 +1,501 @@
+//! Every verb of the real binary, beside a running server and without one: what it says, what it writes, how it ends
+//! (0 done, 1 found something wrong, 2 could not run).
+
+use std::path::Path;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::{
+    folder::Folder,
+    lab::{BROKEN, Lab, copy, event, measured},
+    process::{Process, Ran, STRIPE_SECRET, douane, run, run_in},
+    wire,
+};
+
+fn verb(arguments: &[&str]) -> Ran {
+    run(arguments).into()
+}
+
+/// The `field`s of an array of objects.
+fn column(rows: &Value, field: &str) -> Vec<Value> {
+    rows.as_array().expect("rows").iter().map(|row| row[field].clone()).collect()
+}
+
+#[test]
+fn an_unknown_verb_or_option_cannot_run() {
+    for arguments in [&[][..], &["serv"], &["serve", "--listn", "127.0.0.1:1"], &["deliveries"]] {
+        assert!(!verb(arguments).ended(2).err.is_empty());
+    }
+    verb(&["deliveries", "ls", "--outcome", "lost"]).ended(2);
+    verb(&["replay", "--from", "yesterday"]).ended(2);
+    assert!(verb(&["--help"]).ended(0).out.contains("dead-letters"));
+    verb(&["--version"]).ended(0);
+}
+
+#[test]
+fn the_configuration_reference_is_the_default_file() {
+    let printed = verb(&["config"]).ended(0).out;
+    assert_eq!(printed, include_str!("../../deploy/douane.toml"), "write it anew with `douane config`");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("douane.toml");
+    std::fs::write(&file, &printed).expect("written");
+    verb(&["check", "--config", file.to_str().expect("text")]).ended(0);
+    std::fs::write(&file, "[intake]\nmax_body_byte = 1\n").expect("written");
+    let refused = verb(&["check", "--config", file.to_str().expect("text")]).ended(2);
+    assert!(
+        refused.err.contains("douane.toml:2:1") && refused.err.contains("max_body_bytes"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
+fn check_finds_the_shipped_mappings_sound() {
+    let checked = verb(&["check"]).ended(0);
+    assert!(checked.out.contains("6 partners: 0 errors"), "{}", checked.out);
+    let report = verb(&["check", "--format", "json"]).ended(0).json();
+    assert_eq!(report["errors"], json!([]));
+    assert!(column(&report["warnings"], "code").contains(&json!("not_configured")));
+    verb(&["check", "--strict"]).ended(1);
+    verb(&["check", "--mappings", "/nowhere"]).ended(2);
+}
+
+#[test]
+fn check_names_file_and_line_of_what_is_broken() {
+    let mappings = Folder::new();
+    mappings.mapping(&format!("# a comment\n{BROKEN}"));
+    mappings.change_partner("owner = \"lab\"", "ownr = \"lab\"");
+    let folder = mappings.path().to_str().expect("text");
+    let checked = verb(&["check", "--mappings", folder]).ended(1);
+    for place in ["partners/lab/measured.vrl:2:", "partners/lab/partner.toml:2:", "help: "] {
+        assert!(checked.out.contains(place), "{place} is missing:\n{}", checked.out);
+    }
+    let report = verb(&["check", "--mappings", folder, "--format", "json"]).ended(1).json();
+    assert!(column(&report["errors"], "line").contains(&json!(2)));
+}
+
+#[test]
+fn test_plays_the_cases_of_one_partner() {
+    let tested = verb(&["test", "acme"]).ended(0);
+    assert!(tested.out.contains("ok   acme/stock-counted"), "{}", tested.out);
+    assert!(tested.out.ends_with(" cases: 0 not as expected\n"), "{}", tested.out);
+    verb(&["test", "nobody"]).ended(2);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let case = folder.path().join("acme/stock-counted");
+    copy(Path::new("fixtures/acme/stock-counted"), &case);
+    let expected = case.join("expected.json");
+    let text = std::fs::read_to_string(&expected).expect("read");
+    std::fs::write(&expected, text.replace("\"translated\"", "\"ignored\"")).expect("written");
+    let fixtures = folder.path().to_str().expect("text");
+    let failed = verb(&["test", "--fixtures", fixtures, "--format", "json"]).ended(1).json();
+    assert_eq!(
+        (&failed[0]["case"], &failed[0]["as_expected"]),
+        (&json!("acme/stock-counted"), &json!(false))
+    );
+    assert!(failed[0]["differences"].to_string().contains("expected ignored, found translated"), "{failed}");
+    verb(&["test", "acme", "--fixtures", fixtures, "--bless"]).ended(0);
+    verb(&["test", "acme", "--fixtures", fixtures]).ended(0);
+}
+
+#[test]
+fn the_demo_shows_the_whole_road() {
+    let shown = verb(&["demo", "--once"]).ended(0);
+    for text in
+        ["stripe/payment-captured", "payments.PaymentCaptured.v1", "duplicate", "\"specversion\": \"1.0\""]
+    {
+        assert!(shown.out.contains(text), "{text} is missing:\n{}", shown.out);
+    }
+}
+
+/// Writes a captured request as `verify` reads it.
+fn captured(folder: &Path, signature: &str, body: &str) -> String {
+    let file = folder.join("request.http");
+    let text = format!(
+        "POST /in/stripe HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nstripe-signature: {signature}\r\n\r\n{body}"
+    );
+    std::fs::write(&file, text).expect("written");
+    file.to_str().expect("text").to_owned()
+}
+
+#[test]
+fn verify_explains_and_never_shows_a_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let body = r#"{"id":"evt_1","type":"payment_intent.succeeded"}"#;
+    let (now, at) = (1_795_435_200, "2026-11-23T12:00:00Z");
+    let good = captured(folder.path(), &wire::stripe_signature(STRIPE_SECRET, body.as_bytes(), now), body);
+    let told = verb(&["verify", "stripe", &good, "--at", at, "--explain"]).ended(0);
+    assert!(told.out.contains("✓") && !told.out.contains('✗'), "{}", told.out);
+    let late = verb(&["verify", "stripe", &good, "--at", "2026-11-23T13:00:00Z", "--explain"]).ended(1);
+    assert!(late.out.contains("✗") && late.out.contains("not verified: timestamp_stale"), "{}", late.out);
+    let spoiled = captured(
+        folder.path(),
+        &wire::stripe_signature(STRIPE_SECRET, body.as_bytes(), now),
+        &body.replace("evt_1", "evt_2"),
+    );
+    let wrong = verb(&["verify", "stripe", &spoiled, "--at", at, "--explain", "--format", "json"]).ended(1);
+    let report = wrong.json();
+    assert_eq!((&report["verified"], &report["result"]), (&json!(false), &json!("signature_mismatch")));
+    assert!(column(&report["steps"], "ok").contains(&json!(false)));
+    for ran in [&told, &late, &wrong] {
+        let secret = STRIPE_SECRET.trim_start_matches("whsec_");
+        assert!(!ran.out.contains(secret) && !ran.err.contains(secret));
+    }
+    verb(&["verify", "nobody", &good]).ended(2);
+    verb(&["verify", "stripe", "/nowhere"]).ended(2);
+    assert!(verb(&["verify", "acme", &good]).ended(2).err.contains("ACME_WEBHOOK_SECRET"));
+}
+
+#[test]
+fn partners_are_listed_and_shown() {
+    let listed = verb(&["partner", "ls"]).ended(0);
+    assert!(listed.out.contains("/in/stripe/default") && listed.out.contains("payments-platform"));
+    let rows = verb(&["partner", "ls", "--format", "json"]).ended(0).json();
+    let names = column(&rows, "partner");
+    assert_eq!(names, ["acme", "adyen", "github", "shopify", "slack", "stripe"]);
+    let shown = verb(&["partner", "show", "adyen"]).ended(0);
+    for text in ["partial", "platform-2026-11", "payments.PaymentCaptured.v1"] {
+        assert!(shown.out.contains(text), "{text} is missing:\n{}", shown.out);
+    }
+    let stripe = verb(&["partner", "show", "stripe", "--format", "json"]).ended(0);
+    assert_eq!(stripe.json()["endpoints"][0]["not_configured"], Value::Null);
+    assert!(!stripe.out.contains(STRIPE_SECRET));
+    verb(&["partner", "show", "nobody"]).ended(2);
+    let mappings = Folder::new();
+    mappings.mapping(BROKEN);
+    let broken = verb(&["partner", "ls", "--mappings", mappings.path().to_str().expect("text")]).ended(1);
+    assert!(broken.out.contains("broken"), "{}", broken.out);
+}
+
+#[test]
+fn send_posts_a_case_as_its_partner_would() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Process::start(&folder.path().join("data"));
+    let to = format!("http://{}", gateway.public);
+    let case = "stripe/payment-captured";
+    let sent = verb(&["send", case, "--to", &to, "--real-secrets", "--count", "2"]).ended(0);
+    assert_eq!(sent.out.lines().filter(|line| line.starts_with("200 ")).count(), 2);
+    gateway.wait_until("/api/v1/deliveries?outcome=duplicate", |answer| {
+        answer.json()["items"].as_array().is_some_and(|rows| rows.len() == 1)
+    });
+    let refused = verb(&["send", case, "--to", &to]).ended(1);
+    assert!(refused.out.starts_with("401 "), "serve does not believe development secrets: {}", refused.out);
+    verb(&["send", "stripe/nothing", "--to", &to]).ended(2);
+    verb(&["send", case, "--to", "http://127.0.0.1:1"]).ended(2);
+}
+
+/// What the ledger verbs must say, whether a server runs or not. `run` runs one on the data folder.
+fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
+    let rows = run(&["deliveries", "ls", "--format", "json"]).ended(0).json();
+    assert_eq!(column(&rows, "number"), [3, 2, 1]);
+    let dead = run(&["deliveries", "ls", "--outcome", "dead_letter", "--format", "json"]).ended(0).json();
+    assert_eq!(column(&dead, "delivery"), [ids[2].as_str()]);
+    assert!(run(&["deliveries", "ls", "--limit", "1"]).ended(0).out.contains("dead_letter"));
+    assert!(run(&["deliveries", "ls", "--partner", "other"]).ended(0).out.contains("no delivery matches"));
+
+    let shown = run(&["deliveries", "show", &ids[0]]).ended(0).json();
+    assert_eq!((&shown["method"], &shown["target"]), (&json!("POST"), &json!("/in/lab")));
+    assert_eq!(shown["external_events"][0]["outcome"], "translated");
+    let body = run(&["deliveries", "show", &ids[0], "--body"]).ended(0);
+    assert_eq!(body.out, measured("1", 3).to_string());
+    run(&["deliveries", "show", "0192d3a4-0000-7000-8000-000000000000"]).ended(2);
+
+    let exported = run(&["deliveries", "export"]).ended(0).out;
+    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.iter().map(|line| line["number"].clone()).collect::<Vec<_>>(), [3, 2, 1]);
+    let bytes = STANDARD.decode(lines[2]["body_base64"].as_str().expect("a body")).expect("base64");
+    assert_eq!(bytes, measured("1", 3).to_string().into_bytes());
+    assert_eq!(lines[2]["headers"][0][0], "host");
+    let chosen = run(&["deliveries", "export", "--external-id", "2"]).ended(0).out;
+    assert_eq!(chosen.lines().count(), 1);
+
+    let dead = run(&["dead-letters", "ls", "--format", "json"]).ended(0).json();
+    assert_eq!(column(&dead["items"], "delivery"), [ids[2].as_str()]);
+    assert!(run(&["dead-letters", "ls"]).ended(0).out.contains(&ids[2]));
+    run(&["dead-letters", "show", &ids[2]]).ended(0).json();
+
+    let plan = run(&["replay", "--partner", "lab", "--dry-run", "--format", "json"]).ended(0).json();
+    assert_eq!((&plan["events"], &plan["repeated"], &plan["replay"]), (&json!(3), &json!(1), &Value::Null));
+    assert!(run(&["replay", "--partner", "lab", "--dry-run"]).ended(0).out.contains("(dry run)"));
+    run(&["replay", "--dry-run"]).ended(2);
+    let report = run(&["reconcile", "--scrub", "--format", "json"]).ended(0).json();
+    assert_eq!((&report["numbers_hold"], &report["events_hold"]), (&json!(true), &json!(true)));
+    assert!(run(&["reconcile"]).ended(0).out.contains("holds"));
+    assert!(run(&["doctor"]).ended(0).out.contains("entries, 0 waiting"));
+}
+
+#[test]
+fn verbs_read_beside_a_server_and_without_one() {
+    let lab = Lab::start();
+    let sent = [measured("1", 3), event("2", "noise.hum"), json!({ "id": "3", "type": "measured" })];
+    let ids: Vec<String> =
+        sent.iter().map(|it| lab.deliver(it)["delivery"].as_str().expect("an id").to_owned()).collect();
+    let noted = |lab: &Lab| ["payload.read", "payload.exported"].map(|act| lab.journal(act).len());
+    let [reads, exports] = noted(&lab);
+    inspect(&|arguments| lab.verb(arguments), &ids);
+    assert_eq!(noted(&lab), [reads + 3, exports + 2]);
+    let stopped = lab.stop();
+    inspect(&|arguments| stopped.verb(arguments), &ids);
+    let lab = stopped.start(&[]);
+    assert_eq!(noted(&lab), [reads + 6, exports + 4], "acts without a server are journalled too");
+    assert!(lab.journal("payload.read").iter().all(|read| read["who"] == "cli"));
+    let chosen = lab.journal("payload.exported").remove(0);
+    assert_eq!(chosen["detail"]["external_id"], "2", "with what was chosen");
+}
+
+#[test]
+fn dead_letters_are_retried_with_and_without_a_server() {
+    let mappings = Folder::new();
+    mappings.mapping("abort \"not today\"\n");
+    let lab = Lab::with(mappings, &[]);
+    let dead = lab.deliver(&measured("1", 3))["delivery"].as_str().expect("an id").to_owned();
+    let path = format!("/api/v1/deliveries/{dead}");
+    let retried =
+        lab.verb(&["dead-letters", "retry", "--delivery", &dead, "--format", "json"]).ended(0).json();
+    assert_eq!(retried["translated_afresh"], 1);
+    lab.gateway.wait_until("/metrics", |_| {
+        lab.gateway.metric("douane_outcomes_total") + lab.gateway.metric("douane_dead_letters_total") >= 3.0
+    });
+    assert_eq!(lab.gateway.get(&path).json()["external_events"][0]["outcome"], "dead_letter");
+
+    let stopped = lab.stop();
+    stopped.mappings.mapping(crate::folder::MAPPING);
+    let requested = stopped.verb(&["dead-letters", "retry", "--partner", "lab"]).ended(0);
+    assert!(requested.out.contains("requested as replay"), "{}", requested.out);
+    let report = stopped.verb(&["reconcile", "--format", "json"]).ended(0).json();
+    assert_eq!((&report["given"], &report["waiting"]), (&json!(3), &json!(1)), "it waits for the next start");
+    let lab = stopped.start(&[]);
+    lab.gateway.wait_until(&path, |answer| answer.json()["external_events"][0]["outcome"] == "translated");
+    let noted: Vec<_> = lab.journal("replay.requested").iter().map(|row| row["who"].clone()).collect();
+    assert_eq!(noted, ["cli", "cli"]);
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    let lab = Lab::start();
+    let made = lab.verb(&["token", "create", "anna", "--role", "auditor"]).ended(0);
+    let token = made.out.trim().to_owned();
+    let list = |token: &str| lab.gateway.ask("GET", "/api/v1/deliveries", token, &Value::Null).status;
+    assert_eq!(list(&token), 200);
+    assert!(
+        lab.verb(&["token", "create", "anna", "--role", "auditor"]).ended(2).err.contains("another name")
+    );
+    lab.verb(&["token", "create", "bert", "--role", "king"]).ended(2);
+    assert!(lab.verb(&["token", "ls"]).ended(0).out.contains("auditor"));
+    lab.verb(&["token", "revoke", "anna"]).ended(0);
+    assert_eq!(list(&token), 401);
+    lab.verb(&["token", "revoke", "anna"]).ended(2);
+
+    let stopped = lab.stop();
+    let made =
+        stopped.verb(&["token", "create", "carl", "--role", "consumer", "--format", "json"]).ended(0).json();
+    let carl = made["token"].as_str().expect("a token").to_owned();
+    stopped.verb(&["token", "create", "carl", "--role", "consumer"]).ended(2);
+    stopped.verb(&["token", "create", "dora", "--role", "operator"]).ended(0);
+    stopped.verb(&["token", "revoke", "dora"]).ended(0);
+    stopped.verb(&["token", "revoke", "dora"]).ended(2);
+    let rows = stopped.verb(&["token", "ls", "--format", "json"]).ended(0);
+    assert_eq!(column(&rows.json(), "name"), ["anna", "carl", "dora"]);
+    assert!(!rows.out.contains(&carl));
+    let lab = stopped.start(&[]);
+    let feed = lab.gateway.ask("GET", "/api/v1/events", &carl, &Value::Null);
+    assert_eq!(feed.status, 200, "{}", feed.head);
+    assert_eq!(lab.journal("token.created").len(), 3);
+    assert_eq!(lab.journal("token.revoked").len(), 2);
+}
+
+#[test]
+fn a_first_token_can_be_made_before_the_first_start() {
+    let (data, mappings) = (tempfile::tempdir().expect("a folder"), Folder::new());
+    let data = data.path().join("data");
+    let ran = run_in(&data, mappings.path(), &["token", "create", "anna", "--role", "operator"]).ended(0);
+    let gateway = Process::start_with(&data, mappings.path(), &[]);
+    assert_eq!(gateway.ask("GET", "/api/v1/tokens", ran.out.trim(), &Value::Null).status, 200);
+}
+
+/// What doctor found about one thing.
+fn finding(ran: &Ran, what: &str) -> Value {
+    let findings = ran.json().as_array().expect("findings").clone();
+    findings
+        .into_iter()
+        .find(|it| it["what"] == what)
+        .unwrap_or_else(|| panic!("nothing about {what}: {ran:?}"))
+}
+
+/// A way to spoil a data folder.
+type Spoil<'a> = &'a dyn Fn(&Path);
+
+const DOCTOR: [&str; 3] = ["doctor", "--format", "json"];
+
+#[test]
+fn doctor_finds_nothing_wrong_where_nothing_is() {
+    let (data, mappings) = (tempfile::tempdir().expect("a folder"), Folder::new());
+    let fresh = data.path().join("data");
+    // The standard addresses may be taken on a machine that runs the tests.
+    let doctor = || {
+        let free = ["DOUANE_LISTEN_PUBLIC", "DOUANE_LISTEN_PRIVATE"].map(|name| (name, "127.0.0.1:0"));
+        let mut command = douane();
+        command.args(DOCTOR).arg("--data-dir").arg(&fresh).arg("--mappings").arg(mappings.path()).envs(free);
+        Ran::from(command.output().expect("the binary runs"))
+    };
+    let before = doctor().ended(0);
+    assert!(finding(&before, "ledger")["found"].to_string().contains("none yet"));
+    assert!(!fresh.exists(), "looking changes nothing");
+    let gateway = Process::start_with(&fresh, mappings.path(), &[]);
+    let beside = doctor().ended(0);
+    assert!(finding(&beside, "server")["found"].to_string().contains(&gateway.private.to_string()));
+    gateway.kill();
+    let after = doctor().ended(0);
+    assert!(
+        finding(&after, "server")["found"].to_string().contains("does not run"),
+        "a killed server left its file"
+    );
+    assert_eq!(finding(&after, "endpoint")["sound"], true);
+}
+
+#[test]
+fn doctor_says_which_half_of_a_ledger_is_missing() {
+    let lab = Lab::start();
+    lab.deliver(&measured("1", 3));
+    let stopped = lab.stop();
+    let other = Lab::start();
+    other.deliver(&measured("1", 3));
+    let other = other.stop();
+    let scratch = tempfile::tempdir().expect("a folder");
+    let remove = |folder: &Path, name: &str| {
+        let path = folder.join(name);
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+            .expect("removed");
+    };
+    let replace = |folder: &Path, name: &str| {
+        remove(folder, name);
+        let from = other.data().join(name);
+        if from.is_dir() {
+            copy(&from, &folder.join(name));
+        } else {
+            std::fs::copy(&from, folder.join(name)).expect("copied");
+        }
+    };
+    let cases: [(&str, Spoil<'_>, &str); 6] = [
+        ("no-records", &|folder| remove(folder, "records.sqlite"), "records.sqlite is missing"),
+        ("no-log", &|folder| remove(folder, "log"), "log"),
+        ("no-name", &|folder| remove(folder, "ledger.json"), "ledger.json is missing"),
+        ("other-records", &|folder| replace(folder, "records.sqlite"), "belong"),
+        ("other-log", &|folder| replace(folder, "log"), "belong"),
+        (
+            "empty-log",
+            &|folder| {
+                remove(folder, "log");
+                std::fs::create_dir(folder.join("log")).expect("made");
+            },
+            "missing",
+        ),
+    ];
+    for (name, spoil, told) in cases {
+        let folder = scratch.path().join(name);
+        copy(&stopped.data(), &folder);
+        spoil(&folder);
+        let ran = run_in(&folder, stopped.mappings.path(), &DOCTOR).ended(1);
+        let found = finding(&ran, "ledger");
+        assert_eq!(found["sound"], false, "{name}");
+        assert!(found["found"].as_str().is_some_and(|text| text.contains(told)), "{name}: {found}");
+        assert!(found["help"].as_str().is_some_and(|text| text.contains("backup")), "{name}: {found}");
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"];
+        run_in(&folder, stopped.mappings.path(), &serve).ended(2);
+        for reading in [&["deliveries", "ls"][..], &["reconcile"]] {
+            run_in(&folder, stopped.mappings.path(), reading).ended(2);
+        }
+    }
+}
+
+#[test]
+fn reconcile_finds_damage_and_says_where() {
+    let lab = Lab::start();
+    for n in 1..=3 {
+        lab.deliver(&measured(&n.to_string(), n));
+    }
+    let stopped = lab.stop();
+    let mut segments: Vec<_> = std::fs::read_dir(stopped.data().join("log"))
+        .expect("a log")
+        .map(|it| it.expect("one").path())
+        .collect();
+    segments.sort();
+    let segment = segments.last().expect("a segment");
+    let mut bytes = std::fs::read(segment).expect("read");
+    let text = measured("2", 2).to_string();
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("it is there");
+    bytes[at + 3] ^= 1;
+    std::fs::write(segment, &bytes).expect("written");
+    let report = stopped.verb(&["reconcile", "--scrub", "--format", "json"]).ended(1).json();
+    assert!(report["damaged"][0].as_str().is_some_and(|range| range.starts_with("2 to 2")), "{report}");
+    let exported = stopped.verb(&["deliveries", "export"]).ended(1).out;
+    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(lines[1]["payload"].as_str().is_some_and(|why| why.contains("damaged")));
+    assert!(lines[1].get("body_base64").is_none() && lines[0].get("body_base64").is_some());
+    let lab = stopped.start(&[]);
+    let rows = lab.gateway.get("/api/v1/deliveries").json();
+    let damaged = rows["items"][1]["delivery"].as_str().expect("an id").to_owned();
+    let answer = lab.gateway.get(&format!("/api/v1/deliveries/{damaged}/body"));
+    assert_eq!((answer.status, answer.code().as_str()), (500, "damaged"));
+}
+
+#[test]
+fn reconcile_holds_at_any_instant() {
+    let lab = Lab::start();
+    let address = lab.gateway.public;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let stop = &stop;
+            scope.spawn(move || {
+                let mut wire = wire::Wire::open(address).expect("connected");
+                for number in 0.. {
+                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        return;
+                    }
+                    let body = measured(&format!("{client}-{number}"), 1).to_string();
+                    wire.send(&wire::request("POST", "/in/lab", &[], body.as_bytes())).expect("sent");
+                    assert_eq!(wire.answer().expect("answered").status, 200);
+                }
+            });
+        }
+        let given: Vec<_> = (0..5)
+            .map(|_| lab.verb(&["reconcile", "--format", "json"]).ended(0).json()["given"].as_u64())
+            .collect();
+        lab.verb(&["deliveries", "export", "--output", "/dev/null"]).ended(0);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(given.is_sorted() && given.first() < given.last(), "{given:?}");
+    });
+}
+
+#[test]
+fn serve_refuses_what_would_do_harm() {
+    let lab = Lab::start();
+    let serve = |arguments: &[&str]| {
+        let addresses = ["serve", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"];
+        lab.verb(&[&addresses, arguments].concat())
+    };
+    let second = serve(&[]).ended(2);
+    let data = lab.data();
+    assert!(second.err.contains("another process holds the data folder"), "{}", second.err);
+    assert!(second.err.contains(data.to_str().expect("text")), "{}", second.err);
+    assert_eq!(lab.gateway.get("/readyz").status, 200, "the first one does not notice");
+
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let open = ["serve", "--listen", "127.0.0.1:0", "--private-listen", "0.0.0.0:0"];
+    let refused = run_in(&elsewhere.path().join("data"), lab.mappings.path(), &open).ended(2);
+    assert!(refused.err.contains("listen.private_without_tls"), "{}", refused.err);
+    let taken = lab.gateway.public.to_string();
+    let refused = run_in(
+        &elsewhere.path().join("data"),
+        lab.mappings.path(),
+        &["serve", "--listen", &taken, "--private-listen", "127.0.0.1:0"],
+    );
+    assert!(refused.ended(2).err.contains(&taken));
+    let strict = ["serve", "--strict", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"];
+    lab.mappings.mapping(BROKEN);
+    let refused = run_in(&elsewhere.path().join("data"), lab.mappings.path(), &strict).ended(2);
+    assert!(refused.err.contains("1 partners are broken"), "{}", refused.err);
+    assert!(refused.err.contains("measured.vrl:1:"), "it says where: {}", refused.err);
+}
