@@ -104,7 +104,7 @@ impl House {
             secrets: options.secrets,
             seen: None,
         };
-        let broken = if loaded { 0 } else { reloader.reload().await.context("cannot read the mappings")? };
+        let broken = reloader.reload().await.context("cannot read the mappings")?;
         if broken > 0 && config.mappings.strict {
             bail!(
                 "{broken} partners are broken and mappings.strict is set; `douane check` says what is wrong"

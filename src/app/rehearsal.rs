@@ -10,14 +10,14 @@ use axum::{
 };
 use tempfile::TempDir;
 
-use super::{House, Options};
+use super::{House, Options, Stages};
 use crate::{
     clock::ManualClock,
     config::Config,
     intake::{Answer, Arrival, receive},
     ledger::{DeliveryRow, EventFilter, Ledger},
     model::{DeliveryId, EventNumber, NewEntry, RawRequest, StoredEvent, Timestamp},
-    partners::Registry,
+    partners::{Registry, SecretsFrom},
     pipeline::{Progress, Stage},
 };
 
@@ -65,20 +65,6 @@ impl Rehearsal {
         let folder = tempfile::tempdir()?;
         let mut config = Config::default();
         config.mappings.path = mappings.to_owned();
-        Self::on_new_folder(config, None, now).await
-    }
-
-    /// A house on a new folder, with partners that were loaded with their development secrets, at `now`.
-    pub async fn begin_with(partners: Arc<Registry>, now: Timestamp) -> anyhow::Result<Self> {
-        Self::on_new_folder(Config::default(), Some(partners), now).await
-    }
-
-    async fn on_new_folder(
-        mut config: Config,
-        partners: Option<Arc<Registry>>,
-        now: Timestamp,
-    ) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
         config.ledger.data_dir = folder.path().join("data");
         config.ledger.segment_bytes = SEGMENT_BYTES;
         config.ledger.min_free_bytes = 0;

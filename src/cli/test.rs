@@ -12,7 +12,8 @@ use super::{
     signer,
 };
 use crate::{
-    app::{self, Rehearsal},
+    app::Rehearsal,
+    config::Config,
     ledger::EventRow,
     model::{StoredEvent, Timestamp},
     partners::Registry,
@@ -124,7 +125,7 @@ impl Player {
 
 async fn play_one(
     house: &mut Rehearsal,
-    namespace: &str,
+    config: &Config,
     request: &crate::model::RawRequest,
     expected: &ExpectedRequest,
 ) -> anyhow::Result<ExpectedRequest> {
@@ -139,6 +140,7 @@ async fn play_one(
         Some(id) => house.outcome_of(id).await?.external_events,
         None => Vec::new(),
     };
+    let namespace = &config.events.namespace;
     Ok(ExpectedRequest {
         sign: expected.sign,
         status: answered.status,

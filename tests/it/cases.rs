@@ -6,14 +6,12 @@ use std::{
 };
 
 use douane::{
-    app,
     cli::{
         cases::{self, Sign},
         test::{Player, differences},
     },
     config::Config,
     model::Headers,
-    partners::SecretsFrom,
 };
 use serde::Deserialize;
 

@@ -35,13 +35,7 @@ impl Gateway {
 
     /// On a new folder, with other partners.
     pub async fn with(mappings: &Path) -> Self {
-        let gateway = Self { house: Rehearsal::begin(mappings, NOON).await.expect("composed") };
-        for partner in gateway.house.registry().snapshot().summaries() {
-            for problem in &partner.problems {
-                println!("{problem}");
-            }
-        }
-        gateway
+        Self { house: Rehearsal::begin(mappings, NOON).await.expect("composed") }
     }
 
     /// On the folders of a configuration.
