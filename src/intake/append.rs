@@ -1,10 +1,12 @@
 //! Room `intake`: step 3, keeping a verified request in the intake log.
 
-
 use super::{PublicDoor, Refusal, credentials};
 use crate::{
     ledger::AppendError,
-    model::{DeliveryId, DeliveryMeta, EndpointName, EntryMeta, NewEntry, RawRequest, Verification, VerifiedRequest},
+    model::{
+        DeliveryId, DeliveryMeta, EndpointName, EntryMeta, NewEntry, RawRequest, Verification,
+        VerifiedRequest,
+    },
     partners::Endpoint,
 };
 
