@@ -56,7 +56,7 @@ async fn steps_output_and_number_of_events_are_bounded() {
     assert!(outcome_of(&many).await.starts_with("dead_letter: over_limit"));
     let wide = r#"t = string!(.text)
         p = split(t, "")
-        big = join!(map_values(p) -> |_v| { t })
+        big = join(map_values(p) -> |_v| { t })
         { "type": "lab.ThingMeasured.v1", "data": { "size": 1, "note": big } }"#;
     assert!(outcome_of(wide).await.starts_with("dead_letter: over_limit"));
 }

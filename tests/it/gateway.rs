@@ -11,6 +11,7 @@ use douane::{
     config::Config,
     ledger::{DeliveryRow, EventRow},
     model::{Headers, RawRequest, StoredEvent, Timestamp},
+    partners::DeskState,
 };
 use serde_json::{Value, json};
 
@@ -33,9 +34,15 @@ impl Gateway {
         Self::with(&shipped_mappings()).await
     }
 
-    /// On a new folder, with other partners.
+    /// On a new folder, with other partners; all of them must be good, or their deliveries would only wait.
     pub async fn with(mappings: &Path) -> Self {
-        Self { house: Rehearsal::begin(mappings, NOON).await.expect("composed") }
+        let house = Rehearsal::begin(mappings, NOON).await.expect("composed");
+        for (partner, desk) in &house.registry().snapshot().desks {
+            if let DeskState::Broken { problems } | DeskState::LastGood { problems, .. } = desk {
+                panic!("the desk of {partner} is broken: {}", problems[0]);
+            }
+        }
+        Self { house }
     }
 
     /// On the folders of a configuration.
