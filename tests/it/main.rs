@@ -3,6 +3,7 @@
 //! (raw bytes on a socket).
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says what it expected")]
+#![expect(unreachable_pub, reason = "what tests share is public to their rooms; no crate imports it")]
 
 mod cases;
 mod conformance;
