@@ -179,7 +179,7 @@ pub trait TranslationRecords: Send + Sync {
     async fn replay_targets(&self, events: &[EventRef]) -> Result<Vec<ReplayTarget>, RecordsError>;
 
     /// Commits in one transaction; numbers the domain events in the order given, without gaps. Returns the highest
-    /// event number.
+    /// event number. An entry worked before is [`RecordsError::Stale`], but for a damaged one: it is passed over.
     ///
     /// A [`StoredEvent`](crate::model::StoredEvent) of [`Outcome::Translated`] whose `number` is 0 is new. Any other
     /// number says that it repeats that stored event (one of [`ReplayTarget::published`], with the same id): it gets a

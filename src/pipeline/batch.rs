@@ -169,13 +169,10 @@ impl Sorting<'_> {
         more
     }
 
-    /// Damaged numbers are worked with the frontier, a bounded part of the range at a time.
+    /// Damaged numbers are worked by whoever meets them, a bounded part of the range at a time: whose they were cannot
+    /// be read any more. The records pass over what is worked already.
     fn damaged(&mut self, first: EntryNumber, last: EntryNumber, detail: &str) -> bool {
         let (first, last) = (first.max(self.advance.through.next()), last.min(self.group.until));
-        if self.group.only.is_some() {
-            self.advance.through = self.advance.through.max(last);
-            return true;
-        }
         for number in (first.0..=last.0).map(EntryNumber) {
             if self.damaged.len() == self.max_entries {
                 return false;
@@ -300,7 +297,8 @@ mod tests {
             vec![delivery(1, "a"), delivery(2, "b"), damaged(3, 4), delivery(5, "a"), delivery(6, "b")];
         let batch = sorted(items, group);
         assert_eq!(deliveries(&batch), [2]);
-        assert!(batch.damaged.is_empty(), "damaged numbers belong to the frontier");
+        let damaged: Vec<_> = batch.damaged.iter().map(|entry| entry.number.0).collect();
+        assert_eq!(damaged, [3, 4], "they may have been its own");
         assert_eq!(batch.place.advance.through, EntryNumber(5));
     }
 

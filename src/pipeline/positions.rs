@@ -9,8 +9,7 @@ use tracing::{error, info};
 use super::figures;
 use crate::model::{EndpointName, EntryNumber};
 
-/// The endpoint name under which the frontier itself is kept in the records. No partner can have it. Damaged numbers are
-/// worked with the frontier, exactly once, because whose they were cannot be read any more.
+/// The endpoint name under which the frontier itself is kept in the records. No partner can have it.
 pub(super) fn frontier_name() -> EndpointName {
     EndpointName::new("-", "-")
 }

@@ -114,11 +114,17 @@ impl Batch<'_, '_> {
                 self.entry_row(entry, REPLAY, Some((&meta.endpoint, meta.id)))?;
                 entry.events.iter().try_for_each(|event| self.work_again(entry.number, &meta.endpoint, event))
             }
+            // Several readers can meet the same damage: whoever comes first works it.
+            WorkedKind::Damaged if self.is_worked(entry.number)? => Ok(()),
             WorkedKind::Damaged => {
                 self.entry_row(entry, DAMAGED, None)?;
                 entry.events.iter().try_for_each(|event| self.new_event(entry.number, None, event))
             }
         }
+    }
+
+    fn is_worked(&self, number: EntryNumber) -> Result<bool, RecordsError> {
+        Ok(self.connection.prepare_cached("SELECT 1 FROM entries WHERE number = ?1")?.exists([number])?)
     }
 
     fn entry_row(

@@ -65,12 +65,13 @@ impl Batch<'_, '_> {
         }
     }
 
-    /// Keeps what was identified, where the first attempt could identify nothing. What is known does not change:
-    /// verdicts were taken on it.
+    /// Keeps what was identified where the first attempt found no external id, or when the event claims its id only now.
+    /// Otherwise what is known does not change: verdicts were taken on it.
     fn identify(&mut self, worked: &WorkedEvent) -> Result<(), RecordsError> {
         let Some(event) = &worked.event else { return Ok(()) };
         let sql = "UPDATE external_events SET external_id = ?2, event_type = ?3, ordering_key = ?4, \
-                   identity_digest = ?5, generation = ?6 WHERE place = ?1 AND event_type IS NULL";
+                   identity_digest = ?5, generation = ?6 \
+                   WHERE place = ?1 AND (external_id IS NULL OR ?6 IS NOT NULL)";
         let identified = self.connection.prepare_cached(sql)?.execute(params![
             Place(worked.at),
             event.external_id,

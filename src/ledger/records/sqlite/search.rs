@@ -131,9 +131,11 @@ fn numbers(connection: &Connection, filter: &DeliveryFilter) -> Result<Range<i64
     let first = filter.from.map(|time| first_at_or_after(connection, time)).transpose()?;
     let end = filter.to.map(|time| first_at_or_after(connection, time)).transpose()?;
     let most = i64::try_from(MAX_ENTRY.0).unwrap_or(i64::MAX);
-    let before = filter.before.map(|number| i64::try_from(number.0).unwrap_or(most));
-    let end = end.into_iter().chain(before).min().unwrap_or(most).min(most);
-    Ok(first.unwrap_or(0)..end)
+    let number = |number: EntryNumber| i64::try_from(number.0).unwrap_or(most).min(most);
+    let (only, before) = (filter.number.map(number), filter.before.map(number));
+    let first = first.into_iter().chain(only).max().unwrap_or(0);
+    let after_only = only.map(|number| number + 1);
+    Ok(first..end.into_iter().chain(before).chain(after_only).min().unwrap_or(most))
 }
 
 /// The first number whose entry was accepted at `time` or later, by bisection: times never decrease along the log.

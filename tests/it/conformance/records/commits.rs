@@ -49,10 +49,29 @@ pub(super) async fn that_are_refused_in_part_leave_nothing(records: &dyn Records
     assert_eq!(records.commit(commit([good])).await.expect("commits"), EventNumber(1), "no number is lost");
 }
 
+pub(super) async fn of_damage_in_what_is_worked_already_change_nothing(records: &dyn Records) {
+    let one = delivery(1, stripe()).with("a", "paid", translated(&["a1"]));
+    records.commit(commit([one, damaged(2)])).await.expect("commits");
+    let before = records.conservation().await.expect("reads");
+    let again = TranslationCommit {
+        cursors: vec![(stripe(), EntryNumber(3))],
+        ..commit([damaged(1), damaged(2), damaged(3)])
+    };
+    records.commit(again).await.expect("commits");
+    let after = records.conservation().await.expect("reads");
+    assert_eq!(
+        (after.worked, after.identified),
+        (before.worked + 1, before.identified + 1),
+        "the third is news"
+    );
+    let row = records.delivery(delivery_id(1)).await.expect("reads").expect("is there");
+    assert_eq!(row.external_events[0].outcome, OutcomeKind::Translated);
+}
+
 pub(super) async fn of_a_number_already_worked_are_stale(records: &dyn Records) {
     let one = delivery(1, stripe()).with("a", "paid", translated(&["a1"]));
     records.commit(commit([one.clone()])).await.expect("commits");
-    for again in [one, damaged(1), replay(1, stripe(), Vec::new())] {
+    for again in [one, replay(1, stripe(), Vec::new())] {
         let two = delivery(2, stripe()).with("b", "paid", translated(&["b1"]));
         let stale = TranslationCommit { cursors: vec![(stripe(), EntryNumber(2))], ..commit([two, again]) };
         assert!(matches!(records.commit(stale).await, Err(RecordsError::Stale(_))));

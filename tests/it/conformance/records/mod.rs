@@ -64,6 +64,7 @@ suite! {
     commits {
         number_domain_events_without_gaps_in_the_order_given
         that_are_refused_in_part_leave_nothing
+        of_damage_in_what_is_worked_already_change_nothing
         of_a_number_already_worked_are_stale
         whose_cursor_would_go_back_are_stale
         move_each_endpoints_cursor
@@ -89,6 +90,7 @@ suite! {
         of_a_stranger_are_refused
         change_the_latest_outcome_and_keep_the_books_balanced
         identify_what_the_first_attempt_could_not
+        claim_an_id_that_was_not_known_before
         add_items_the_first_attempt_did_not_find
         may_name_a_place_twice
         of_an_unknown_place_are_refused
@@ -110,6 +112,7 @@ suite! {
         page_newest_first
         by_endpoint_and_time
         by_external_id_type_and_outcome
+        of_one_delivery_alone
         hold_conditions_against_one_event
         of_events_run_oldest_first_after_a_place
         show_a_delivery_by_its_id

@@ -161,6 +161,31 @@ pub(super) async fn identify_what_the_first_attempt_could_not(records: &dyn Reco
     assert_eq!(places, [Some(at(1, 0)), Some(at(1, 1)), None]);
 }
 
+pub(super) async fn claim_an_id_that_was_not_known_before(records: &dyn Records) {
+    let failed = dead_letter(ReasonCode::MappingFailed, "no such field");
+    let mut one = delivery(1, stripe()).with("a", "paid", failed.clone()).with("b", "paid", failed);
+    let nameless = one.events[0].event.as_mut().expect("identified");
+    nameless.external_id = None;
+    one.events[0].owns = None;
+    records.commit(commit([one])).await.expect("commits");
+    // Today's desk names the first, and gives the second another name.
+    let claims = |place, id: &str| {
+        let mut claiming = again(place, translated(&[id]));
+        claiming.event = Some(identified(stripe(), id, "paid"));
+        claiming.owns = Some(0);
+        claiming
+    };
+    let events = vec![claims(at(1, 0), "x"), claims(at(1, 1), "y")];
+    records.commit(commit([replay(2, stripe(), events)])).await.expect("commits");
+
+    let ids: Vec<_> = events_of(records, 1).await.into_iter().map(|row| row.external_id).collect();
+    assert_eq!(ids, [Some("x".to_owned()), Some("y".to_owned())]);
+    let asked = ["x", "y", "b"].map(|id| (stripe(), id.to_owned()));
+    let owners = records.owners(&asked).await.expect("reads");
+    let places: Vec<_> = owners.into_iter().map(|owner| owner.map(|owner| owner.at)).collect();
+    assert_eq!(places, [Some(at(1, 0)), Some(at(1, 1)), None]);
+}
+
 pub(super) async fn add_items_the_first_attempt_did_not_find(records: &dyn Records) {
     let one = delivery(1, stripe()).unidentified(dead_letter(ReasonCode::Unreadable, "no items"));
     records.commit(commit([one])).await.expect("commits");

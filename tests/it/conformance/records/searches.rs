@@ -114,6 +114,20 @@ pub(super) async fn by_external_id_type_and_outcome(records: &dyn Records) {
     assert_eq!(numbers(records, of_outcome(OutcomeKind::Conflict)).await, NONE);
 }
 
+pub(super) async fn of_one_delivery_alone(records: &dyn Records) {
+    some_history(records).await;
+    let only = |number| DeliveryFilter { number: Some(EntryNumber(number)), ..everything() };
+    assert_eq!(numbers(records, only(4)).await, [4]);
+    assert_eq!(numbers(records, only(7)).await, NONE, "a replay is no delivery");
+    assert_eq!(places(records, only(4), None).await, ["4.0", "4.1"]);
+    assert_eq!(
+        places(records, DeliveryFilter { number: Some(EntryNumber(5)), ..of_id("a") }, None).await,
+        ["5.0", "5.1"]
+    );
+    let elsewhere = DeliveryFilter { number: Some(EntryNumber(4)), ..of_partner("github") };
+    assert_eq!(places(records, elsewhere, None).await, [""; 0]);
+}
+
 pub(super) async fn hold_conditions_against_one_event(records: &dyn Records) {
     some_history(records).await;
     let unmapped_payment =

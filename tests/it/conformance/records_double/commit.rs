@@ -23,6 +23,9 @@ impl State {
 
     fn entry(&mut self, entry: WorkedEntry) -> Result<(), RecordsError> {
         let WorkedEntry { number, received_at, kind, events } = entry;
+        if matches!(kind, WorkedKind::Damaged) && self.entries.contains_key(&number) {
+            return Ok(());
+        }
         let identified = if matches!(kind, WorkedKind::Replay(_)) { 0 } else { events.len() as u64 };
         let kept = KeptEntry { received_at, kind: kind.clone(), identified };
         if self.entries.insert(number, kept).is_some() {
@@ -78,7 +81,8 @@ impl State {
             kept.made.extend(made);
             kept.owner = owner_named_by(&worked.outcome).or(kept.owner);
             kept.outcome = worked.outcome;
-            if kept.identity.is_none() && worked.event.is_some() {
+            let named = kept.identity.as_ref().is_some_and(|identity| identity.external_id.is_some());
+            if worked.event.is_some() && (!named || worked.owns.is_some()) {
                 kept.identity = worked.event;
                 kept.owns = worked.owns;
             }

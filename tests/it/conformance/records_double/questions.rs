@@ -123,6 +123,7 @@ impl State {
             && filter.from.is_none_or(|from| received_at >= Some(from))
             && filter.to.is_none_or(|to| received_at < Some(to))
             && filter.before.is_none_or(|before| number < before)
+            && filter.number.is_none_or(|only| number == only)
     }
 
     pub(super) fn events<'a>(&'a self, filter: &'a DeliveryFilter) -> impl Iterator<Item = EventRow> + 'a {
