@@ -105,6 +105,12 @@ fn show(plan: &ReplayPlan, dry_run: bool) {
         "{} events: {} published again as stored, {} translated afresh; {} duplicates left alone",
         plan.events, plan.repeated, plan.translated_afresh, plan.duplicates_left_alone
     ));
+    if plan.damaged_left_alone > 0 {
+        output::say(&format!(
+            "{} damaged entries cannot be worked again: their bytes are gone",
+            plan.damaged_left_alone
+        ));
+    }
     match plan.replay {
         Some(id) => output::say(&format!("requested as replay {id}")),
         None if dry_run => output::say("nothing was requested (dry run)"),

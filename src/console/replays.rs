@@ -1,7 +1,10 @@
 //! Room `console`: replays: first a plan with counts, then entries of the intake log, so that a replay's place among
 //! live traffic is defined.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use bytes::Bytes;
@@ -71,6 +74,8 @@ pub struct ReplayPlan {
     pub translated_afresh: u64,
     /// Matching duplicates: left alone, for their owner speaks for them.
     pub duplicates_left_alone: u64,
+    /// Matching entries whose bytes are damaged: left alone, for nothing of them can be read any more.
+    pub damaged_left_alone: u64,
     /// Events by endpoint.
     pub by_endpoint: BTreeMap<String, u64>,
 }
@@ -102,7 +107,8 @@ pub enum ReplayError {
 pub struct Planned {
     /// What to tell.
     pub plan: ReplayPlan,
-    events: BTreeMap<EndpointName, Vec<EventRef>>,
+    events: BTreeMap<EndpointName, BTreeSet<EventRef>>,
+    left_alone: BTreeSet<EventRef>,
 }
 
 /// Finds the events of a replay.
@@ -126,10 +132,6 @@ pub async fn plan(records: &dyn Records, request: &ReplayRequest) -> Result<Plan
             }
         }
     }
-    planned.events.values_mut().for_each(|events| {
-        events.sort_unstable();
-        events.dedup();
-    });
     Ok(planned)
 }
 
@@ -185,9 +187,16 @@ async fn filters(
 }
 
 impl Planned {
+    /// Adds an event; one that several of the request's ids point at counts once.
     fn add(&mut self, row: &EventRow) {
-        if row.outcome == OutcomeKind::Duplicate {
-            self.plan.duplicates_left_alone += 1;
+        let damaged = row.endpoint_name.partner.is_empty();
+        if damaged || row.outcome == OutcomeKind::Duplicate {
+            let news = u64::from(self.left_alone.insert(row.at));
+            self.plan.damaged_left_alone += if damaged { news } else { 0 };
+            self.plan.duplicates_left_alone += if damaged { 0 } else { news };
+            return;
+        }
+        if !self.events.entry(row.endpoint_name.clone()).or_default().insert(row.at) {
             return;
         }
         self.plan.events += 1;
@@ -196,7 +205,6 @@ impl Planned {
             _ => self.plan.translated_afresh += 1,
         }
         *self.plan.by_endpoint.entry(row.endpoint_name.to_string()).or_default() += 1;
-        self.events.entry(row.endpoint_name.clone()).or_default().push(row.at);
     }
 
     /// The entries that carry the replay out; the plan is told its id.
@@ -209,6 +217,7 @@ impl Planned {
         self.plan.replay = Some(id);
         let mut entries = Vec::new();
         for (endpoint, events) in self.events {
+            let events: Vec<EventRef> = events.into_iter().collect();
             for events in events.chunks(EVENTS_PER_ENTRY) {
                 let meta = ReplayMeta {
                     id,

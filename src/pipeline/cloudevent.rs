@@ -161,10 +161,15 @@ pub(super) fn recorded_at(event: &StoredEvent) -> Option<Timestamp> {
     read(event).ok().map(|event| event.recordedtime)
 }
 
-/// The event under a new id, because its id is already published with another content: `id' = f(id, replay)`,
-/// `replayof = id`. The same replay always gives the same id'.
+/// Whether an event states the fact of this id, under the id itself or reissued.
+pub(super) fn is_version_of(event: &StoredEvent, id: &str) -> bool {
+    event.id == id || read(event).is_ok_and(|event| event.replayof.as_deref() == Some(id))
+}
+
+/// The event under a new id, because its id is already published with another content: `id' = f(id, replay, place)`,
+/// `replayof = id`. The same replay always gives the same id', and two events that share an id each their own.
 pub(super) fn reissued(event: &StoredEvent, replay: DeliveryId) -> Result<StoredEvent, serde_json::Error> {
-    let id = hashed(&["douane/reissue/1", &event.id, &replay.to_string()]);
+    let id = hashed(&["douane/reissue/1", &event.id, &replay.to_string(), &event.made_from.to_string()]);
     let cloud_event =
         CloudEvent { id: id.as_str().into(), replayof: Some(event.id.as_str().into()), ..read(event)? };
     let body = Bytes::from(serde_json::to_vec(&cloud_event)?);

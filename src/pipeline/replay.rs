@@ -12,7 +12,7 @@ use tracing::warn;
 use super::{
     StageError, TranslationStage,
     batch::{Arrival, ReplayRequest},
-    cloudevent::{reissued, same_fact},
+    cloudevent::{is_version_of, reissued, same_fact},
     guard::Guard,
     identify::{Found, Unidentified},
     rungs::{Identified, Judged, Kept},
@@ -23,8 +23,8 @@ use crate::{
     dedupe::{Earlier, Owners, decide_again},
     ledger::{LogError, LogItem, ReplayTarget, WorkedEntry, WorkedEvent, WorkedKind},
     model::{
-        Entry, EntryMeta, EntryNumber, EventRef, Outcome, OutcomeKind, ReasonCode, ReplayMeta, StoredEvent,
-        Verdict,
+        Entry, EntryMeta, EntryNumber, EventNumber, EventRef, Outcome, OutcomeKind, ReasonCode, ReplayMeta,
+        StoredEvent, Verdict,
     },
 };
 
@@ -39,6 +39,7 @@ pub(super) async fn rework(
 ) -> Result<WorkedEntry, StageError> {
     let mut events = Vec::with_capacity(request.meta.events.len());
     let mut owners = Owners::default();
+    let mut made = Made::default();
     for places in request.meta.events.chunks(CHUNK) {
         let mut targets = stage.records.replay_targets(places).await?;
         let mut originals = originals(stage, &request, &targets, guard).await?;
@@ -46,7 +47,8 @@ pub(super) async fn rework(
         know_owners(&*stage.records, &mut owners, originals.values().map(|original| &original.found)).await?;
         let plans = plan(targets, originals, &mut owners, &request.meta);
         let (meta, terms, guard) = (request.meta.clone(), stage.terms.clone(), guard.clone());
-        events.extend(stage.threads.run(move || work(plans, &meta, &terms, &guard)).await?);
+        let worked = stage.threads.run(move || work(plans, &meta, &terms, &guard)).await?;
+        events.extend(worked.into_iter().map(|worked| made.settle(worked, &request.meta)));
     }
     let ReplayRequest { number, received_at, meta, .. } = request;
     Ok(WorkedEntry { number, received_at, kind: WorkedKind::Replay(meta), events })
@@ -224,21 +226,29 @@ fn was_decided(target: &ReplayTarget) -> bool {
         || target.published.iter().any(|event| event.made_from != target.at)
 }
 
-fn work(plans: Vec<Plan>, meta: &ReplayMeta, terms: &Terms, guard: &Guard) -> Vec<WorkedEvent> {
+/// An event that was worked again, and what is published of its fact; not held against it yet.
+struct Reworked {
+    worked: WorkedEvent,
+    published: Vec<StoredEvent>,
+}
+
+impl From<WorkedEvent> for Reworked {
+    fn from(worked: WorkedEvent) -> Self {
+        Self { worked, published: Vec::new() }
+    }
+}
+
+fn work(plans: Vec<Plan>, meta: &ReplayMeta, terms: &Terms, guard: &Guard) -> Vec<Reworked> {
     guard.each(plans, |plan| match plan {
-        Plan::Repeat(target) => repeat(target, meta),
+        Plan::Repeat(target) => repeat(target, meta).into(),
         Plan::Damaged(at) => {
             let detail = "the bytes of its delivery are damaged".to_owned();
             let outcome = Outcome::DeadLetter { code: ReasonCode::Damaged, detail };
-            WorkedEvent { event: None, at, owns: None, outcome, revision: None }
+            WorkedEvent { event: None, at, owns: None, outcome, revision: None }.into()
         }
         Plan::Afresh { target, kept, judged } => {
             let worked = translate_one(&kept, target.at, judged, terms, guard);
-            let outcome = match worked.outcome {
-                Outcome::Translated { events } => settle(events, &target.published, meta),
-                other => other,
-            };
-            WorkedEvent { outcome, ..worked }
+            Reworked { worked, published: target.published }
         }
     })
 }
@@ -253,25 +263,67 @@ fn to_brokers(event: StoredEvent, meta: &ReplayMeta) -> StoredEvent {
     StoredEvent { brokers: meta.brokers.clone(), ..event }
 }
 
-/// Holds a fresh result against what is already published under the same ids.
-fn settle(fresh: Vec<StoredEvent>, published: &[StoredEvent], meta: &ReplayMeta) -> Outcome {
-    let settled: Option<Vec<_>> = fresh.into_iter().map(|event| settle_one(event, published, meta)).collect();
-    let Some(events) = settled else {
-        let detail = "the result differs from what was published under this id; replay it with --reissue";
-        return Outcome::DeadLetter { code: ReasonCode::NeedsReissue, detail: detail.to_owned() };
-    };
-    Outcome::Translated { events }
+/// The facts that one request publishes anew, by id: two events of it may share an external id, and must not say
+/// different things under one id.
+#[derive(Default)]
+struct Made(BTreeMap<String, StoredEvent>);
+
+impl Made {
+    /// Holds what was translated afresh against what is published of its fact, all of it or nothing. What was repeated
+    /// is published already.
+    fn settle(&mut self, reworked: Reworked, meta: &ReplayMeta) -> WorkedEvent {
+        let Reworked { worked, published } = reworked;
+        let outcome = match worked.outcome {
+            Outcome::Translated { events } if events.iter().all(|event| event.number == EventNumber(0)) => {
+                self.settle_all(events, &published, meta)
+            }
+            other => other,
+        };
+        WorkedEvent { outcome, ..worked }
+    }
+
+    fn settle_all(
+        &mut self,
+        fresh: Vec<StoredEvent>,
+        published: &[StoredEvent],
+        meta: &ReplayMeta,
+    ) -> Outcome {
+        let settled: Option<Vec<_>> =
+            fresh.into_iter().map(|event| self.settle_one(event, published, meta)).collect();
+        let Some(settled) = settled else {
+            let detail = "the result differs from what was published under this id; replay it with --reissue";
+            return Outcome::DeadLetter { code: ReasonCode::NeedsReissue, detail: detail.to_owned() };
+        };
+        let events: Vec<StoredEvent> = settled.into_iter().flatten().collect();
+        let new = events.iter().filter(|event| event.number == EventNumber(0));
+        self.0.extend(new.map(|event| (event.id.clone(), event.clone())));
+        Outcome::Translated { events }
+    }
+
+    /// What consumers believe already is repeated byte for byte, or left to the event of this request that said it; a new
+    /// fact is published, a changed one is reissued. `None` without leave to.
+    fn settle_one(
+        &self,
+        fresh: StoredEvent,
+        published: &[StoredEvent],
+        meta: &ReplayMeta,
+    ) -> Option<Option<StoredEvent>> {
+        let said = self.0.get(&fresh.id);
+        let event = match believed(&fresh, published).or(said) {
+            None => fresh,
+            Some(known) if same_fact(known, &fresh) && known.number == EventNumber(0) => return Some(None),
+            Some(known) if same_fact(known, &fresh) => known.clone(),
+            Some(_) if meta.reissue => reissued(&fresh, meta.id).ok()?,
+            Some(_) => return None,
+        };
+        Some(Some(to_brokers(event, meta)))
+    }
 }
 
-/// The same fact is repeated byte for byte, a new one is published, a changed one is reissued; `None` without leave to.
-fn settle_one(fresh: StoredEvent, published: &[StoredEvent], meta: &ReplayMeta) -> Option<StoredEvent> {
-    let event = match published.iter().find(|known| known.id == fresh.id) {
-        None => fresh,
-        Some(known) if same_fact(known, &fresh) => known.clone(),
-        Some(_) if meta.reissue => reissued(&fresh, meta.id).ok()?,
-        Some(_) => return None,
-    };
-    Some(to_brokers(event, meta))
+/// The version of a fact that counts: the latest that this event published, or else the latest of anyone.
+fn believed<'a>(fresh: &StoredEvent, published: &'a [StoredEvent]) -> Option<&'a StoredEvent> {
+    let versions = || published.iter().rev().filter(|known| is_version_of(known, &fresh.id));
+    versions().find(|known| known.made_from == fresh.made_from).or_else(|| versions().next())
 }
 
 #[cfg(test)]
@@ -313,6 +365,10 @@ mod tests {
         }
     }
 
+    fn settle(fresh: Vec<StoredEvent>, published: &[StoredEvent], meta: &ReplayMeta) -> Outcome {
+        Made::default().settle_all(fresh, published, meta)
+    }
+
     fn events(outcome: Outcome) -> Vec<StoredEvent> {
         let Outcome::Translated { events } = outcome else { panic!("{outcome:?}") };
         events
@@ -335,6 +391,42 @@ mod tests {
         let reissued = events(settle(vec![event(0, "a", 2)], &published, &meta(true)));
         assert_eq!(reissued[0].number.0, 0);
         assert_ne!(reissued[0].id, "a");
+    }
+
+    #[test]
+    fn two_events_of_one_request_do_not_say_different_things_under_one_id() {
+        let other_place =
+            |event| StoredEvent { made_from: EventRef { number: EntryNumber(2), ordinal: 0 }, ..event };
+        let mut made = Made::default();
+        assert_eq!(events(made.settle_all(vec![event(0, "a", 1)], &[], &meta(false))).len(), 1);
+        let alike = made.settle_all(vec![other_place(event(0, "a", 1))], &[], &meta(false));
+        assert!(events(alike).is_empty(), "the first one said it");
+        let refused = made.settle_all(vec![other_place(event(0, "a", 2))], &[], &meta(false));
+        assert!(matches!(refused, Outcome::DeadLetter { code: ReasonCode::NeedsReissue, .. }));
+
+        let published = [event(5, "a", 1)];
+        let one = events(made.settle_all(vec![event(0, "a", 2)], &published, &meta(true)));
+        let other = events(made.settle_all(vec![other_place(event(0, "a", 3))], &published, &meta(true)));
+        assert_ne!(one[0].id, other[0].id);
+    }
+
+    #[test]
+    fn the_latest_version_counts_and_can_be_corrected_back() {
+        let reissued = |number, amount| {
+            let fresh = reissued(&event(0, "a", amount), DeliveryId(uuid::Uuid::from_u128(3))).expect("JSON");
+            StoredEvent { number: EventNumber(number), ..fresh }
+        };
+        let published = [event(5, "a", 1), reissued(6, 2)];
+        let again = events(settle(vec![event(0, "a", 2)], &published, &meta(true)));
+        assert_eq!(again[0].number.0, 6, "that is what everybody believes");
+        let back = events(settle(vec![event(0, "a", 1)], &published, &meta(true)));
+        assert_eq!(back[0].number.0, 0);
+        assert!(
+            !["a", &published[1].id].contains(&back[0].id.as_str()),
+            "an old id would be taken for a repeat"
+        );
+        let refused = settle(vec![event(0, "a", 1)], &published, &meta(false));
+        assert!(matches!(refused, Outcome::DeadLetter { code: ReasonCode::NeedsReissue, .. }));
     }
 
     #[test]

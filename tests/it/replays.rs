@@ -41,6 +41,46 @@ async fn a_dead_letter_is_translated_afresh_by_the_mended_mapping() {
 }
 
 #[tokio::test]
+async fn a_replay_of_one_delivery_is_of_no_other() {
+    let folder = Folder::new();
+    let mut gateway = Gateway::with(folder.path()).await;
+    gateway.deliver(measured("1", 3)).await;
+    let second = gateway.deliver(measured("2", 4)).await;
+    gateway.deliver(measured("3", 5)).await;
+    gateway.events().await;
+    let id = second.delivery.expect("kept");
+    // An id that stands twice, and another way to point at the same event.
+    let one = ReplayRequest {
+        deliveries: vec![id, id],
+        external_ids: vec!["2".to_owned()],
+        ..ReplayRequest::default()
+    };
+    assert_eq!(replay(&mut gateway, one).await, 1);
+    let again: Vec<_> = gateway.events().await.iter().map(cloud_event).collect();
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0]["data"]["size"], 4);
+    gateway.end().await;
+}
+
+#[tokio::test]
+async fn two_events_of_one_id_are_not_published_as_two_facts_under_it() {
+    let folder = Folder::new();
+    folder.mapping("abort \"not yet\"\n");
+    let mut gateway = Gateway::with(folder.path()).await;
+    gateway.deliver(measured("1", 3)).await;
+    let conflict = gateway.deliver(measured("1", 9)).await;
+    folder.mapping(MAPPING);
+    gateway.house.reload().await.expect("read");
+    let everything = ReplayRequest { partner: Some("lab".to_owned()), ..ReplayRequest::default() };
+    replay(&mut gateway, everything).await;
+    let events: Vec<_> = gateway.events().await.iter().map(cloud_event).collect();
+    assert_eq!(events.len(), 1, "the owner's");
+    assert_eq!(events[0]["data"]["size"], 3);
+    assert!(gateway.event(&conflict).await.reason.is_some_and(|reason| reason.starts_with("needs_reissue")));
+    gateway.end().await;
+}
+
+#[tokio::test]
 async fn what_was_translated_is_published_again_byte_for_byte() {
     let folder = Folder::new();
     let mut gateway = Gateway::with(folder.path()).await;
