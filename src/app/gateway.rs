@@ -65,9 +65,9 @@ impl Gateway {
         let (stop_work, work_stop) = watch::channel(false);
         let doors = open_doors(&house, sockets, &recorder, &doors_stop);
         let (ledger, log) = (house.ledger.clone(), house.log.clone());
-        let data_dir = house.config.ledger.data_dir.clone();
+        let (data_dir, clock) = (house.config.ledger.data_dir.clone(), Arc::clone(&house.options.clock));
         let (mut work, notes, lock) = start_work(house, &work_stop)?;
-        work.spawn(upkeep::tidy_metrics(recorder, data_dir.clone(), work_stop));
+        work.spawn(upkeep::tidy_metrics(recorder, data_dir.clone(), ledger.clone(), clock, work_stop));
         tracing::info!(public = %serving.public, private = %serving.private, "serving");
         Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, notes, _lock: lock })
     }
@@ -111,6 +111,9 @@ impl Gateway {
         self.stop_doors.send_replace(true);
         while self.doors.join_next().await.is_some() {}
         self.log.close().await;
+        if let Some(reason) = fatal.borrow().clone() {
+            bail!("{reason}; the next start recovers the intake log from disk");
+        }
         self.stop_work.send_replace(true);
         while let Some(ended) = self.work.join_next().await {
             ended??;

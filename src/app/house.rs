@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::sync::watch;
 
-use super::{embedded, upkeep::Reloader};
+use super::{embedded, reloader::Reloader};
 use crate::{
     brokers::{Broker, file::FileBroker, stdout::StdoutBroker},
     clock::{Clock, SystemClock},

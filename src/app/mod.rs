@@ -4,8 +4,10 @@
 mod embedded;
 mod gateway;
 mod house;
+mod lag;
 mod readiness;
 mod rehearsal;
+mod reloader;
 mod serving;
 mod upkeep;
 
@@ -103,7 +105,7 @@ pub async fn load_partners(
     only: Option<&str>,
 ) -> anyhow::Result<Arc<Registry>> {
     let mut last_good = match open_read_only(config).await {
-        Ok(ledger) => upkeep::last_good_desks(&*ledger.records).await?,
+        Ok(ledger) => reloader::last_good_desks(&*ledger.records).await?,
         // None yet, or one that `doctor` has to look at: partners can be listed all the same.
         Err(_) => BTreeMap::new(),
     };

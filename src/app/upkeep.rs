@@ -1,25 +1,22 @@
-//! Room `app`: what is done now and then, beside the road: reload of mappings and secrets, the scrub, retention.
+//! Room `app`: what is done now and then, beside the road: metrics nobody else can tell, the scrub, retention.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use metrics::{counter, gauge};
 use serde_json::json;
 use tokio::{
-    signal::unix::Signal,
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
 
-use super::free_bytes;
+use super::{free_bytes, lag};
 use crate::{
     clock::Clock,
-    config::{LedgerConfig, MappingsConfig, RetentionConfig},
-    ledger::{JournalEntry, Ledger, LogItem, Records},
+    config::{LedgerConfig, RetentionConfig},
+    ledger::{JournalEntry, Ledger, LogItem},
     model::EntryNumber,
-    partners::{DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, SecretsFrom, fingerprint},
     telemetry::metrics::{
-        DESK_STATE, LEDGER_FREE_BYTES, RELOADS, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER,
-        TIDY_EVERY,
+        LEDGER_FREE_BYTES, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER, TIDY_EVERY,
     },
 };
 
@@ -28,89 +25,13 @@ const RETENTION_EVERY: Duration = Duration::from_mins(1);
 /// The scrub reads this often; how much each time follows from `scrub_bytes_per_second`.
 const SCRUB_EVERY: Duration = Duration::from_secs(10);
 
-/// Keeps the registry as the folder is.
-pub(super) struct Reloader {
-    pub(super) registry: Arc<Registry>,
-    pub(super) records: Arc<dyn Records>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) mappings: MappingsConfig,
-    pub(super) secrets: SecretsFrom,
-    pub(super) seen: Option<Fingerprint>,
-}
-
-/// The latest good desks that the ledger keeps.
-pub(super) async fn last_good_desks(records: &dyn Records) -> anyhow::Result<BTreeMap<String, DeskSources>> {
-    let mut desks = BTreeMap::new();
-    for (key, _, sources) in records.last_desks().await? {
-        desks.insert(key, serde_json::from_slice(&sources)?);
-    }
-    Ok(desks)
-}
-
-impl Reloader {
-    /// Takes the folder in as it is now; keeps newly good desks in the ledger. Returns how many partners are broken.
-    pub(super) async fn reload(&mut self) -> anyhow::Result<usize> {
-        let folder = MappingsFolder::read(&self.mappings.path)?;
-        let last_good = last_good_desks(&*self.records).await?;
-        let report = self.registry.reload(&folder, &last_good, self.secrets);
-        for desk in &report.good {
-            let sources = serde_json::to_vec(&desk.sources)?;
-            self.records.keep_desk(&desk.key, &desk.revision, &sources, self.clock.now()).await?;
-            tracing::info!(desk = desk.key, revision = %desk.revision, "desk ready");
-        }
-        for (partner, problems) in &report.problems {
-            let snapshot = self.registry.snapshot();
-            let state = snapshot.desks.get(partner.as_str()).map_or("unreadable", DeskState::as_str);
-            for problem in problems {
-                tracing::error!(partner, state, code = problem.code, "{problem}");
-            }
-        }
-        self.tell_desk_states();
-        self.seen = Some(folder.fingerprint());
-        let result = if report.problems.is_empty() { "ready" } else { "problems" };
-        counter!(RELOADS, "result" => result).increment(1);
-        Ok(report.problems.len())
-    }
-
-    fn tell_desk_states(&self) {
-        for (partner, state) in &self.registry.snapshot().desks {
-            for word in ["ready", "last_good", "broken"] {
-                let value = f64::from(u8::from(word == state.as_str()));
-                gauge!(DESK_STATE, "partner" => partner.to_string(), "state" => word).set(value);
-            }
-        }
-    }
-
-    /// Polls the folder's content hash, and reloads on SIGHUP at once. A folder that cannot be read changes nothing.
-    pub(super) async fn run(
-        mut self,
-        mut hang_up: Signal,
-        mut stop: watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
-        let mut poll = interval(self.mappings.poll.0.max(Duration::from_millis(10)));
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let forced = tokio::select! {
-                _ = poll.tick() => false,
-                _ = hang_up.recv() => true,
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            };
-            let now = fingerprint(&self.mappings.path).ok();
-            if forced || (now.is_some() && now != self.seen) {
-                if let Err(error) = self.reload().await {
-                    tracing::error!("the mappings were not reloaded: {error:#}");
-                }
-            } else {
-                self.registry.refresh_keys(self.secrets);
-            }
-        }
-    }
-}
-
-/// Moves raw samples of metrics into their buckets, and looks at what nobody counts: the free space.
+/// Moves raw samples of metrics into their buckets, and looks at what nobody counts: the free space, and what waits for
+/// a stage that may be stuck.
 pub(super) async fn tidy_metrics(
     recorder: Recorder,
     data_dir: PathBuf,
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut pace = interval(TIDY_EVERY);
@@ -123,6 +44,9 @@ pub(super) async fn tidy_metrics(
         if let Ok(free) = free_bytes(&data_dir) {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             gauge!(LEDGER_FREE_BYTES).set(free as f64);
+        }
+        if let Err(error) = lag::tell(&ledger, &*clock).await {
+            tracing::warn!("the lag of the stages is not known: {error:#}");
         }
     }
 }

@@ -47,8 +47,6 @@ pub(super) enum Work {
 pub(super) struct Place {
     pub(super) group: Group,
     pub(super) advance: Advance,
-    /// When the last entry of the batch was accepted, if it has one.
-    pub(super) last_received: Option<Timestamp>,
 }
 
 impl Place {
@@ -186,8 +184,8 @@ impl Sorting<'_> {
     }
 
     fn finish(self) -> Option<Batch> {
-        let Self { group, advance, work, damaged, last_received, .. } = self;
-        let place = Place { group, advance, last_received };
+        let Self { group, advance, work, damaged, .. } = self;
+        let place = Place { group, advance };
         (place.advance.through > place.group.after).then_some(Batch { place, work, damaged })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     telemetry::metrics::{
         BROKER_RETRIES, CONFLICTS, DEAD_LETTERS, DOMAIN_EVENTS, ENDPOINT_STANDING_STILL, EVENTS_PUBLISHED,
         OUTCOMES, PUBLICATION_DEAD_LETTERS, PUBLICATION_LAG_EVENTS, PUBLICATION_LAG_SECONDS, SAME_BODIES,
-        TRANSLATION_BATCH_SECONDS, TRANSLATION_LAG_ENTRIES, TRANSLATION_LAG_SECONDS, TRANSLATION_RETRIES,
+        TRANSLATION_BATCH_SECONDS, TRANSLATION_LAG_ENTRIES, TRANSLATION_RETRIES,
     },
 };
 
@@ -85,9 +85,8 @@ fn labels(endpoint: &EndpointName) -> [(&'static str, String); 2] {
 
 /// Tells how far stage 1 lags behind the log.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; lags are far below 2^52")]
-pub(super) fn translation_lag(entries: u64, age: Duration) {
+pub(super) fn translation_lag(entries: u64) {
     gauge!(TRANSLATION_LAG_ENTRIES).set(entries as f64);
-    gauge!(TRANSLATION_LAG_SECONDS).set(age.as_secs_f64());
 }
 
 /// Tells how long a batch of stage 1 took.

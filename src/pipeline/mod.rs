@@ -15,6 +15,7 @@ mod figures;
 mod fixtures;
 mod guard;
 mod identify;
+mod notices;
 mod positions;
 mod publication;
 mod replay;

@@ -4,7 +4,6 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,6 +15,7 @@ use super::{
     batch::{Arrival, Batch, Place, sort},
     figures,
     guard::Guard,
+    notices::Notices,
     positions::Positions,
     rungs::{Decided, Identified},
     threads::Threads,
@@ -190,13 +190,14 @@ impl TranslationStage {
     }
 
     async fn send(&self, place: &Place, entries: Vec<WorkedEntry>) -> Result<EventNumber, RecordsError> {
-        let counts = figures::Counts::of(&entries);
+        let (counts, notices) = (figures::Counts::of(&entries), Notices::of(&entries));
         let cursors =
             self.positions.as_ref().map(|positions| positions.cursors(&place.group, &place.advance));
         let commit =
             TranslationCommit { now: self.clock.now(), entries, cursors: cursors.unwrap_or_default() };
         let last_event = self.records.commit(commit).await?;
         counts.tell();
+        notices.tell();
         Ok(last_event)
     }
 
@@ -227,11 +228,7 @@ impl TranslationStage {
         let Some(positions) = &mut self.positions else { return };
         positions.advance(&place.group, place.advance);
         let waiting = self.log.durable().0.saturating_sub(positions.frontier().0);
-        let age = match place.last_received {
-            Some(received_at) if waiting > 0 => self.clock.now().since(received_at),
-            _ => Duration::ZERO,
-        };
-        figures::translation_lag(waiting, age);
+        figures::translation_lag(waiting);
     }
 }
 

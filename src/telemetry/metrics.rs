@@ -117,7 +117,7 @@ declare! {
     TRANSLATION_LAG_ENTRIES = "douane_translation_lag_entries", Kind::Gauge, Count, [],
         "Entries kept and not yet read by stage 1. Those of an endpoint that stands still are not counted.";
     TRANSLATION_LAG_SECONDS = "douane_translation_lag_seconds", Kind::Gauge, Seconds, [],
-        "How far stage 1 is behind: the age of the last entry worked while entries wait; 0 when none does.";
+        "Age of the oldest entry that waits for stage 1, those of endpoints that stand still among them; 0 when none does.";
     TRANSLATION_BATCH_SECONDS = "douane_translation_batch_seconds", Kind::Histogram(Buckets::Seconds), Seconds, [],
         "Time stage 1 took for one batch, from reading to commit.";
     TRANSLATION_RETRIES = "douane_translation_retries_total", Kind::Counter, Count, [],
@@ -175,7 +175,19 @@ impl Recorder {
 pub fn install() -> Result<Recorder, MetricsSetupError> {
     let handle = builder()?.install_recorder()?;
     describe_all();
+    show_untouched();
     Ok(Recorder(handle))
+}
+
+/// What has no labels is there from the start: a rate over a figure that only appears with its first event is wrong.
+fn show_untouched() {
+    for Metric { name, kind, .. } in ALL.iter().filter(|metric| metric.labels.is_empty()) {
+        match kind {
+            Kind::Counter => metrics::counter!(*name).increment(0),
+            Kind::Gauge => metrics::gauge!(*name).increment(0),
+            Kind::Histogram(_) => {}
+        }
+    }
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {

@@ -79,6 +79,15 @@ impl Folder {
         self.write("partners/lab/measured.vrl", text);
     }
 
+    /// Adds a partner like the lab under another name.
+    pub fn another_partner(&self, name: &str) {
+        fs::create_dir_all(self.path().join("partners").join(name)).expect("made");
+        for file in ["partner.toml", "setup.md", "measured.vrl"] {
+            let text = fs::read_to_string(self.path().join("partners/lab").join(file)).expect("readable");
+            self.write(&format!("partners/{name}/{file}"), &text);
+        }
+    }
+
     /// Changes a text in partner.toml.
     pub fn change_partner(&self, from: &str, to: &str) {
         assert!(PARTNER.contains(from), "{from:?} is not in the partner file");

@@ -1,6 +1,6 @@
 //! Desks change while the gateway runs. A broken one never closes the door.
 
-use douane::{config::Config, console::stored, ledger::DeliveryFilter};
+use douane::{cli::cases::Sign, config::Config, console::stored, ledger::DeliveryFilter};
 
 use crate::{
     folder::{Folder, MAPPING},
@@ -59,7 +59,7 @@ async fn a_broken_desk_goes_on_as_it_last_was_also_after_a_restart() {
 async fn a_desk_that_never_was_good_lets_its_deliveries_wait() {
     let folder = Folder::new();
     folder.mapping(BROKEN);
-    let mut gateway = Gateway::with(folder.path()).await;
+    let mut gateway = Gateway::with_broken(folder.path()).await;
     let answered = gateway.deliver(measured("1")).await;
     assert_eq!(answered.status, 200, "the door stays open");
     assert!(gateway.house.outcome_of(answered.delivery.expect("kept")).await.is_err(), "it waits");
@@ -76,12 +76,24 @@ async fn a_desk_that_never_was_good_lets_its_deliveries_wait() {
 #[tokio::test]
 async fn a_removed_partner_is_worked_to_its_end() {
     let folder = Folder::new();
+    folder.another_partner("annex");
     let mut gateway = Gateway::with(folder.path()).await;
-    let waiting = gateway.accept(measured("1"), Default::default()).await;
+    let waiting = gateway.accept(measured("1"), Sign::default()).await;
     std::fs::remove_dir_all(folder.path().join("partners/lab")).expect("removed");
     gateway.house.reload().await.expect("read");
     gateway.house.settle().await.expect("settled");
     assert_eq!(gateway.event(&waiting).await.outcome.as_str(), "translated");
+    gateway.end().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_lost_every_partner_changes_nothing() {
+    let folder = Folder::new();
+    let mut gateway = Gateway::with(folder.path()).await;
+    std::fs::remove_dir_all(folder.path().join("partners/lab")).expect("removed");
+    let refused = gateway.house.reload().await.expect_err("most likely a mount that is not there");
+    assert!(refused.to_string().contains("holds no partner at all"), "{refused}");
+    assert_eq!(gateway.outcome(measured("1")).await, "translated", "the door stays open");
     gateway.end().await;
 }
 

@@ -1,0 +1,117 @@
+//! Room `app`: keeps the registry as the mappings folder is: polled, hashed, compiled and put in place whole, while what
+//! is good in the ledger stands in for what is broken. Files and compilers stay off the threads that serve.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use metrics::{counter, gauge};
+use tokio::{
+    signal::unix::Signal,
+    sync::watch,
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    clock::Clock,
+    config::MappingsConfig,
+    ledger::Records,
+    partners::{
+        DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, ReloadReport, SecretsFrom, fingerprint,
+    },
+    telemetry::metrics::{DESK_STATE, RELOADS},
+};
+
+/// Keeps the registry as the folder is.
+pub(super) struct Reloader {
+    pub(super) registry: Arc<Registry>,
+    pub(super) records: Arc<dyn Records>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) mappings: MappingsConfig,
+    pub(super) secrets: SecretsFrom,
+    pub(super) seen: Option<Fingerprint>,
+}
+
+/// The latest good desks that the ledger keeps.
+pub(super) async fn last_good_desks(records: &dyn Records) -> anyhow::Result<BTreeMap<String, DeskSources>> {
+    let mut desks = BTreeMap::new();
+    for (key, _, sources) in records.last_desks().await? {
+        desks.insert(key, serde_json::from_slice(&sources)?);
+    }
+    Ok(desks)
+}
+
+impl Reloader {
+    /// Takes the folder in as it is now; keeps newly good desks in the ledger. Returns how many partners are broken.
+    pub(super) async fn reload(&mut self) -> anyhow::Result<usize> {
+        let path = self.mappings.path.clone();
+        let folder = spawn_blocking(move || MappingsFolder::read(&path)).await??;
+        let last_good = last_good_desks(&*self.records).await?;
+        if folder.partners.is_empty() && !last_good.is_empty() {
+            let path = self.mappings.path.display();
+            bail!(
+                "{path} holds no partner at all, but the ledger knows some; is it the right folder, and there?"
+            );
+        }
+        let fingerprint = folder.fingerprint();
+        let (registry, secrets) = (Arc::clone(&self.registry), self.secrets);
+        let report = spawn_blocking(move || registry.reload(&folder, &last_good, secrets)).await?;
+        for desk in &report.good {
+            let sources = serde_json::to_vec(&desk.sources)?;
+            self.records.keep_desk(&desk.key, &desk.revision, &sources, self.clock.now()).await?;
+            tracing::info!(desk = desk.key, revision = %desk.revision, "desk ready");
+        }
+        self.tell(&report);
+        self.seen = Some(fingerprint);
+        Ok(report.problems.len())
+    }
+
+    fn tell(&self, report: &ReloadReport) {
+        let snapshot = self.registry.snapshot();
+        for (partner, problems) in &report.problems {
+            let state = snapshot.desks.get(partner.as_str()).map_or("unreadable", DeskState::as_str);
+            for problem in problems {
+                tracing::error!(partner, state, code = problem.code, "{problem}");
+            }
+        }
+        for (partner, state) in &snapshot.desks {
+            for word in DeskState::WORDS {
+                let value = f64::from(u8::from(word == state.as_str()));
+                gauge!(DESK_STATE, "partner" => partner.to_string(), "state" => word).set(value);
+            }
+        }
+        let result = if report.problems.is_empty() { "ready" } else { "problems" };
+        counter!(RELOADS, "result" => result).increment(1);
+    }
+
+    /// Polls the folder's content hash, and reloads on SIGHUP at once. A folder that cannot be read changes nothing.
+    pub(super) async fn run(
+        mut self,
+        mut hang_up: Signal,
+        mut stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        let mut poll = interval(self.mappings.poll.0.max(Duration::from_millis(10)));
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let forced = tokio::select! {
+                _ = poll.tick() => false,
+                _ = hang_up.recv() => true,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            };
+            if forced || self.has_changed().await? {
+                if let Err(error) = self.reload().await {
+                    tracing::error!("the mappings were not reloaded: {error:#}");
+                }
+            } else {
+                let (registry, secrets) = (Arc::clone(&self.registry), self.secrets);
+                spawn_blocking(move || registry.refresh_keys(secrets)).await?;
+            }
+        }
+    }
+
+    async fn has_changed(&self) -> anyhow::Result<bool> {
+        let path = self.mappings.path.clone();
+        let now = spawn_blocking(move || fingerprint(&path).ok()).await?;
+        Ok(now.is_some() && now != self.seen)
+    }
+}
