@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
+    config,
     ledger::{DeliveryFilter, JournalEntry},
     model::{EntryNumber, OutcomeKind, Timestamp},
 };
@@ -57,5 +58,10 @@ impl Choice {
 
 /// A line of the journal about what a person did with a verb.
 pub(super) fn act(now: Timestamp, act: &str, subject: &str, detail: serde_json::Value) -> JournalEntry {
-    JournalEntry { at: now, who: "cli".to_owned(), act: act.to_owned(), subject: subject.to_owned(), detail }
+    JournalEntry { at: now, who: operator(), act: act.to_owned(), subject: subject.to_owned(), detail }
+}
+
+/// Who runs this verb, as the journal names them.
+pub(super) fn operator() -> String {
+    config::operator().map_or_else(|| "cli".to_owned(), |user| format!("cli:{user}"))
 }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     app,
-    console::replays::ReplayRequest,
-    ledger::{DeliveryRow, EventRow, Ledger},
+    console::{replays::ReplayRequest, stored::Named},
+    ledger::{DamagedEntry, DeliveryRow, EventRow, Ledger},
     model::{DeliveryId, OutcomeKind},
 };
 
@@ -30,8 +30,9 @@ pub(super) enum DeadLettersVerb {
     },
     /// Show one delivery with the reasons of its events
     Show {
-        /// The delivery's id
-        id: DeliveryId,
+        /// The delivery's id, or its number
+        #[arg(value_name = "ID")]
+        name: Named,
     },
     /// Translate them afresh, with the mappings as they are now
     Retry {
@@ -55,8 +56,8 @@ pub(super) fn run(common: &Common, verb: &DeadLettersVerb) -> anyhow::Result<Ver
             DeadLettersVerb::Ls { choice, limit, format } => {
                 list(&app::open_read_only(&config).await?, choice, *limit, *format).await
             }
-            DeadLettersVerb::Show { id } => {
-                deliveries::show(&config, &app::open_read_only(&config).await?, *id, false).await
+            DeadLettersVerb::Show { name } => {
+                deliveries::show(&config, &app::open_read_only(&config).await?, *name, false).await
             }
             DeadLettersVerb::Retry { choice, deliveries, dry_run, format } => {
                 let chosen = Choice { outcome: Some(OutcomeKind::DeadLetter), ..choice.clone() };
@@ -71,8 +72,14 @@ async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) ->
     let chosen = Choice { outcome: Some(OutcomeKind::DeadLetter), ..choice.clone() };
     let page = ledger.records.deliveries(&chosen.filter(limit, None)).await?;
     let publications = ledger.records.publication_dead_letters(limit).await?;
+    let damaged = match (&chosen.partner, &chosen.endpoint) {
+        (None, None) => ledger.records.damaged(limit).await?,
+        _ => Vec::new(),
+    };
     if format == Format::Json {
-        output::json(&serde_json::json!({ "items": page.items, "publications": publications }))?;
+        let all =
+            serde_json::json!({ "items": page.items, "publications": publications, "damaged": damaged });
+        output::json(&all)?;
         return Ok(Verdict::Fine);
     }
     let head = ["number", "received", "endpoint", "type", "external id", "reason", "delivery"];
@@ -87,6 +94,11 @@ async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) ->
             .map(|(broker, event, reason)| vec![broker, event.to_string(), reason])
             .collect();
         output::table(&["broker", "event", "reason"], rows, "");
+    }
+    if !damaged.is_empty() {
+        let cells =
+            |entry: DamagedEntry| vec![entry.number.to_string(), entry.received_at.to_string(), entry.reason];
+        output::table(&["number", "not before", "damaged"], damaged.into_iter().map(cells).collect(), "");
     }
     Ok(Verdict::Fine)
 }

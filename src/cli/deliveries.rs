@@ -8,10 +8,8 @@ use std::{
 };
 
 use anyhow::Context;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use reqwest::Method;
-use serde::Serialize;
 use serde_json::json;
 
 use super::{
@@ -23,9 +21,9 @@ use super::{
 use crate::{
     app,
     config::Config,
-    console::stored::{self, Found, NoPayload, presentable},
+    console::stored::{self, DeliveryDetail, Found, Named},
     ledger::{DeliveryRow, Ledger},
-    model::{DeliveryId, Entry, EntryMeta, HeaderValue},
+    model::DeliveryId,
 };
 
 const PAGE: usize = 1_000;
@@ -44,8 +42,9 @@ pub(super) enum DeliveriesVerb {
     },
     /// Show one delivery: what came, what became of it; with --body the exact bytes
     Show {
-        /// The delivery's id
-        id: DeliveryId,
+        /// The delivery's id, or its number
+        #[arg(value_name = "ID")]
+        name: Named,
         /// Write the exact body to standard output, nothing else
         #[arg(long)]
         body: bool,
@@ -60,28 +59,13 @@ pub(super) enum DeliveriesVerb {
     },
 }
 
-/// A line of an export, and what `show` prints.
-#[derive(Debug, Serialize)]
-struct Exported {
-    #[serde(flatten)]
-    row: DeliveryRow,
-    method: Option<String>,
-    target: Option<String>,
-    headers: Option<Vec<(String, HeaderValue)>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_base64: Option<String>,
-    /// Why there is no payload: dropped by retention, or damaged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<String>,
-}
-
 pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     block_on(async {
         let ledger = app::open_read_only(&config).await?;
         match verb {
             DeliveriesVerb::Ls { choice, limit, format } => list(&ledger, choice, *limit, *format).await,
-            DeliveriesVerb::Show { id, body } => show(&config, &ledger, *id, *body).await,
+            DeliveriesVerb::Show { name, body } => show(&config, &ledger, *name, *body).await,
             DeliveriesVerb::Export { choice, output } => {
                 export(&config, &ledger, choice, output.as_deref()).await
             }
@@ -90,8 +74,7 @@ pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verd
 }
 
 async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) -> anyhow::Result<Verdict> {
-    let filter = choice.filter(limit, None);
-    let rows = stored::page(ledger, &filter).await?.items;
+    let rows = newest(ledger, choice, limit).await?;
     if format == Format::Json {
         output::json(&rows)?;
         return Ok(Verdict::Fine);
@@ -99,6 +82,18 @@ async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) ->
     let head = ["number", "received", "endpoint", "delivery", "size", "assurance", "outcomes"];
     output::table(&head, rows.iter().map(cells).collect(), "no delivery matches");
     Ok(Verdict::Fine)
+}
+
+/// The newest that match. A page may be short although there is a next one.
+async fn newest(ledger: &Ledger, choice: &Choice, limit: usize) -> anyhow::Result<Vec<DeliveryRow>> {
+    let (mut rows, mut before) = (Vec::new(), None);
+    while rows.len() < limit {
+        let page = stored::page(ledger, &choice.filter((limit - rows.len()).min(PAGE), before)).await?;
+        rows.extend(page.items);
+        let Some(next) = page.next else { break };
+        before = Some(next.0);
+    }
+    Ok(rows)
 }
 
 fn cells(row: &DeliveryRow) -> Vec<String> {
@@ -121,34 +116,17 @@ fn cells(row: &DeliveryRow) -> Vec<String> {
 pub(super) async fn show(
     config: &Config,
     ledger: &Ledger,
-    id: DeliveryId,
+    name: Named,
     body: bool,
 ) -> anyhow::Result<Verdict> {
-    let Found { row, payload } =
-        stored::find(ledger, id).await?.with_context(|| format!("no delivery has the id {id}"))?;
-    journal_read(config, id, if body { "body" } else { "headers" }).await?;
+    let found = stored::find(ledger, name).await?;
+    let Found { row, payload } = found.context("there is no such delivery in this ledger")?;
+    journal_read(config, row.delivery, if body { "body" } else { "headers" }).await?;
     match (body, payload) {
         (true, payload) => std::io::stdout().lock().write_all(&payload?.body)?,
-        (false, payload) => output::json(&exported(row, payload, false))?,
+        (false, payload) => output::json(&DeliveryDetail::new(row, payload, false))?,
     }
     Ok(Verdict::Fine)
-}
-
-fn exported(row: DeliveryRow, payload: Result<Entry, NoPayload>, with_body: bool) -> Exported {
-    let mut line =
-        Exported { row, method: None, target: None, headers: None, body_base64: None, payload: None };
-    match payload {
-        Err(why) => line.payload = Some(why.to_string()),
-        Ok(entry) => {
-            line.body_base64 = with_body.then(|| STANDARD.encode(&entry.body));
-            if let EntryMeta::Delivery(meta) = entry.meta {
-                line.headers = Some(presentable(&meta));
-                line.method = Some(meta.method);
-                line.target = Some(meta.target);
-            }
-        }
-    }
-    line
 }
 
 async fn export(
@@ -172,7 +150,7 @@ async fn export(
             bar.set_position(end.0.saturating_sub(row.number.0));
             let payload = stored::payload(ledger, row.number).await?;
             incomplete |= payload.is_err();
-            serde_json::to_writer(&mut sink, &exported(row, payload, true))?;
+            serde_json::to_writer(&mut sink, &DeliveryDetail::new(row, payload, true))?;
             sink.write_all(b"\n")?;
         }
         let Some(next) = page.next else { break };

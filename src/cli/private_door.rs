@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::app::Serving;
+use crate::{app::Serving, config, console::OPERATOR_HEADER};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -37,6 +37,9 @@ impl PrivateDoor {
     ) -> anyhow::Result<Option<T>> {
         let url = format!("http://{}/api/v1{path}", self.serving.private);
         let mut request = self.client.request(method, url).bearer_auth(&self.serving.token);
+        if let Some(user) = config::operator() {
+            request = request.header(OPERATOR_HEADER, user);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -88,7 +88,7 @@ async fn offline(config: &Config, request: &ReplayRequest) -> anyhow::Result<Rep
         return Ok(planned.plan);
     }
     let id = DeliveryId::drawn_at(app::now());
-    let (plan, entries) = planned.into_entries(request, "cli", id);
+    let (plan, entries) = planned.into_entries(request, &data::operator(), id);
     let detail = json!(request);
     ledger.records.journal(data::act(app::now(), "replay.requested", &id.to_string(), detail)).await?;
     for entry in entries {

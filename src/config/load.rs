@@ -62,6 +62,13 @@ pub fn process_environment() -> BTreeMap<String, String> {
     std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect()
 }
 
+/// The user of this machine who runs a verb: who called sudo, or else who is logged in. For the journal; no proof.
+#[expect(clippy::disallowed_methods, reason = "who runs a verb is no setting, and stands in no file")]
+pub fn operator() -> Option<String> {
+    let named = |name: &str| std::env::var(name).ok().filter(|user| !user.is_empty());
+    named("SUDO_USER").or_else(|| named("USER")).or_else(|| named("LOGNAME"))
+}
+
 fn invalid(diagnostic: Diagnostic) -> ConfigError {
     ConfigError::Invalid(Box::new(diagnostic))
 }

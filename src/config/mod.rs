@@ -6,7 +6,7 @@ mod reference;
 mod sections;
 mod units;
 
-pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, process_environment};
+pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment};
 pub use reference::reference;
 pub use sections::{
     BrokerConfig, BrokerFrom, BrokerKind, Config, EventsConfig, IntakeConfig, LedgerConfig, ListenConfig,

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -59,14 +59,26 @@ impl FromStr for Role {
 pub(super) struct Caller(pub(super) String);
 
 impl Caller {
-    /// Whether it is a verb on this machine. No token can have that name: it is taken.
+    /// Whether it is a verb on this machine. No token can have that name: it is taken, and a colon is in none.
     pub(super) fn is_local(&self) -> bool {
-        self.0 == LOCAL
+        self.0 == LOCAL || self.0.strip_prefix(LOCAL).is_some_and(|rest| rest.starts_with(':'))
+    }
+
+    /// A verb on this machine, and which of its users ran it, if the verb says so and it looks like a user's name.
+    fn local(headers: &HeaderMap) -> Self {
+        let user = headers.get(OPERATOR_HEADER).and_then(|value| value.to_str().ok());
+        let is_name = |user: &&str| {
+            (1..=64).contains(&user.len())
+                && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        Self(user.filter(is_name).map_or_else(|| LOCAL.to_owned(), |user| format!("{LOCAL}:{user}")))
     }
 }
 
-/// The name under which verbs on this machine appear in the journal.
+/// The name under which verbs on this machine appear in the journal, with the user behind it where it is known.
 pub(super) const LOCAL: &str = "cli";
+/// Names the user of this machine who ran a verb. Only believed beside the token that verbs on this machine have.
+pub const OPERATOR_HEADER: &str = "douane-operator";
 
 pub(super) async fn require_token(
     State(console): State<Arc<Console>>,
@@ -74,8 +86,8 @@ pub(super) async fn require_token(
     next: Next,
 ) -> Response {
     let needed = needed_role(request.method(), request.uri().path());
-    let token = bearer_token(&request).map(str::to_owned);
-    match caller(&console, token, needed).await {
+    let (token, local) = (bearer_token(&request).map(str::to_owned), Caller::local(request.headers()));
+    match caller(&console, token, local, needed).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -101,11 +113,16 @@ fn bearer_token(request: &Request) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
-async fn caller(console: &Console, token: Option<String>, needed: Role) -> Result<Caller, Problem> {
+async fn caller(
+    console: &Console,
+    token: Option<String>,
+    local: Caller,
+    needed: Role,
+) -> Result<Caller, Problem> {
     let token = token
         .ok_or_else(|| unauthorised("send Authorization: Bearer <token>; `douane token create` makes one"))?;
     if bool::from(token.as_bytes().ct_eq(console.local_token.expose())) {
-        return Ok(Caller(LOCAL.to_owned()));
+        return Ok(local);
     }
     let sha256 = fingerprint(&token);
     let tokens = console.ledger.records.tokens().await?;

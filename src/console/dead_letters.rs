@@ -11,7 +11,7 @@ use super::{
     problem::{Params, Problem},
 };
 use crate::{
-    ledger::{DeliveryFilter, DeliveryRow},
+    ledger::{DamagedEntry, DeliveryFilter, DeliveryRow},
     model::{EntryNumber, OutcomeKind},
 };
 
@@ -34,6 +34,8 @@ pub(super) struct DeadLetterList {
     items: Vec<DeliveryRow>,
     /// Publications that a broker refused for good.
     publications: Vec<PublicationDeadLetter>,
+    /// Entries of the log whose bytes are damaged; only without partner and endpoint, for nobody knows whose they were.
+    damaged: Vec<DamagedEntry>,
     /// Give this as `cursor` for the next page.
     next: Option<u64>,
 }
@@ -60,10 +62,15 @@ pub(super) async fn list(
         ..DeliveryFilter::default()
     };
     let page = console.ledger.records.deliveries(&filter).await?;
+    let damaged = match (&filter.partner, &filter.endpoint) {
+        (None, None) => console.ledger.records.damaged(filter.limit).await?,
+        _ => Vec::new(),
+    };
     let publications = console.ledger.records.publication_dead_letters(filter.limit).await?;
     let publications = publications
         .into_iter()
         .map(|(broker, event, reason)| PublicationDeadLetter { broker, event_number: event.0, reason })
         .collect();
-    Ok(Json(DeadLetterList { items: page.items, publications, next: page.next.map(|number| number.0) }))
+    let next = page.next.map(|number| number.0);
+    Ok(Json(DeadLetterList { items: page.items, publications, damaged, next }))
 }

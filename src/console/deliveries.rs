@@ -20,11 +20,11 @@ use super::{
     access::Caller,
     journal::act,
     problem::{Params, Problem, Segment},
-    stored::{self, Found, LookupError, NoPayload, presentable},
+    stored::{self, DeliveryDetail, Found, LookupError, Named, NoPayload},
 };
 use crate::{
     ledger::{DeliveryFilter, DeliveryRow},
-    model::{DeliveryId, EntryMeta, EntryNumber, HeaderValue, OutcomeKind, Timestamp},
+    model::{EntryNumber, OutcomeKind, Timestamp},
 };
 
 const MAX_ROWS: usize = 1_000;
@@ -64,18 +64,6 @@ pub(super) struct DeliveryList {
     next: Option<u64>,
 }
 
-/// A delivery with everything the partner sent but the body.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeliveryDetail {
-    #[serde(flatten)]
-    row: DeliveryRow,
-    method: String,
-    target: String,
-    /// Name and value in the order received; credentials are shown as `[sealed]`.
-    #[schema(value_type = Vec<Vec<String>>)]
-    headers: Vec<(String, HeaderValue)>,
-}
-
 pub(super) fn page_size(limit: Option<usize>) -> usize {
     limit.unwrap_or(100).clamp(1, MAX_ROWS)
 }
@@ -102,19 +90,18 @@ pub(super) async fn list(
     Ok(Json(DeliveryList { items: page.items, next: page.next.map(|number| number.0) }))
 }
 
-/// One delivery with method, target and headers.
+/// One delivery, by its id or its number, with method, target and headers; without them when the payload is gone, and then
+/// `payload` says why.
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", params(("id" = String, Path)),
-    responses((status = 200, body = DeliveryDetail), (status = 404), (status = 410)))]
+    responses((status = 200, body = DeliveryDetail), (status = 404)))]
 pub(super) async fn show(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Json<DeliveryDetail>, Problem> {
     let Found { row, payload } = find(&console, &id).await?;
-    let EntryMeta::Delivery(meta) = payload?.meta else { return Err(no_delivery(&id)) };
     record_read(&console, &caller, &row, "headers").await?;
-    let headers = presentable(&meta);
-    Ok(Json(DeliveryDetail { row, method: meta.method, target: meta.target, headers }))
+    Ok(Json(DeliveryDetail::new(row, payload, false)))
 }
 
 /// The exact bytes of the body.
@@ -139,12 +126,12 @@ pub(super) async fn body(
 }
 
 async fn find(console: &Console, id: &str) -> Result<Found, Problem> {
-    let parsed: DeliveryId = id.parse().map_err(|_| no_delivery(id))?;
-    stored::find(&console.ledger, parsed).await?.ok_or_else(|| no_delivery(id))
+    let name: Named = id.parse().map_err(|_| no_delivery(id))?;
+    stored::find(&console.ledger, name).await?.ok_or_else(|| no_delivery(id))
 }
 
 fn no_delivery(id: &str) -> Problem {
-    Problem::not_found(format!("no delivery has the id {id:?}"))
+    Problem::not_found(format!("no delivery has the id or number {id:?}"))
 }
 
 impl From<LookupError> for Problem {

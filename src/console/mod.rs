@@ -35,7 +35,7 @@ use axum::{
 };
 use tokio::sync::watch;
 
-pub use access::Role;
+pub use access::{OPERATOR_HEADER, Role};
 pub use health::Readiness;
 
 use crate::{

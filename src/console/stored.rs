@@ -1,12 +1,17 @@
 //! Room `console`: deliveries wherever they stand: worked ones in the records, waiting ones in the log alone. Pages, detail
 //! and export all look them up here, and so do the verbs.
 
-use crate::{
-    ledger::{DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, Page, RecordsError},
-    model::{DeliveryId, DeliveryMeta, Entry, EntryNumber, HeaderValue, is_credential_header},
-};
+use std::str::FromStr;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::waiting;
+use crate::{
+    ledger::{DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, Page, RecordsError},
+    model::{DeliveryId, DeliveryMeta, Entry, EntryMeta, EntryNumber, HeaderValue, is_credential_header},
+};
 
 /// What stands in place of a credential.
 const SEALED: &str = "[sealed]";
@@ -54,6 +59,66 @@ pub struct Found {
     pub payload: Result<Entry, NoPayload>,
 }
 
+/// How people point at one delivery: by its id, or by its number, as reasons and the log of the process name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// Its id.
+    Id(DeliveryId),
+    /// Its place in the intake log.
+    Number(EntryNumber),
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.parse().map(|number| Self::Number(EntryNumber(number)));
+        let id = || text.parse().map(Self::Id);
+        number
+            .or_else(|_| id())
+            .map_err(|_| format!("{text:?} is neither the id of a delivery nor its number"))
+    }
+}
+
+/// A delivery with everything the partner sent, as far as there still is a payload.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DeliveryDetail {
+    /// As listed.
+    #[serde(flatten)]
+    pub row: DeliveryRow,
+    /// The request's method; absent without a payload, as are the next two.
+    pub method: Option<String>,
+    /// The request's target as sent.
+    pub target: Option<String>,
+    /// Name and value in the order received; credentials are shown as `[sealed]`.
+    #[schema(value_type = Option<Vec<Vec<String>>>)]
+    pub headers: Option<Vec<(String, HeaderValue)>>,
+    /// The exact body, in exports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_base64: Option<String>,
+    /// Why there is no payload: dropped by retention, or damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+}
+
+impl DeliveryDetail {
+    /// What is known of a delivery.
+    pub fn new(row: DeliveryRow, payload: Result<Entry, NoPayload>, with_body: bool) -> Self {
+        let bare = Self { row, method: None, target: None, headers: None, body_base64: None, payload: None };
+        match payload {
+            Err(why) => Self { payload: Some(why.to_string()), ..bare },
+            Ok(Entry { meta: EntryMeta::Delivery(meta), body, .. }) => Self {
+                headers: Some(presentable(&meta)),
+                method: Some(meta.method),
+                target: Some(meta.target),
+                body_base64: with_body.then(|| STANDARD.encode(&body)),
+                ..bare
+            },
+            Ok(_) => bare,
+        }
+    }
+}
+
 /// A page of deliveries, newest first. Waiting and worked ones interleave by number: an endpoint whose desk is broken
 /// waits while others go on. A page may hold fewer than were asked for although there is a next one.
 pub async fn page(ledger: &Ledger, filter: &DeliveryFilter) -> Result<Page<DeliveryRow>, LookupError> {
@@ -78,14 +143,30 @@ pub async fn page(ledger: &Ledger, filter: &DeliveryFilter) -> Result<Page<Deliv
     Ok(Page { items, next })
 }
 
-/// One delivery by its id, worked or waiting.
-pub async fn find(ledger: &Ledger, id: DeliveryId) -> Result<Option<Found>, LookupError> {
+/// One delivery, worked or waiting.
+pub async fn find(ledger: &Ledger, name: Named) -> Result<Option<Found>, LookupError> {
+    let id = match name {
+        Named::Id(id) => id,
+        Named::Number(number) => return find_by_number(ledger, number).await,
+    };
     if let Some(row) = ledger.records.delivery(id).await? {
         let payload = payload(ledger, row.number).await?;
         return Ok(Some(Found { row, payload }));
     }
     let Some(entry) = waiting::find(ledger, id).await? else { return Ok(None) };
     Ok(waiting::row(&entry).map(|row| Found { row, payload: Ok(entry) }))
+}
+
+async fn find_by_number(ledger: &Ledger, number: EntryNumber) -> Result<Option<Found>, LookupError> {
+    let only = DeliveryFilter {
+        number: Some(number),
+        before: Some(number.next()),
+        limit: 1,
+        ..DeliveryFilter::default()
+    };
+    let Some(row) = page(ledger, &only).await?.items.into_iter().next() else { return Ok(None) };
+    let payload = payload(ledger, number).await?;
+    Ok(Some(Found { row, payload }))
 }
 
 /// The payload of a delivery, or why there is none.
@@ -100,7 +181,7 @@ pub async fn payload(ledger: &Ledger, number: EntryNumber) -> Result<Result<Entr
 }
 
 /// The headers as people may see them: credentials stay sealed.
-pub fn presentable(meta: &DeliveryMeta) -> Vec<(String, HeaderValue)> {
+fn presentable(meta: &DeliveryMeta) -> Vec<(String, HeaderValue)> {
     let shown = |(name, value): &(String, HeaderValue)| {
         let value = if is_credential_header(name) { HeaderValue(SEALED.into()) } else { value.clone() };
         (name.clone(), value)

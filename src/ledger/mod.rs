@@ -16,8 +16,8 @@ use async_trait::async_trait;
 
 pub use encoded::EncodedEntry;
 pub use query::{
-    BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow, Page,
-    RefusalFilter, Refused, ReplayTarget, TokenRow,
+    BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow,
+    Page, RefusalFilter, Refused, ReplayTarget, TokenRow,
 };
 pub use worked::{IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
 
@@ -331,6 +331,9 @@ pub trait InspectRecords: Send + Sync {
 
     /// The lowest entry an open dead letter still needs: retention never passes it. Damaged entries need nothing.
     async fn lowest_open_dead_letter(&self) -> Result<Option<EntryNumber>, RecordsError>;
+
+    /// Entries whose bytes are damaged, newest first, at most `limit`.
+    async fn damaged(&self, limit: usize) -> Result<Vec<DamagedEntry>, RecordsError>;
 
     /// Open dead letters of publications, oldest first: broker, event number, reason.
     async fn publication_dead_letters(

@@ -102,10 +102,24 @@ pub struct EventRow {
     pub outcome: OutcomeKind,
     /// Why.
     pub reason: Option<String>,
-    /// The owner, when it is a duplicate or a conflict.
-    pub duplicate_of: Option<String>,
+    /// The delivery that holds the owner, when it is a duplicate or a conflict.
+    #[schema(value_type = Option<String>)]
+    pub duplicate_of: Option<DeliveryId>,
     /// The ids of the domain events made from it, replays included, in order of first appearance.
     pub domain_events: Vec<String>,
+}
+
+/// An entry of the log whose bytes are damaged; nobody knows any more whose it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct DamagedEntry {
+    /// Its number.
+    #[schema(value_type = u64)]
+    pub number: EntryNumber,
+    /// It was not accepted before.
+    #[schema(value_type = String)]
+    pub received_at: Timestamp,
+    /// What was found.
+    pub reason: String,
 }
 
 /// Which domain events are meant.

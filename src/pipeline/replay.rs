@@ -288,36 +288,44 @@ impl Made {
         published: &[StoredEvent],
         meta: &ReplayMeta,
     ) -> Outcome {
-        let settled: Option<Vec<_>> =
-            fresh.into_iter().map(|event| self.settle_one(event, published, meta)).collect();
-        let Some(settled) = settled else {
-            let detail = "the result differs from what was published under this id; replay it with --reissue";
-            return Outcome::DeadLetter { code: ReasonCode::NeedsReissue, detail: detail.to_owned() };
-        };
-        let events: Vec<StoredEvent> = settled.into_iter().flatten().collect();
+        let mut events = Vec::with_capacity(fresh.len());
+        for event in fresh {
+            match self.settle_one(event, published, meta) {
+                Settled::Publish(event) => events.push(to_brokers(*event, meta)),
+                Settled::Said => {}
+                Settled::NeedsReissue => {
+                    let detail =
+                        "the result differs from what was published under this id; replay it with --reissue";
+                    return Outcome::DeadLetter { code: ReasonCode::NeedsReissue, detail: detail.to_owned() };
+                }
+            }
+        }
         let new = events.iter().filter(|event| event.number == EventNumber(0));
         self.0.extend(new.map(|event| (event.id.clone(), event.clone())));
         Outcome::Translated { events }
     }
 
-    /// What consumers believe already is repeated byte for byte, or left to the event of this request that said it; a new
-    /// fact is published, a changed one is reissued. `None` without leave to.
-    fn settle_one(
-        &self,
-        fresh: StoredEvent,
-        published: &[StoredEvent],
-        meta: &ReplayMeta,
-    ) -> Option<Option<StoredEvent>> {
-        let said = self.0.get(&fresh.id);
-        let event = match believed(&fresh, published).or(said) {
-            None => fresh,
-            Some(known) if same_fact(known, &fresh) && known.number == EventNumber(0) => return Some(None),
-            Some(known) if same_fact(known, &fresh) => known.clone(),
-            Some(_) if meta.reissue => reissued(&fresh, meta.id).ok()?,
-            Some(_) => return None,
-        };
-        Some(Some(to_brokers(event, meta)))
+    fn settle_one(&self, fresh: StoredEvent, published: &[StoredEvent], meta: &ReplayMeta) -> Settled {
+        match believed(&fresh, published).or(self.0.get(&fresh.id)) {
+            None => Settled::Publish(fresh.into()),
+            Some(known) if !same_fact(known, &fresh) => match reissued(&fresh, meta.id) {
+                Ok(event) if meta.reissue => Settled::Publish(event.into()),
+                _ => Settled::NeedsReissue,
+            },
+            Some(known) if known.number == EventNumber(0) => Settled::Said,
+            Some(known) => Settled::Publish(known.clone().into()),
+        }
     }
+}
+
+/// How a fresh result stands to what is published of its fact.
+enum Settled {
+    /// A new fact, a changed one under a new id, or the stored bytes once more.
+    Publish(Box<StoredEvent>),
+    /// Another event of this request says the same under the same id.
+    Said,
+    /// It says something else, and the request has no leave to.
+    NeedsReissue,
 }
 
 /// The version of a fact that counts: the latest that this event published, or else the latest of anyone.

@@ -30,7 +30,11 @@ pub struct Process {
 /// The binary with what every test gives it.
 pub fn douane() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_douane"));
-    command.env_clear().env("STRIPE_WEBHOOK_SECRET", STRIPE_SECRET).env("PATH", "/usr/bin:/bin");
+    command
+        .env_clear()
+        .env("STRIPE_WEBHOOK_SECRET", STRIPE_SECRET)
+        .env("PATH", "/usr/bin:/bin")
+        .env("USER", "ada");
     command
 }
 

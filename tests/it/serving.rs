@@ -315,10 +315,14 @@ fn retention_drops_old_payloads_and_says_so() {
     assert_eq!(dropped["who"], "system");
     let first_left = dropped["detail"]["first_left"].as_u64().expect("a number");
     assert!(first_left > 1);
-    for path in [format!("deliveries/{}", ids[0]), format!("deliveries/{}/body", ids[0])] {
-        let gone = lab.gateway.get(&format!("/api/v1/{path}"));
-        assert_eq!((gone.status, gone.code().as_str()), (410, "pruned"));
-        assert_eq!(gone.json()["first_available"], first_left);
+    let gone = lab.gateway.get(&format!("/api/v1/deliveries/{}/body", ids[0]));
+    assert_eq!((gone.status, gone.code().as_str()), (410, "pruned"));
+    assert_eq!(gone.json()["first_available"], first_left);
+    for name in [ids[0].as_str(), "1"] {
+        let detail = lab.gateway.get(&format!("/api/v1/deliveries/{name}")).json();
+        assert_eq!(detail["external_events"][0]["outcome"], "translated", "what became of it stays known");
+        assert!(detail["payload"].as_str().is_some_and(|why| why.contains("retention")), "{detail}");
+        assert!(detail["headers"].is_null());
     }
     let listed = lab.gateway.get("/api/v1/deliveries").json()["items"].as_array().map(Vec::len);
     assert_eq!(listed, Some(8), "what became of them is known still");

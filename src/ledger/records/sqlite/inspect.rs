@@ -1,7 +1,7 @@
 //! Room `ledger`, SQLite records: what people ask: deliveries, their events, what is open. Reads only.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter};
 
 use super::{
     SqliteRecords,
@@ -11,7 +11,9 @@ use super::{
     publication, search,
 };
 use crate::{
-    ledger::{Conservation, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Page, RecordsError},
+    ledger::{
+        Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Page, RecordsError,
+    },
     model::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind},
 };
 
@@ -20,7 +22,7 @@ const DELIVERY_ROW: &str = "SELECT e.number, e.id, p.partner, p.endpoint, e.rece
 
 /// Selects what [`event_row`] reads of an external event `x` and its endpoint `p`.
 const EVENT_ROW: &str = "SELECT x.place, p.partner, p.endpoint, x.external_id, x.event_type, x.ordering_key, \
-     x.outcome, x.reason, x.owner, x.domain_events + x.replays > 0";
+     x.outcome, x.reason, (SELECT id FROM entries WHERE number = x.owner >> 16), x.domain_events + x.replays > 0";
 
 #[async_trait]
 impl InspectRecords for SqliteRecords {
@@ -56,6 +58,21 @@ impl InspectRecords for SqliteRecords {
             let mut statement = connection.prepare_cached(sql)?;
             let place = statement.query_row([OutcomeKind::DeadLetter], |row| row.get(0)).optional()?;
             Ok(place.map(|Place(at)| at.number))
+        })
+        .await
+    }
+
+    async fn damaged(&self, limit: usize) -> Result<Vec<DamagedEntry>, RecordsError> {
+        self.read(move |connection| {
+            let sql = "SELECT e.number, e.received_at, x.reason FROM external_events x INDEXED BY not_translated \
+                       JOIN entries e ON e.number = x.place >> 16 \
+                       WHERE x.outcome <> 0 AND x.outcome = ?1 AND x.endpoint IS NULL ORDER BY x.place DESC LIMIT ?2";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map(params![OutcomeKind::DeadLetter, whole(limit)], |row| {
+                let reason = row.get::<_, Option<String>>(2)?.unwrap_or_default();
+                Ok(DamagedEntry { number: row.get(0)?, received_at: row.get(1)?, reason })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
         .await
     }
@@ -138,7 +155,7 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<(EventRow, bool)> {
     let outcome = row.get(6)?;
     // The owner stays on the row when a replay gives a conflict another outcome.
     let repeats = matches!(outcome, OutcomeKind::Duplicate | OutcomeKind::Conflict);
-    let owner = row.get::<_, Option<Place>>(8)?.filter(|_| repeats);
+    let owner = row.get::<_, Option<DeliveryId>>(8)?.filter(|_| repeats);
     let event = EventRow {
         at,
         endpoint_name: EndpointName::new(name(1)?, name(2)?),
@@ -148,7 +165,7 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<(EventRow, bool)> {
         ordering_key: row.get(5)?,
         outcome,
         reason: row.get(7)?,
-        duplicate_of: owner.map(|Place(owner)| owner.to_string()),
+        duplicate_of: owner,
         domain_events: Vec::new(),
     };
     Ok((event, row.get(9)?))

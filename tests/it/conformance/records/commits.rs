@@ -132,7 +132,7 @@ pub(super) async fn keep_every_outcome_with_its_reason(records: &dyn Records) {
         assert_eq!(event.outcome, outcome.kind());
         assert_eq!(event.reason, outcome.reason());
         let repeats = matches!(outcome, Outcome::Duplicate { .. } | Outcome::Conflict { .. });
-        assert_eq!(event.duplicate_of.as_deref(), repeats.then_some("1.0"));
+        assert_eq!(event.duplicate_of, repeats.then(|| delivery_id(1)));
     }
     assert_eq!(row.external_events[0].domain_events, ["a1"]);
     assert_eq!(row.external_events.len(), 6);

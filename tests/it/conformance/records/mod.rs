@@ -116,6 +116,7 @@ suite! {
         hold_conditions_against_one_event
         of_events_run_oldest_first_after_a_place
         show_a_delivery_by_its_id
+        show_what_is_damaged
         find_the_lowest_entry_an_open_dead_letter_needs
     }
     acts {

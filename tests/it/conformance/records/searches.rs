@@ -184,6 +184,15 @@ pub(super) async fn show_a_delivery_by_its_id(records: &dyn Records) {
     assert_eq!(records.delivery(delivery_id(3)).await.expect("reads"), None);
 }
 
+pub(super) async fn show_what_is_damaged(records: &dyn Records) {
+    some_history(records).await;
+    records.commit(commit([damaged(9)])).await.expect("commits");
+    let damaged = records.damaged(10).await.expect("reads");
+    assert_eq!(damaged.iter().map(|entry| entry.number.0).collect::<Vec<_>>(), [9, 3], "newest first");
+    assert!(damaged.iter().all(|entry| entry.reason.starts_with("damaged: ")), "{damaged:?}");
+    assert_eq!((damaged[1].received_at, records.damaged(1).await.expect("reads").len()), (time_of(3), 1));
+}
+
 pub(super) async fn find_the_lowest_entry_an_open_dead_letter_needs(records: &dyn Records) {
     assert_eq!(records.lowest_open_dead_letter().await.expect("reads"), None);
     some_history(records).await;

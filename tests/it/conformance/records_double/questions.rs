@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use douane::{
     ledger::{
-        BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventRow, IdentifiedEvent, Owner, Page,
-        Publication, ReplayTarget, WorkedKind,
+        BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, IdentifiedEvent,
+        Owner, Page, Publication, ReplayTarget, WorkedKind,
     },
-    model::{EndpointName, EntryNumber, EventRef, OutcomeKind, Timestamp},
+    model::{DeliveryId, EndpointName, EntryNumber, EventRef, OutcomeKind, Timestamp},
 };
 
 use super::{KeptEntry, KeptEvent, State};
@@ -82,8 +82,15 @@ impl State {
             ordering_key: identity.map(|identity| identity.ordering_key.clone()),
             outcome: kind,
             reason: event.outcome.reason(),
-            duplicate_of: event.owner.filter(|_| repeats).map(|owner| owner.to_string()),
+            duplicate_of: event.owner.filter(|_| repeats).and_then(|owner| self.delivery_id(owner.number)),
             domain_events: ids,
+        }
+    }
+
+    fn delivery_id(&self, number: EntryNumber) -> Option<DeliveryId> {
+        match &self.entries.get(&number)?.kind {
+            WorkedKind::Delivery { meta, .. } => Some(meta.id),
+            WorkedKind::Replay(_) | WorkedKind::Damaged => None,
         }
     }
 
@@ -137,6 +144,15 @@ impl State {
                     && is(&filter.event_type, &row.event_type)
                     && filter.outcome.is_none_or(|outcome| outcome == row.outcome)
             })
+    }
+
+    pub(super) fn damaged(&self) -> impl Iterator<Item = DamagedEntry> + '_ {
+        let damaged = self.events.iter().rev().filter(|(_, event)| event.endpoint.is_none());
+        damaged.filter_map(|(at, event)| {
+            let received_at = self.entries.get(&at.number)?.received_at;
+            let reason = event.outcome.reason().unwrap_or_default();
+            Some(DamagedEntry { number: at.number, received_at, reason })
+        })
     }
 
     pub(super) fn deliveries(&self, filter: &DeliveryFilter) -> Page<DeliveryRow> {

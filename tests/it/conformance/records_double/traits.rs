@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use douane::{
     ledger::{
-        ActRecords, BrokerState, Conservation, DeliveryFilter, DeliveryRow, EventFilter, EventRow,
-        FeedRecords, InspectRecords, JournalEntry, JournalRow, MAX_REFUSALS, Owner, Page, Publication,
-        PublicationRecords, RecordsError, RefusalFilter, Refused, ReplayTarget, TokenRow, TranslationCommit,
-        TranslationRecords,
+        ActRecords, BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter,
+        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, MAX_REFUSALS, Owner, Page,
+        Publication, PublicationRecords, RecordsError, RefusalFilter, Refused, ReplayTarget, TokenRow,
+        TranslationCommit, TranslationRecords,
     },
     model::{
         DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind, Revision,
@@ -263,6 +263,10 @@ impl InspectRecords for RecordsDouble {
             let events = state.events(filter).filter(|row| after.is_none_or(|after| row.at > after));
             events.take(filter.limit).collect()
         })
+    }
+
+    async fn damaged(&self, limit: usize) -> Result<Vec<DamagedEntry>, RecordsError> {
+        self.read(|state| state.damaged().take(limit).collect())
     }
 
     async fn lowest_open_dead_letter(&self) -> Result<Option<EntryNumber>, RecordsError> {
