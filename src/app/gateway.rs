@@ -178,6 +178,7 @@ fn open_doors(
     let private = ListenerLimits {
         door: "private",
         max_connections: PRIVATE_CONNECTIONS,
+        answer_timeout: None,
         ..ListenerLimits::new("private", &house.config.intake)
     };
     let console = console(house, recorder.clone(), stop);

@@ -1,5 +1,5 @@
-//! Room `intake`: whether a connection is being used. One timer a connection covers the first byte, slow headers and
-//! idleness on both protocols, and costs a request nothing.
+//! Room `intake`: whether a connection is being used. One timer a connection covers the first byte, slow headers, idleness
+//! and answers that are not taken, on both protocols, and costs a request nothing.
 
 use std::{
     pin::Pin,
@@ -14,35 +14,51 @@ use std::{
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-/// How many requests of a connection are being answered, and since when there have been none.
+/// How many requests of a connection are being answered, and when that last changed.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
     answering: AtomicUsize,
-    /// Microseconds after `opened`.
-    idle_since: AtomicU64,
+    /// When a request last came or was last answered, in microseconds after `opened`.
+    moved: AtomicU64,
+}
+
+/// How long a connection may be of no use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// With the next request, headers and all.
+    pub(super) with_requests: Duration,
+    /// With taking the answers, while no further request comes; `None`: as long as it likes, as the live feed does.
+    pub(super) with_answers: Option<Duration>,
 }
 
 impl Activity {
     /// A connection just opened.
     pub(super) fn new() -> Self {
-        Self { opened: Instant::now(), answering: AtomicUsize::new(0), idle_since: AtomicU64::new(0) }
+        Self { opened: Instant::now(), answering: AtomicUsize::new(0), moved: AtomicU64::new(0) }
     }
 
     /// A request came, and is being answered until the returned guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
+        self.move_on();
         self.answering.fetch_add(1, Ordering::Relaxed);
         Answering(Arc::clone(self))
     }
 
-    /// Until when the connection may wait for its next request; `None` when that time is over.
-    pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
+    fn move_on(&self) {
+        let moved = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.moved.store(moved, Ordering::Relaxed);
+    }
+
+    /// Until when the connection may go on without moving; `None` when that time is over.
+    pub(super) fn deadline(&self, patience: Patience) -> Option<Instant> {
         let now = Instant::now();
-        if self.answering.load(Ordering::Relaxed) > 0 {
-            return Some(now + patience);
-        }
-        let idle_since = Duration::from_micros(self.idle_since.load(Ordering::Relaxed));
-        let deadline = self.opened + idle_since + patience;
+        let moved = self.opened + Duration::from_micros(self.moved.load(Ordering::Relaxed));
+        let deadline = match (self.answering.load(Ordering::Relaxed), patience.with_answers) {
+            (0, _) => moved + patience.with_requests,
+            (_, Some(with_answers)) => moved + with_answers,
+            (_, None) => now + patience.with_requests,
+        };
         (deadline > now).then_some(deadline)
     }
 }
@@ -53,8 +69,7 @@ pub(super) struct Answering(Arc<Activity>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let idle_since = u64::try_from(self.0.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.0.idle_since.store(idle_since, Ordering::Relaxed);
+        self.0.move_on();
         self.0.answering.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -19,11 +19,14 @@ use tokio::{
 };
 use tower::Service;
 
-use super::activity::{Activity, Tracked};
+use super::activity::{Activity, Patience, Tracked};
 use crate::{config::IntakeConfig, telemetry::metrics::CONNECTIONS};
 
 /// How long accepting pauses when the process has no file left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a client may take to read its answers, beyond the time its bodies have.
+const ANSWER_TAKEN: Duration = Duration::from_secs(30);
 
 /// How long a connection that is asked to end may take to say so.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -54,6 +57,8 @@ pub struct ListenerLimits {
     pub max_connections: usize,
     /// Most concurrent requests on one HTTP/2 connection.
     pub max_http2_streams: u32,
+    /// A connection whose answers are not taken, while no further request comes, is closed after so long; `None`: never.
+    pub answer_timeout: Option<Duration>,
     /// On shutdown, requests in flight have so long to finish.
     pub shutdown_grace: Duration,
 }
@@ -68,8 +73,13 @@ impl ListenerLimits {
             max_header_bytes: config.max_header_bytes,
             max_connections: config.max_connections,
             max_http2_streams: config.max_http2_streams,
+            answer_timeout: Some(config.body_timeout.0 + ANSWER_TAKEN),
             shutdown_grace: config.shutdown_grace.0,
         }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience { with_requests: self.header_timeout, with_answers: self.answer_timeout }
     }
 
     fn protocol(&self) -> Builder<TokioExecutor> {
@@ -110,7 +120,7 @@ pub async fn serve(
         tokio::select! {
             accepted = listener.accept(), if connections.len() < limits.max_connections => match accepted {
                 Ok((stream, peer)) => {
-                    let visitor = Visitor { router: router.clone(), peer, patience: limits.header_timeout };
+                    let visitor = Visitor { router: router.clone(), peer, patience: limits.patience() };
                     connections.spawn(visitor.serve(stream, Arc::clone(&protocol), closing.clone()));
                 }
                 Err(error) => survive(&error).await,
@@ -150,7 +160,7 @@ async fn survive(error: &io::Error) {
 struct Visitor {
     router: Router,
     peer: SocketAddr,
-    patience: Duration,
+    patience: Patience,
 }
 
 impl Visitor {
@@ -165,7 +175,7 @@ impl Visitor {
         let activity = Arc::new(Activity::new());
         let service = service_fn(|request| self.answer(request, &activity));
         let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
-        let mut deadline = Instant::now() + self.patience;
+        let mut deadline = Instant::now() + self.patience.with_requests;
         let mut leaving = false;
         loop {
             tokio::select! {
@@ -300,6 +310,14 @@ mod tests {
         }
         door.let_go.notify_one();
         assert!(text_until_closed(waiting).await.ends_with("let go"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_take_its_answer_is_closed_in_the_end() {
+        let limits = ListenerLimits { answer_timeout: Some(Duration::from_millis(300)), ..limits() };
+        let door = served(limits).await;
+        let waiting = door.sent(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert_eq!(until_closed(waiting).await, b"");
     }
 
     #[tokio::test]

@@ -93,7 +93,7 @@ fn summary(partner: &str, door: Option<&Door>, state: &DeskState) -> PartnerSumm
         docs: door.and_then(|door| door.docs.clone()),
         state: state_of(door, state),
         revision: desk.map(|desk| desk.revision.clone()),
-        problems: problems_of(state),
+        problems: problems_of(door, state),
         endpoints: door
             .iter()
             .flat_map(|door| door.endpoints.iter().map(|found| endpoint(door, found)))
@@ -112,9 +112,11 @@ fn state_of(door: Option<&Door>, state: &DeskState) -> &'static str {
     }
 }
 
-fn problems_of(state: &DeskState) -> Vec<Diagnostic> {
+/// That a folder is gone is no problem while its desk works what is left.
+fn problems_of(door: Option<&Door>, state: &DeskState) -> Vec<Diagnostic> {
     match state {
         DeskState::Ready(_) => Vec::new(),
+        DeskState::LastGood { .. } if door.is_none() => Vec::new(),
         DeskState::LastGood { problems, .. } | DeskState::Broken { problems } => problems.clone(),
     }
 }
