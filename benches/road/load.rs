@@ -124,8 +124,8 @@ fn whole_answer(bytes: &[u8]) -> Result<Option<usize>> {
     if !text.starts_with("HTTP/1.1 200") {
         bail!("refused: {}", text.lines().next().unwrap_or_default());
     }
-    let length = text.lines().find_map(|line| {
-        line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
+    let length = text.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
     });
     let whole = head + 4 + length.context("no content-length")?;
     Ok((bytes.len() >= whole).then_some(whole))
@@ -148,12 +148,17 @@ pub async fn fill(server: &Server, total: u64) -> Result<()> {
     wait_for_event(server, total).await
 }
 
+/// Waits until what was acked since the server started is in the feed, so that the next one does not begin with its work.
+pub async fn settle(server: &Server, acks: u64) -> Result<()> {
+    wait_for_event(server, server.kept + acks).await
+}
+
 /// A closed loop, and then the wait for the last event in the feed. `took` is first ack → last event.
 pub async fn end_to_end(server: &Server, how_long: Duration) -> Result<Run> {
     let began = Instant::now();
-    let watch = tokio::spawn(print_lag(server.private.context("no private door")?));
+    let watch = tokio::spawn(print_lag(server.private));
     let mut run = drive(server, Until::Elapsed(how_long), None).await?;
-    wait_for_event(server, server.kept + run.acks).await?;
+    settle(server, run.acks).await?;
     watch.abort();
     run.took = began.elapsed();
     Ok(run)
@@ -227,8 +232,7 @@ fn take_one(left: &AtomicU64) -> bool {
 
 /// Waits until the feed holds this event. Every body of the load becomes one domain event.
 async fn wait_for_event(server: &Server, number: u64) -> Result<()> {
-    let private = server.private.context("no private door")?;
-    let url = format!("http://{private}/api/v1/events?limit=1&after={}", number - 1);
+    let url = format!("http://{}/api/v1/events?limit=1&after={}", server.private, number - 1);
     let client = reqwest::Client::builder().no_proxy().build()?;
     loop {
         let answer = client.get(&url).bearer_auth(&server.token).send().await?.error_for_status()?;

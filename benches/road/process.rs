@@ -15,8 +15,8 @@ pub struct Server {
     child: Child,
     /// Where deliveries go.
     pub public: SocketAddr,
-    /// Metrics and feed; `None` for the ceilings.
-    pub private: Option<SocketAddr>,
+    /// Metrics and feed; the ceilings tell their commits here too, at their one address.
+    pub private: SocketAddr,
     /// The token of the private door.
     pub token: String,
     /// From the start of the process until it accepts.
@@ -34,6 +34,22 @@ pub struct Usage {
     pub peak_rss: u64,
 }
 
+impl Usage {
+    /// What was used since an earlier look.
+    pub fn since(self, earlier: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(earlier.cpu), ..self }
+    }
+}
+
+/// How often a server committed, and what.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Commits {
+    /// Commits, each one fsync.
+    pub count: u64,
+    /// Entries in all of them.
+    pub entries: u64,
+}
+
 impl Server {
     /// Starts a server of this kind on a folder and waits for the line that says where it listens.
     pub fn start(kind: &str, folder: &Path) -> Result<Self> {
@@ -48,8 +64,8 @@ impl Server {
         BufReader::new(out).read_line(&mut line)?;
         let mut words = line.split_whitespace();
         let mut next = || words.next().unwrap_or_default().to_owned();
-        let public = next().parse().with_context(|| format!("{kind} did not start: {line:?}"))?;
-        let private = next().parse().ok();
+        let mut address = || next().parse().with_context(|| format!("{kind} did not start: {line:?}"));
+        let (public, private) = (address()?, address()?);
         let token = next();
         let kept = next().parse().unwrap_or(0);
         Ok(Self { child, public, private, token, ready_after: began.elapsed(), kept })
@@ -68,15 +84,17 @@ impl Server {
         Ok(Usage { cpu: Duration::from_millis(ticks * 10), peak_rss: kib * 1024 })
     }
 
-    /// Commits and entries so far, from the server's own metrics.
-    pub async fn commits(&self) -> Result<Option<(u64, u64)>> {
-        let Some(private) = self.private else { return Ok(None) };
-        let text = reqwest::get(format!("http://{private}/metrics")).await?.text().await?;
+    /// Its commits so far, by its own count; none where it does not commit.
+    pub async fn commits(&self) -> Result<Commits> {
+        let text = reqwest::get(format!("http://{}/metrics", self.private)).await?.text().await?;
         let value = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#'))?;
+            let line = text.lines().find(|line| line.starts_with(name))?;
             line.rsplit(' ').next()?.parse::<f64>().ok().map(|it| it as u64)
         };
-        Ok(value("douane_commit_batch_entries_count").zip(value("douane_commit_batch_entries_sum")))
+        Ok(Commits {
+            count: value("douane_commit_batch_entries_count").unwrap_or(0),
+            entries: value("douane_commit_batch_entries_sum").unwrap_or(0),
+        })
     }
 }
 

@@ -1,97 +1,227 @@
-//! What was measured, as a table: medians of the rounds, and ratios to the durable ceiling (b).
+//! What was measured, as a table: medians of the rounds (the most memory of any), ratios to the durable ceiling (b), and
+//! the bars.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crate::{load::Run, process::Usage};
+use crate::{
+    load::Run,
+    process::{Commits, Usage},
+};
+
+/// A row's title in the table.
+pub type Row = &'static str;
+pub const BARE: Row = "(a) bare handler, HMAC";
+pub const CEILING: Row = "(b) durable ceiling";
+pub const ACKS: Row = "(c) douane, stages off";
+pub const ROAD: Row = "(d) douane, everything on";
+pub const END_TO_END: Row = "(e) first ack → last event";
+pub const EMPTY: Row = "(d) empty, in turn with the next";
+pub const FULL: Row = "(d) on what --full kept";
+const TABLE: [Row; 7] = [BARE, CEILING, ACKS, ROAD, END_TO_END, EMPTY, FULL];
+
+const MIB: f64 = 1_048_576.0;
+/// The bar on latency holds where the ceiling itself is at most this slow.
+const FAST_CEILING_MS: f64 = 5.0;
+
+/// What one round came to; what was not counted is NaN.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Acks.
+    pub acks: u64,
+    rate: f64,
+    cpu_micros: f64,
+    fsyncs: f64,
+    batch: f64,
+    rss_mib: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+impl Figures {
+    /// The figures of a run: what the server's process used in it, and its commits.
+    pub fn of(run: &Run, usage: Usage, commits: Commits) -> Self {
+        let per = |count: u64, of: f64| if count == 0 { f64::NAN } else { count as f64 / of };
+        let milliseconds = |share| run.percentile(share).as_secs_f64() * 1e3;
+        Self {
+            acks: run.acks,
+            rate: run.rate(),
+            cpu_micros: usage.cpu.as_secs_f64() * 1e6 / run.acks.max(1) as f64,
+            fsyncs: per(commits.count, run.took.as_secs_f64()),
+            batch: per(commits.entries, commits.count as f64),
+            rss_mib: usage.peak_rss as f64 / MIB,
+            p50_ms: milliseconds(0.5),
+            p99_ms: milliseconds(0.99),
+        }
+    }
+}
 
 /// Everything measured so far.
 #[derive(Debug, Default)]
 pub struct Report {
-    closed: BTreeMap<String, Vec<(Run, Usage, Option<(u64, u64)>)>>,
-    paced: Vec<(String, Run)>,
-    end_to_end: Option<(Run, Usage)>,
-    restarts: Vec<(u64, Duration)>,
+    rounds: BTreeMap<Row, Vec<Figures>>,
+    paced: BTreeMap<Row, Vec<Figures>>,
+    restarts: BTreeMap<u64, Vec<Duration>>,
 }
 
 impl Report {
-    /// Notes a closed-loop round.
-    pub fn closed(&mut self, kind: &str, run: Run, usage: Usage, commits: Option<(u64, u64)>) {
-        self.closed.entry(kind.to_owned()).or_default().push((run, usage, commits));
+    /// Notes a round.
+    pub fn round(&mut self, row: Row, figures: Figures) {
+        self.rounds.entry(row).or_default().push(figures);
     }
 
-    /// Notes a run at a fixed rate.
-    pub fn paced(&mut self, kind: &str, run: Run) {
-        self.paced.push((kind.to_owned(), run));
-    }
-
-    /// Notes the end-to-end run.
-    pub fn end_to_end(&mut self, run: Run, usage: Usage) {
-        self.end_to_end = Some((run, usage));
+    /// Notes a round at a fixed rate.
+    pub fn paced(&mut self, row: Row, figures: Figures) {
+        self.paced.entry(row).or_default().push(figures);
     }
 
     /// Notes how long a restart took.
     pub fn restart(&mut self, kept: u64, ready_after: Duration) {
-        self.restarts.push((kept, ready_after));
+        self.restarts.entry(kept).or_default().push(ready_after);
     }
 
-    fn median_rate(&self, kind: &str) -> f64 {
-        let mut rates: Vec<f64> =
-            self.closed.get(kind).into_iter().flatten().map(|(run, ..)| run.rate()).collect();
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
+    fn median(&self, row: Row, of: impl Fn(&Figures) -> f64) -> f64 {
+        median(self.rounds.get(row).into_iter().flatten().map(of))
     }
 
-    fn row(&self, f: &mut fmt::Formatter<'_>, name: &str, kind: &str) -> fmt::Result {
-        let Some((run, usage, commits)) = self.closed.get(kind).and_then(|rounds| rounds.last()) else {
-            return Ok(());
-        };
-        let rate = self.median_rate(kind);
-        let ratio = rate / self.median_rate("ceiling");
-        let cpu = usage.cpu.as_secs_f64() * 1e6 / run.acks.max(1) as f64;
-        let mib = usage.peak_rss / (1024 * 1024);
-        let (fsyncs, batch) = match commits {
-            Some((count, sum)) if *count > 0 => (
-                format!("{:.0}", *count as f64 / run.took.as_secs_f64()),
-                format!("{:.1}", *sum as f64 / *count as f64),
-            ),
-            _ => ("-".to_owned(), "-".to_owned()),
-        };
-        writeln!(f, "{name:<34} {rate:>9.0} {ratio:>8.2} {cpu:>9.0} {fsyncs:>9} {batch:>7} {mib:>8}")
+    fn rate(&self, row: Row) -> f64 {
+        self.median(row, |figures| figures.rate)
     }
+
+    fn most_rss(&self, rows: &[Row]) -> f64 {
+        let figures = rows.iter().filter_map(|row| self.rounds.get(row)).flatten();
+        figures.map(|figures| figures.rss_mib).fold(f64::NAN, f64::max)
+    }
+
+    fn row(&self, f: &mut fmt::Formatter<'_>, row: Row) -> fmt::Result {
+        let Some(rounds) = self.rounds.get(row) else { return Ok(()) };
+        writeln!(
+            f,
+            "{row:<34} {:>6} {:>9} {:>8} {:>9} {:>9} {:>7} {:>8}",
+            rounds.len(),
+            number(self.rate(row), 0),
+            number(self.rate(row) / self.rate(CEILING), 2),
+            number(self.median(row, |figures| figures.cpu_micros), 0),
+            number(self.median(row, |figures| figures.fsyncs), 0),
+            number(self.median(row, |figures| figures.batch), 1),
+            number(self.most_rss(&[row]), 0),
+        )
+    }
+
+    fn latency(&self, row: Row, of: impl Fn(&Figures) -> f64) -> f64 {
+        median(self.paced.get(row).into_iter().flatten().map(of))
+    }
+
+    /// What the product must reach. A ratio of nothing measured is NaN.
+    fn bars(&self) -> Vec<Bar> {
+        let to_ceiling = |row| self.rate(row) / self.rate(CEILING);
+        let ceiling = self.latency(CEILING, |figures| figures.p99_ms);
+        let excuse =
+            (ceiling > FAST_CEILING_MS).then(|| format!("not judged: (b) itself took {ceiling:.2} ms"));
+        let p99 = self.latency(ROAD, |figures| figures.p99_ms);
+        let rss = self.most_rss(&[ROAD, END_TO_END, EMPTY, FULL]);
+        let restarts = self.restarts.get(&1_000_000).into_iter().flatten();
+        let restart = median(restarts.map(Duration::as_secs_f64));
+        let kept = if self.restarts.contains_key(&2_000_000) { self.rate(FULL) } else { f64::NAN };
+        vec![
+            Bar::at_least("(c) ÷ (b)", to_ceiling(ACKS), 0.85),
+            Bar::at_least("(d) ÷ (b)", to_ceiling(ROAD), 0.5),
+            Bar::at_least("(e) ÷ (b), aim 0.6", to_ceiling(END_TO_END), 0.45),
+            Bar { excuse, ..Bar::at_most("(d) ack p99 at 2,000/s", p99, 10.0, " ms") },
+            Bar::at_most("RSS at saturation", rss, 150.0, " MiB"),
+            Bar::at_most("restart to ready, 1,000,000 kept", restart, 2.0, " s"),
+            Bar::at_least("(d) with 2,000,000 kept ÷ empty", kept / self.rate(EMPTY), 0.85),
+        ]
+    }
+}
+
+/// Where a bar lies.
+#[derive(Clone, Copy)]
+enum Limit {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+struct Bar {
+    what: &'static str,
+    measured: f64,
+    limit: Limit,
+    unit: &'static str,
+    /// Why it is not judged in this run.
+    excuse: Option<String>,
+}
+
+impl Bar {
+    fn at_least(what: &'static str, measured: f64, bar: f64) -> Self {
+        Self { what, measured, limit: Limit::AtLeast(bar), unit: "", excuse: None }
+    }
+
+    fn at_most(what: &'static str, measured: f64, bar: f64, unit: &'static str) -> Self {
+        Self { what, measured, limit: Limit::AtMost(bar), unit, excuse: None }
+    }
+
+    fn verdict(&self) -> String {
+        let reached = match self.limit {
+            Limit::AtLeast(bar) => self.measured >= bar,
+            Limit::AtMost(bar) => self.measured <= bar,
+        };
+        match &self.excuse {
+            _ if self.measured.is_nan() => "not measured (--full)".to_owned(),
+            Some(excuse) => excuse.clone(),
+            None if reached => "ok".to_owned(),
+            None => "BELOW".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, bar) = match self.limit {
+            Limit::AtLeast(bar) => ('≥', bar),
+            Limit::AtMost(bar) => ('≤', bar),
+        };
+        let measured = if self.measured.is_nan() {
+            "-".to_owned()
+        } else {
+            format!("{:.2}{}", self.measured, self.unit)
+        };
+        let bar = format!("{sign} {bar}{}", self.unit);
+        write!(f, "  {:<34} {measured:>12}   {bar:<10} {}", self.what, self.verdict())
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn number(value: f64, decimals: usize) -> String {
+    if value.is_nan() { "-".to_owned() } else { format!("{value:.decimals$}") }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n{:<34} {:>9} {:>8} {:>9} {:>9} {:>7} {:>8}",
-            "", "acks/s", "÷ (b)", "CPU µs", "fsyncs/s", "batch", "RSS MiB"
+            "\n{:<34} {:>6} {:>9} {:>8} {:>9} {:>9} {:>7} {:>8}",
+            "", "rounds", "acks/s", "÷ (b)", "CPU µs", "fsyncs/s", "batch", "RSS MiB"
         )?;
-        self.row(f, "(a) bare handler, HMAC", "bare")?;
-        self.row(f, "(b) durable ceiling", "ceiling")?;
-        self.row(f, "(c) douane, stages off", "acks")?;
-        self.row(f, "(d) douane, everything on", "road")?;
-        self.row(f, "(d) on 2,000,000 deliveries", "road on 2,000,000")?;
-        if let Some((run, usage)) = &self.end_to_end {
-            let ratio = run.rate() / self.median_rate("ceiling");
-            let cpu = usage.cpu.as_secs_f64() * 1e6 / run.acks.max(1) as f64;
-            let mib = usage.peak_rss / (1024 * 1024);
-            let name = "(e) first ack → last event";
-            writeln!(
-                f,
-                "{name:<34} {:>9.0} {ratio:>8.2} {cpu:>9.0} {:>9} {:>7} {mib:>8}",
-                run.rate(),
-                "-",
-                "-"
-            )?;
+        for row in TABLE {
+            self.row(f, row)?;
         }
         writeln!(f, "\nack latency at a fixed 2,000/s")?;
-        for (kind, run) in &self.paced {
-            let (p50, p99) = (run.percentile(0.5), run.percentile(0.99));
-            writeln!(f, "  {kind:<10} p50 {p50:>10.2?}  p99 {p99:>10.2?}")?;
+        for row in TABLE.into_iter().filter(|row| self.paced.contains_key(row)) {
+            let (p50, p99) =
+                (self.latency(row, |figures| figures.p50_ms), self.latency(row, |figures| figures.p99_ms));
+            writeln!(f, "  {row:<32} p50 {p50:>6.2} ms   p99 {p99:>6.2} ms")?;
         }
-        for (kept, after) in &self.restarts {
-            writeln!(f, "restart to ready with {kept} deliveries: {after:.2?}")?;
+        for (kept, restarts) in &self.restarts {
+            let ready = median(restarts.iter().map(Duration::as_secs_f64));
+            writeln!(f, "restart to ready with {kept} deliveries: {ready:.2} s")?;
+        }
+        writeln!(f, "\nbars")?;
+        for bar in self.bars() {
+            writeln!(f, "{bar}")?;
         }
         Ok(())
     }

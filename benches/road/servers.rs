@@ -1,7 +1,17 @@
-//! The four servers. Each prints one line when it listens: public address, private address or `-`, token or `-`, and
-//! how many deliveries it already holds.
+//! The four servers. Each prints one line when it listens: public address, private address, token or `-`, and how many
+//! deliveries it already holds.
 
-use std::{fs::File, io::Write, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use anyhow::{Result, bail};
 use axum::{
@@ -9,7 +19,7 @@ use axum::{
     body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
-    routing::post,
+    routing::{get, post},
 };
 use douane::{
     app::{Gateway, Options, Stages},
@@ -19,10 +29,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::load::SECRET;
+use crate::{
+    load::SECRET,
+    report::{self, Row},
+};
 
-/// The closed-loop servers, in the order of the report.
-pub const KINDS: [&str; 4] = ["bare", "ceiling", "acks", "road"];
+/// The closed-loop servers and their rows, in the order of the report.
+pub const KINDS: [(&str, Row); 4] =
+    [("bare", report::BARE), ("ceiling", report::CEILING), ("acks", report::ACKS), ("road", report::ROAD)];
 const MOST_WAITING: usize = 1_024;
 
 /// Runs one server until it is killed.
@@ -39,16 +53,26 @@ pub fn run(kind: &str, folder: &Path) -> Result<()> {
     })
 }
 
-fn announce(public: impl std::fmt::Display, private: &str, token: &str, kept: u64) -> Result<()> {
+fn announce(public: SocketAddr, private: SocketAddr, token: &str, kept: u64) -> Result<()> {
     println!("{public} {private} {token} {kept}");
     Ok(std::io::stdout().flush()?)
 }
 
 async fn serve_ceiling(writer: Option<Writer>) -> Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    announce(listener.local_addr()?, "-", "-", 0)?;
-    let app = Router::new().route("/in/stripe", post(accept)).with_state(writer);
+    let address = listener.local_addr()?;
+    announce(address, address, "-", 0)?;
+    let app =
+        Router::new().route("/in/stripe", post(accept)).route("/metrics", get(commits)).with_state(writer);
     Ok(axum::serve(listener, app).await?)
+}
+
+/// The two lines of douane's metrics that the report reads.
+async fn commits(State(writer): State<Option<Writer>>) -> String {
+    let Some(writer) = writer else { return String::new() };
+    let (count, entries) =
+        (writer.tally.commits.load(Ordering::Relaxed), writer.tally.entries.load(Ordering::Relaxed));
+    format!("douane_commit_batch_entries_count {count}\ndouane_commit_batch_entries_sum {entries}\n")
 }
 
 async fn accept(State(writer): State<Option<Writer>>, headers: HeaderMap, body: Bytes) -> StatusCode {
@@ -73,32 +97,50 @@ fn signed(headers: &HeaderMap, body: &[u8]) -> bool {
     hex::decode(signature).is_ok_and(|signature| mac.verify_slice(&signature).is_ok())
 }
 
+/// A body that waits, and whom to tell when it is kept.
+type Waiting = (Bytes, oneshot::Sender<()>);
+
 /// The durable ceiling: one `write` and one `fdatasync` for all that wait.
 #[derive(Clone)]
-struct Writer(mpsc::Sender<(Bytes, oneshot::Sender<()>)>);
+struct Writer {
+    queue: mpsc::Sender<Waiting>,
+    tally: Arc<Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    commits: AtomicU64,
+    entries: AtomicU64,
+}
 
 impl Writer {
     fn start(folder: &Path) -> Result<Self> {
         let file = File::create(folder.join("ceiling"))?;
-        let (sender, receiver) = mpsc::channel(4_096);
-        std::thread::spawn(move || write_all(&file, receiver));
-        Ok(Self(sender))
+        let (queue, receiver) = mpsc::channel(4_096);
+        let tally = Arc::new(Tally::default());
+        let writer = Self { queue, tally: tally.clone() };
+        std::thread::spawn(move || write_all(&file, receiver, &tally));
+        Ok(writer)
     }
 
     async fn append(&self, body: Bytes) -> bool {
         let (done, wait) = oneshot::channel();
-        self.0.send((body, done)).await.is_ok() && wait.await.is_ok()
+        self.queue.send((body, done)).await.is_ok() && wait.await.is_ok()
     }
 }
 
-fn write_all(file: &File, mut receiver: mpsc::Receiver<(Bytes, oneshot::Sender<()>)>) {
+fn write_all(file: &File, mut receiver: mpsc::Receiver<Waiting>, tally: &Tally) {
     let (mut waiting, mut buffer, mut end) = (Vec::new(), Vec::new(), 0_u64);
     while receiver.blocking_recv_many(&mut waiting, MOST_WAITING) > 0 {
         buffer.clear();
-        waiting.iter().for_each(|(body, _)| buffer.extend_from_slice(body));
+        for (body, _) in &waiting {
+            buffer.extend_from_slice(body);
+        }
         file.write_all_at(&buffer, end).expect("the disk takes it");
         file.sync_data().expect("the disk keeps it");
         end += buffer.len() as u64;
+        tally.commits.fetch_add(1, Ordering::Relaxed);
+        tally.entries.fetch_add(waiting.len() as u64, Ordering::Relaxed);
         for (_, done) in waiting.drain(..) {
             let _ = done.send(());
         }
@@ -113,7 +155,7 @@ async fn serve_douane(folder: &Path, stages: Stages) -> Result<()> {
     config.mappings.path = mappings(folder)?;
     let gateway = Gateway::start(config, Options { stages, ..Options::for_development() }).await?;
     let kept = gateway.ledger().log.durable().0;
-    announce(gateway.public(), &gateway.private().to_string(), gateway.local_token(), kept)?;
+    announce(gateway.public(), gateway.private(), gateway.local_token(), kept)?;
     gateway.run(std::future::pending()).await
 }
 
@@ -126,8 +168,9 @@ fn mappings(folder: &Path) -> Result<std::path::PathBuf> {
     let file = copy.join("partners/stripe/partner.toml");
     let text: Arc<str> = std::fs::read_to_string(&file)?.into();
     let mut partner: toml::Table = toml::from_str(&text)?;
-    let secrets = partner["test"]["secrets"].as_table_mut().into_iter().flatten();
-    secrets.for_each(|(_, secret)| *secret = SECRET.into());
+    for (_, secret) in partner["test"]["secrets"].as_table_mut().into_iter().flatten() {
+        *secret = SECRET.into();
+    }
     std::fs::write(&file, toml::to_string(&partner)?)?;
     Ok(copy)
 }
