@@ -9,7 +9,7 @@ use super::{
 use crate::{
     app,
     config::Config,
-    partners::{PartnerSummary, SecretsFrom},
+    partners::{EndpointSummary, IdentifySummary, PartnerSummary, SameBody, SecretsFrom},
 };
 
 #[derive(Debug, Subcommand)]
@@ -19,7 +19,8 @@ pub(super) enum PartnerVerb {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Show one partner: endpoints, what their signatures cover, secrets by id, mappings, ignores, problems
+    /// Show one partner as it is read, presets included: endpoints with signature, secrets by id and source, answers and
+    /// limits; how events are identified; mappings, ignores, problems
     Show {
         /// The partner's folder name
         partner: String,
@@ -66,7 +67,7 @@ fn list(partners: &[PartnerSummary]) {
                 partner.state.to_owned(),
                 endpoint.address.clone(),
                 endpoint.assurance.map_or("?", |assurance| assurance.as_str()).to_owned(),
-                endpoint.not_configured.clone().unwrap_or_else(|| endpoint.secrets.join(", ")),
+                endpoint.not_configured.clone().unwrap_or_else(|| secrets(endpoint)),
             ]
         })
     });
@@ -81,27 +82,83 @@ fn show(partner: &PartnerSummary) {
     }
     let revision = partner.revision.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     output::say(&format!("state     {}, revision {revision}", partner.state));
-    let endpoints = partner.endpoints.iter().map(|endpoint| {
-        vec![
-            endpoint.address.clone(),
-            endpoint.assurance.map_or("?", |assurance| assurance.as_str()).to_owned(),
-            endpoint.covers.join(", "),
-            endpoint.not_configured.clone().unwrap_or_else(|| endpoint.secrets.join(", ")),
-        ]
-    });
-    output::table(
-        &["address", "assurance", "the signature covers", "secrets"],
-        endpoints.collect(),
-        "no endpoints",
-    );
+    for endpoint in &partner.endpoints {
+        show_endpoint(endpoint);
+    }
     let mappings = partner
         .mappings
         .iter()
         .map(|mapping| vec![mapping.on.join(", "), mapping.module.clone(), mapping.emits.join(", ")]);
+    output::say("");
     output::table(&["external types", "module", "emits"], mappings.collect(), "no mappings");
     let ignores = partner.ignores.iter().map(|ignore| vec![ignore.on.join(", "), ignore.why.clone()]);
     output::table(&["ignored", "why"], ignores.collect(), "nothing is ignored");
     for problem in &partner.problems {
         output::say(&format!("problem: {problem}"));
+    }
+}
+
+fn secrets(endpoint: &EndpointSummary) -> String {
+    let ids: Vec<_> = endpoint.secrets.iter().map(|secret| secret.id.as_str()).collect();
+    ids.join(", ")
+}
+
+fn show_endpoint(endpoint: &EndpointSummary) {
+    output::say(&format!("\nPOST {}", endpoint.address));
+    let assurance = endpoint.assurance.map_or("nobody knows how", |assurance| assurance.as_str());
+    line("assurance", assurance);
+    line("signed is", endpoint.covers.join(", "));
+    for secret in &endpoint.secrets {
+        line("secret", format!("{} from {}", secret.id, secret.from));
+    }
+    line("answers 503", endpoint.not_configured.clone().unwrap_or_default());
+    line("accepted", accepted(endpoint));
+    line("not verified", endpoint.signature_failure_status.to_string());
+    for handshake in &endpoint.handshakes {
+        line("handshake", handshake);
+    }
+    let bytes = endpoint.max_body_bytes.map(|bytes| format!("{bytes} bytes"));
+    line("largest body", bytes.unwrap_or_else(|| "intake.max_body_bytes".to_owned()));
+    let rate = endpoint.requests_per_second.map(|rate| format!("{rate} requests a second"));
+    line("rate", rate.unwrap_or_else(|| "no limit".to_owned()));
+    if let Some(identify) = &endpoint.identify {
+        show_identify(identify);
+    }
+}
+
+fn accepted(endpoint: &EndpointSummary) -> String {
+    match &endpoint.reply {
+        None => "200 {\"delivery\":\"<id>\"}".to_owned(),
+        Some(reply) => format!("{} {}", reply.status, reply.body).trim_end().to_owned(),
+    }
+}
+
+fn show_identify(identify: &IdentifySummary) {
+    let or = |rule: &Option<String>, without: &str| rule.clone().unwrap_or_else(|| without.to_owned());
+    line("form_json", or(&identify.form_json, ""));
+    line("split", or(&identify.split, ""));
+    line("external_id", or(&identify.external_id, "none: nothing is deduplicated"));
+    line("event_type", &identify.event_type);
+    line("ordering_key", or(&identify.ordering_key, "the external id"));
+    line("occurred_at", or(&identify.occurred_at, "not told: the time of receipt"));
+    line("version", or(&identify.version, ""));
+    let whole = if identify.identity.is_empty() { "everything" } else { "" };
+    line("identity", format!("{whole}{}", identify.identity.join(", ")));
+    line("volatile", identify.volatile.join(", "));
+    line("window", &identify.window);
+    if identify.external_id.is_some() && !identify.external_id_signed {
+        let told = match identify.same_body {
+            SameBody::Flag => "flag",
+            SameBody::Duplicate => "duplicate",
+        };
+        line("same_body", format!("{told} (the id is not signed)"));
+    }
+}
+
+/// One fact of an endpoint; nothing where there is none.
+fn line(what: &str, told: impl AsRef<str>) {
+    let told = told.as_ref();
+    if !told.is_empty() {
+        output::say(&format!("  {what:<13} {told}"));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::Serialize;
+
 use crate::{
     keys::SecretSource,
     model::{EndpointName, FieldPath, Secret},
@@ -46,7 +48,7 @@ pub enum SignatureCheck {
 pub struct NotConfigured(pub String);
 
 /// A fixed answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,

@@ -35,4 +35,6 @@ pub use folder::{Fingerprint, FolderError, MappingsFolder, PartnerFolder, finger
 pub use patterns::TypePattern;
 pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
-pub use summary::{EndpointSummary, IgnoreSummary, MappingSummary, PartnerSummary};
+pub use summary::{
+    EndpointSummary, IdentifySummary, IgnoreSummary, MappingSummary, PartnerSummary, SecretSummary,
+};

@@ -58,7 +58,8 @@ impl Keyring<'_> {
     }
 }
 
-fn described(source: &SecretSource) -> String {
+/// Names a source as partner files write it, and never what it holds.
+pub(super) fn described(source: &SecretSource) -> String {
     match source {
         SecretSource::Env(name) => format!("env:{name}"),
         SecretSource::File(path) => format!("file:{}", path.display()),

@@ -1,5 +1,7 @@
 //! Room `partners`: the small languages of partner files: paths, values, times and splits. May not know keys.
 
+use std::fmt;
+
 use vrl::path::{OwnedValuePath, parse_value_path};
 
 use super::{
@@ -156,6 +158,47 @@ pub(super) fn paths_of(rule: &ValueRule) -> &[FieldPath] {
     }
 }
 
+/// As it is written, so that what is shown can be copied into a file.
+impl fmt::Display for ValueRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.fmt(f),
+            Self::Join(paths, by) => write!(f, "{{ join = {}, by = {by:?} }}", listed(paths)),
+            Self::FirstOf(paths) => write!(f, "{{ first_of = {} }}", listed(paths)),
+            Self::Digest(paths) => write!(f, "{{ digest = {} }}", listed(paths)),
+        }
+    }
+}
+
+fn listed(paths: &[FieldPath]) -> String {
+    let quoted: Vec<_> = paths.iter().map(|path| format!("{:?}", path.to_string())).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+impl fmt::Display for TimeRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.unit {
+            TimeUnit::UnixS => "unix_s",
+            TimeUnit::UnixMs => "unix_ms",
+            TimeUnit::Rfc3339 => "rfc3339",
+        };
+        write!(f, "{{ path = {:?}, as = {unit:?} }}", self.path.to_string())
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", below(&format!("{}[]", self.array), &self.element))
+    }
+}
+
+/// A path below a root, as text: `item` and `.retries` are `item.retries`.
+pub(super) fn below(root: &str, path: &OwnedValuePath) -> String {
+    let path = path.to_string();
+    let joint = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+    format!("{root}{joint}{path}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
@@ -225,6 +268,27 @@ mod tests {
         for text in ["x = 'body.t'", "x = { path = 'body.t' }", "x = { path = 'body.t', as = 'iso' }"] {
             let (rule, problems) = read(text, time);
             assert_eq!((rule, problems.len()), (None, 1), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_is_written_as_it_was() {
+        for text in [
+            "body.a",
+            "header.X-Id",
+            r#"{ join = ["item.a", "body.\"a-b\"", "item.c"], by = ":" }"#,
+            r#"{ first_of = ["body.a", "body.b[0]"] }"#,
+            r#"{ digest = ["body"] }"#,
+        ] {
+            let quoted = if text.starts_with('{') { text.to_owned() } else { format!("{text:?}") };
+            let (rule, problems) = read(&format!("x = {quoted}"), value);
+            assert_eq!(problems, []);
+            assert_eq!(rule.expect("a rule").to_string(), text);
+        }
+        let text = r#"{ path = "body.t", as = "unix_ms" }"#;
+        assert_eq!(read(&format!("x = {text}"), time).0.expect("a rule").to_string(), text);
+        for text in ["body[]", "body.items[]", "body.items[].Item.x"] {
+            assert_eq!(split_of(text).expect("a split").to_string(), text);
         }
     }
 

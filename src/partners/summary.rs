@@ -1,14 +1,18 @@
 //! Room `partners`: partners as `douane partner ls` and `show` list them. Names secrets, never shows one.
 
+use std::{sync::Arc, time::Duration};
+
 use serde::Serialize;
 
 use super::{
-    desk::{Desk, Ignore, MappingRule},
-    door::{Door, Endpoint, SignatureCheck},
+    desk::{Desk, Identify, Ignore, MappingRule, SameBody},
+    door::{Door, Endpoint, Handshake, Reply, SecretUse, SignatureCheck},
+    opening,
     patterns::TypePattern,
     registry::{DeskState, Snapshot},
+    rules,
 };
-use crate::model::{Assurance, Diagnostic, Revision};
+use crate::model::{Assurance, Diagnostic, FieldPath, Revision};
 
 /// A partner in a listing.
 #[derive(Clone, Debug, Serialize)]
@@ -47,10 +51,60 @@ pub struct EndpointSummary {
     pub assurance: Option<Assurance>,
     /// What exactly the signature covers.
     pub covers: Vec<String>,
-    /// The ids of the secrets, never the secrets.
-    pub secrets: Vec<String>,
+    /// Its secrets by id and source, never the secrets.
+    pub secrets: Vec<SecretSummary>,
     /// Why it answers 503; `None` when it is configured.
     pub not_configured: Option<String>,
+    /// Largest body in bytes; `None`: `intake.max_body_bytes`.
+    pub max_body_bytes: Option<usize>,
+    /// Most requests a second; `None`: no limit.
+    pub requests_per_second: Option<u32>,
+    /// What an accepted delivery is answered; `None`: `200 {"delivery":"<id>"}`.
+    pub reply: Option<Reply>,
+    /// The status of a signature failure.
+    pub signature_failure_status: u16,
+    /// Requests that are answered and not kept, in words.
+    pub handshakes: Vec<String>,
+    /// How its deliveries are identified, the preset's defaults included; `None` while there is no desk.
+    pub identify: Option<IdentifySummary>,
+}
+
+/// A secret in a listing.
+#[derive(Clone, Debug, Serialize)]
+pub struct SecretSummary {
+    /// Its id, as deliveries note it.
+    pub id: String,
+    /// Where it comes from: `env:NAME` or `file:/path`.
+    pub from: String,
+}
+
+/// How deliveries are identified, each rule as partner files write it.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentifySummary {
+    /// The field of a form whose JSON is the body.
+    pub form_json: Option<String>,
+    /// Where one delivery is taken apart.
+    pub split: Option<String>,
+    /// The partner's id of an event; `None`: nothing is deduplicated.
+    pub external_id: Option<String>,
+    /// Whether the signature covers the id.
+    pub external_id_signed: bool,
+    /// The partner's word for what happened.
+    pub event_type: String,
+    /// What keeps its order; `None`: the external id.
+    pub ordering_key: Option<String>,
+    /// When it happened.
+    pub occurred_at: Option<String>,
+    /// The version of the partner's API.
+    pub version: Option<String>,
+    /// The parts that must not differ between repeats; empty: all but `volatile`.
+    pub identity: Vec<String>,
+    /// The parts that may differ.
+    pub volatile: Vec<String>,
+    /// How long an id is remembered.
+    pub window: String,
+    /// What the same body under a new id is, where the id is not signed.
+    pub same_body: SameBody,
 }
 
 /// A mapping in a listing.
@@ -96,7 +150,7 @@ fn summary(partner: &str, door: Option<&Door>, state: &DeskState) -> PartnerSumm
         problems: problems_of(door, state),
         endpoints: door
             .iter()
-            .flat_map(|door| door.endpoints.iter().map(|found| endpoint(door, found)))
+            .flat_map(|door| door.endpoints.iter().map(|found| endpoint(door, desk, found)))
             .collect(),
         mappings: desk.iter().flat_map(|desk| mappings(desk)).collect(),
         ignores: desk.iter().flat_map(|desk| ignores(desk)).collect(),
@@ -121,20 +175,68 @@ fn problems_of(door: Option<&Door>, state: &DeskState) -> Vec<Diagnostic> {
     }
 }
 
-fn endpoint(door: &Door, endpoint: &Endpoint) -> EndpointSummary {
+fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> EndpointSummary {
+    let name = &endpoint.name.endpoint;
     let (assurance, covers) = match &endpoint.check {
         SignatureCheck::Scheme(scheme) => (Some(scheme.assurance()), scheme.covers().to_vec()),
         SignatureCheck::Unsigned => (Some(Assurance::None), Vec::new()),
         SignatureCheck::Unknown => (None, Vec::new()),
     };
-    let secrets = door.secrets.get(&endpoint.name.endpoint);
     EndpointSummary {
-        name: endpoint.name.endpoint.to_string(),
+        name: name.to_string(),
         address: format!("/in/{}", endpoint.name),
         assurance,
         covers,
-        secrets: secrets.iter().flat_map(|secrets| secrets.iter()).map(|secret| secret.id.clone()).collect(),
+        secrets: door.secrets.get(name).into_iter().flatten().map(secret).collect(),
         not_configured: endpoint.keys.as_ref().err().map(ToString::to_string),
+        max_body_bytes: endpoint.max_body_bytes,
+        requests_per_second: endpoint.requests_per_second,
+        reply: endpoint.accepted.clone(),
+        signature_failure_status: endpoint.signature_failure_status,
+        handshakes: endpoint.handshakes.iter().map(handshake).collect(),
+        identify: desk.and_then(|desk| desk.endpoints.get(name)).map(|found| identify(&found.identify)),
+    }
+}
+
+fn secret(secret: &SecretUse) -> SecretSummary {
+    SecretSummary { id: secret.id.clone(), from: opening::described(&secret.from) }
+}
+
+fn handshake(handshake: &Handshake) -> String {
+    let signed = if handshake.signed { "signed" } else { "unsigned" };
+    let when: Vec<_> = handshake.when.iter().map(|(path, text)| format!("{path} = {text:?}")).collect();
+    let when = if when.is_empty() { String::new() } else { format!(" where {}", when.join(", ")) };
+    let echo = handshake.echo.as_ref().map(|path| format!(" with the text of {path}")).unwrap_or_default();
+    format!("{signed} {}{when}, answered {}{echo}", handshake.method, handshake.status)
+}
+
+fn identify(identify: &Identify) -> IdentifySummary {
+    let root = if identify.split.is_some() { "item" } else { "body" };
+    let text = |rule: &Option<_>| rule.as_ref().map(ToString::to_string);
+    IdentifySummary {
+        form_json: identify.body.form_json.clone(),
+        split: identify.split.as_ref().map(ToString::to_string),
+        external_id: text(&identify.external_id),
+        external_id_signed: identify.id_is_covered,
+        event_type: identify.event_type.to_string(),
+        ordering_key: text(&identify.ordering_key),
+        occurred_at: identify.occurred_at.as_ref().map(ToString::to_string),
+        version: text(&identify.version),
+        identity: identify.identity.iter().map(FieldPath::to_string).collect(),
+        volatile: identify.volatile.iter().map(|path| rules::below(root, path)).collect(),
+        window: window(identify.window),
+        same_body: identify.same_body,
+    }
+}
+
+/// In the largest unit that divides it; humantime would write 35 days as a month and some.
+fn window(window: Duration) -> String {
+    const UNITS: [(u64, char); 3] = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let seconds = window.as_secs();
+    match UNITS.iter().find(|(unit, _)| seconds.is_multiple_of(*unit)) {
+        _ if window.subsec_nanos() > 0 => humantime::format_duration(window).to_string(),
+        Some((unit, letter)) => format!("{}{letter}", seconds / unit),
+        None => format!("{seconds}s"),
     }
 }
 
@@ -159,4 +261,16 @@ fn ignores(desk: &Desk) -> Vec<IgnoreSummary> {
 
 fn texts(patterns: &[TypePattern]) -> Vec<String> {
     patterns.iter().map(|pattern| pattern.0.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_written_as_people_do() {
+        let told = [3_024_000, 129_600, 5_400, 61].map(|seconds| window(Duration::from_secs(seconds)));
+        assert_eq!(told, ["35d", "36h", "90m", "61s"]);
+        assert_eq!(window(Duration::from_millis(1_500)), "1s 500ms");
+    }
 }

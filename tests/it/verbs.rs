@@ -158,14 +158,44 @@ fn partners_are_listed_and_shown() {
     for text in ["partial", "platform-2026-11", "payments.PaymentCaptured.v1"] {
         assert!(shown.out.contains(text), "{text} is missing:\n{}", shown.out);
     }
-    let stripe = verb(&["partner", "show", "stripe", "--format", "json"]).ended(0);
-    assert_eq!(stripe.json()["endpoints"][0]["not_configured"], Value::Null);
-    assert!(!stripe.out.contains(STRIPE_SECRET));
     verb(&["partner", "show", "nobody"]).ended(2);
     let mappings = Folder::new();
     mappings.mapping(BROKEN);
     let broken = verb(&["partner", "ls", "--mappings", mappings.path().to_str().expect("text")]).ended(1);
     assert!(broken.out.contains("broken"), "{}", broken.out);
+}
+
+#[test]
+fn a_partner_is_shown_as_it_is_read_and_its_secrets_by_name_only() {
+    let adyen = verb(&["partner", "show", "adyen"]).ended(0);
+    for text in [
+        "item.eventCode",
+        r#"{ join = ["item.pspReference", "item.eventCode", "item.success"], by = ":" }"#,
+        r#"{ digest = ["body"] }"#,
+        "body.notificationItems[].NotificationRequestItem",
+        "identity      item.merchantAccountCode, ",
+        "2026-11 from env:ADYEN_HMAC_KEY",
+        "window        35d",
+    ] {
+        assert!(adyen.out.contains(text), "{text} is missing:\n{}", adyen.out);
+    }
+    // What slack's file does not say, its preset does.
+    let slack = verb(&["partner", "show", "slack"]).ended(0);
+    for text in [
+        "form_json     payload",
+        "handshake     signed POST where body.type = \"url_verification\", answered 200",
+    ] {
+        assert!(slack.out.contains(text), "{text} is missing:\n{}", slack.out);
+    }
+    let told = verb(&["partner", "show", "stripe", "--format", "json"]).ended(0);
+    let stripe = &told.json()["endpoints"][0];
+    assert_eq!(stripe["not_configured"], Value::Null);
+    assert_eq!(stripe["secrets"], json!([{ "id": "2026-11", "from": "env:STRIPE_WEBHOOK_SECRET" }]));
+    assert_eq!(stripe["identify"]["volatile"], json!(["body.pending_webhooks"]));
+    assert_eq!((&stripe["signature_failure_status"], &stripe["reply"]), (&json!(401), &Value::Null));
+    let shown = verb(&["partner", "show", "stripe"]).ended(0);
+    let secret = STRIPE_SECRET.trim_start_matches("whsec_");
+    assert!(!told.out.contains(secret) && !shown.out.contains(secret));
 }
 
 #[test]

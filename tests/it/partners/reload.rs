@@ -308,7 +308,7 @@ fn a_summary_names_secrets_and_shows_none() {
         (summary.name.as_str(), summary.owner.as_str(), summary.state),
         ("Acme", "warehouse", "ready")
     );
-    assert_eq!(summary.endpoints[0].secrets, ["2026-11"]);
+    assert_eq!(summary.endpoints[0].secrets[0].id, "2026-11");
     assert_eq!(summary.endpoints[0].address, "/in/acme/default");
     assert!(summary.endpoints[0].covers.iter().any(|part| part == "body"));
     assert_eq!(summary.mappings[0].emits, ["logistics.ParcelSent.v1"]);
