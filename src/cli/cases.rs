@@ -153,7 +153,8 @@ fn read(partner: &str, folder: &Path) -> anyhow::Result<Case> {
     for number in 1..=expected.requests.len() {
         let file = folder.join(request_file(number));
         let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        requests.push(parse(&bytes).with_context(|| file.display().to_string())?);
+        let request = parse(&bytes).and_then(|request| posted_to(partner, request));
+        requests.push(request.with_context(|| file.display().to_string())?);
     }
     Ok(Case {
         partner: partner.to_owned(),
@@ -162,6 +163,15 @@ fn read(partner: &str, folder: &Path) -> anyhow::Result<Case> {
         requests,
         expected,
     })
+}
+
+/// The request, when it goes to its partner: a case that was copied from another one's would test that one.
+fn posted_to(partner: &str, request: RawRequest) -> anyhow::Result<RawRequest> {
+    let path = request.target.split('?').next().unwrap_or_default();
+    if path.split('/').nth(2) != Some(partner) {
+        bail!("the case is of {partner}, and its request goes to {path}; write /in/{partner}");
+    }
+    Ok(request)
 }
 
 fn request_file(number: usize) -> String {

@@ -23,7 +23,7 @@ pub(super) struct SendArgs {
     /// Send the case so many times
     #[arg(long, default_value_t = 1)]
     count: u32,
-    /// Sign with the secrets the gateway has (env:, file:) instead of the development secrets
+    /// Sign with the secrets the gateway has (env:, file:) instead of the development secrets, which `serve` answers 401
     #[arg(long)]
     real_secrets: bool,
     /// The folder of cases
@@ -46,6 +46,9 @@ pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
                 output::say(&format!("{} {}", reply.status, reply.body));
                 if reply.status != expected.status {
                     output::complain(&format!("the case expects {}", expected.status));
+                    if reply.status == 401 && !args.real_secrets {
+                        output::complain("`serve` does not believe development secrets: add --real-secrets");
+                    }
                     verdict = Verdict::FoundWrong;
                 }
             }

@@ -26,7 +26,7 @@ pub(super) struct TestArgs {
     /// The folder of cases
     #[arg(long, default_value = "fixtures", value_name = "FOLDER")]
     fixtures: PathBuf,
-    /// Accept what is found as what is expected, by writing expected.json anew
+    /// Accept what is found as what is expected, by writing expected.json anew where they differ
     #[arg(long)]
     bless: bool,
     #[arg(long, value_enum, default_value_t)]
@@ -51,15 +51,16 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     let cases = cases::all(&args.fixtures, args.partner.as_deref())?;
     let bar = output::progress(cases.len() as u64, "testing");
     let player = Player::new(config);
-    let mut tested = Vec::new();
+    let (mut tested, mut blessed) = (Vec::new(), 0);
     for case in &cases {
         let found = block_on(player.play(case))?;
         bar.inc(1);
-        if args.bless {
+        let mut differences = differences(case, &found);
+        if args.bless && !differences.is_empty() {
             case.bless(found)?;
-            continue;
+            blessed += 1;
+            differences.clear();
         }
-        let differences = differences(case, &found);
         let this = Tested { case: case.path(), as_expected: differences.is_empty(), differences };
         if args.format == Format::Table {
             bar.suspend(|| show(&this));
@@ -68,7 +69,8 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     }
     bar.finish_and_clear();
     let wrong = tested.iter().filter(|tested| !tested.as_expected).count();
-    let what = if args.bless { "written anew".to_owned() } else { format!("{wrong} not as expected") };
+    let what =
+        if args.bless { format!("{blessed} written anew") } else { format!("{wrong} not as expected") };
     match args.format {
         Format::Json => output::json(&tested)?,
         Format::Table => output::say(&format!("{} cases: {what}", cases.len())),

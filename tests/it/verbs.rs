@@ -95,8 +95,15 @@ fn test_plays_the_cases_of_one_partner() {
         (&json!("acme/stock-counted"), &json!(false))
     );
     assert!(failed[0]["differences"].to_string().contains("expected ignored, found translated"), "{failed}");
-    verb(&["test", "acme", "--fixtures", fixtures, "--bless"]).ended(0);
+    let blessed = verb(&["test", "acme", "--fixtures", fixtures, "--bless"]).ended(0);
+    assert!(blessed.out.ends_with("1 cases: 1 written anew\n"), "{}", blessed.out);
     verb(&["test", "acme", "--fixtures", fixtures]).ended(0);
+    let untouched = verb(&["test", "acme", "--fixtures", fixtures, "--bless"]).ended(0);
+    assert!(untouched.out.ends_with("1 cases: 0 written anew\n"), "{}", untouched.out);
+
+    copy(&case, &folder.path().join("stripe/copied"));
+    let copied = verb(&["test", "stripe", "--fixtures", fixtures]).ended(2);
+    assert!(copied.err.contains("goes to /in/acme; write /in/stripe"), "{}", copied.err);
 }
 
 #[test]
@@ -211,6 +218,7 @@ fn send_posts_a_case_as_its_partner_would() {
     });
     let refused = verb(&["send", case, "--to", &to]).ended(1);
     assert!(refused.out.starts_with("401 "), "serve does not believe development secrets: {}", refused.out);
+    assert!(refused.err.contains("add --real-secrets"), "{}", refused.err);
     verb(&["send", "stripe/nothing", "--to", &to]).ended(2);
     verb(&["send", case, "--to", "http://127.0.0.1:1"]).ended(2);
 }
