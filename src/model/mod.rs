@@ -17,7 +17,7 @@ mod secret;
 pub mod strict_json;
 mod timestamp;
 
-pub use body::{BodyRules, Unreadable, read_body};
+pub use body::{BodyRules, Unreadable, read_body, reads_as_form};
 pub use delivery::{Assurance, Delivery, Verification, VerifiedRequest};
 pub use diagnostic::Diagnostic;
 pub use entry::{DeliveryMeta, Entry, EntryMeta, NewEntry, ReplayMeta};

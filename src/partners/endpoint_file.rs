@@ -214,6 +214,7 @@ fn identified(
         layers = layers.over(&preset);
     }
     let identify = identify::read(&layers, check, &mut found);
+    plan.door_problems.extend(found.unsafe_door);
     plan.desk_problems.extend(found.problems);
     plan.warnings.extend(found.warnings);
     identify

@@ -11,7 +11,10 @@ use super::{
     reading::{Entry, Table, suggestion},
     rules, signing,
 };
-use crate::model::{BodyRules, Diagnostic, FieldPath, Root};
+use crate::{
+    model::{BodyRules, Diagnostic, FieldPath, Root},
+    signatures::Scheme,
+};
 
 /// How long an external id is remembered, where nobody says otherwise: beyond any retry horizon we know of.
 const DEFAULT_WINDOW: Duration = Duration::from_hours(35 * 24);
@@ -38,6 +41,8 @@ const SAME_BODY: [&str; 2] = ["flag", "duplicate"];
 pub(super) struct Findings {
     /// What gives no desk.
     pub(super) problems: Vec<Diagnostic>,
+    /// What gives no door either: what is verified would not be what is translated.
+    pub(super) unsafe_door: Vec<Diagnostic>,
     /// What a person should look at.
     pub(super) warnings: Vec<Diagnostic>,
 }
@@ -48,12 +53,16 @@ pub(super) fn read(table: &Table<'_>, check: &SignatureCheck, found: &mut Findin
     table.only(&KEYS, &mut found.problems);
     let split = entry(table, "split", rules::split, &mut found.problems);
     item_needs_split(table, split.as_ref(), &mut found.problems);
-    what_is_signed_is_split(table, split.as_ref(), check, &mut found.problems);
+    if let SignatureCheck::Scheme(scheme) = check {
+        found.unsafe_door.extend(what_is_signed_is_split(table, split.as_ref(), scheme));
+        found.unsafe_door.extend(what_is_signed_is_no_form(table, scheme));
+    }
     let window = window(table, found);
     let identify = values(table, split, window, &mut found.problems)?;
     let id_is_covered =
         identify.external_id.as_ref().is_some_and(|id| signing::covers(check, rules::paths_of(id)));
-    (found.problems.len() == before).then_some(Identify { id_is_covered, ..identify })
+    let sound = found.problems.len() == before && found.unsafe_door.is_empty();
+    sound.then_some(Identify { id_is_covered, ..identify })
 }
 
 fn values(
@@ -124,21 +133,23 @@ fn names_item(value: &DeValue<'_>) -> bool {
 }
 
 /// What was verified is what is translated: a scheme that signs items must be split into just these.
-fn what_is_signed_is_split(
-    table: &Table<'_>,
-    split: Option<&Split>,
-    check: &SignatureCheck,
-    problems: &mut Vec<Diagnostic>,
-) {
-    let SignatureCheck::Scheme(scheme) = check else { return };
-    let Some(signed) = scheme.signed_items() else { return };
+fn what_is_signed_is_split(table: &Table<'_>, split: Option<&Split>, scheme: &Scheme) -> Option<Diagnostic> {
+    let signed = scheme.signed_items()?;
     if split.is_some() && split == rules::split_of(signed).as_ref() {
-        return;
+        return None;
     }
     let at = table.get("split").map_or_else(|| table.at, |entry| entry.at);
     let source = table.get("split").map_or(table.source, |entry| entry.source);
     let message = "the items that are split are not the items that are signed";
-    problems.push(source.problem("split_not_signed", at, message, format!("write `split = {signed:?}`")));
+    Some(source.problem("split_not_signed", at, message, format!("write `split = {signed:?}`")))
+}
+
+/// The same for a scheme that signs fields of the body: it reads JSON, and forms are refused at the door.
+fn what_is_signed_is_no_form(table: &Table<'_>, scheme: &Scheme) -> Option<Diagnostic> {
+    let entry = table.get("form_json").filter(|_| scheme.reads_body())?;
+    let message = "fields are signed in the body's JSON, and a form could show others";
+    let help = "remove `form_json`; beside this signature a form is refused";
+    Some(entry.problem("form_not_signed", message, help))
 }
 
 fn window(table: &Table<'_>, found: &mut Findings) -> Duration {

@@ -10,7 +10,7 @@ use super::{
     Encoding, Message, Place, Scheme, SignatureError, Stamp,
     scheme::{Algorithm, MAX_CANDIDATES},
 };
-use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, strict_json};
+use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, reads_as_form, strict_json};
 
 /// A request as a scheme looks at it: the raw parts, and the body's value where a scheme needs it.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +76,14 @@ pub(super) struct Evidence<'a> {
     pub message: Message<'a>,
 }
 
-/// The body's value, where the scheme looks into it; null otherwise.
+/// The body's value, where the scheme looks into it; null otherwise. What is verified as JSON is translated as JSON: a body
+/// that would be read as a form afterwards is refused, whatever it holds.
 pub(super) fn read_body(scheme: &Scheme, request: &RawRequest) -> Result<Value, SignatureError> {
     if !scheme.reads_body() {
         return Ok(Value::Null);
+    }
+    if reads_as_form(&request.headers) {
+        return Err(SignatureError::Unreadable);
     }
     strict_json::read(&request.body).map_err(|_| SignatureError::Unreadable)
 }

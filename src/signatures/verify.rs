@@ -32,8 +32,8 @@ pub enum SignatureError {
     /// Genuine, but from the future.
     #[error("the signature is genuine, but its timestamp is in the future")]
     Future,
-    /// The signature stands in the body, and the body is not JSON as we read it.
-    #[error("the body, in which the signature stands, cannot be read")]
+    /// The signature stands in the body or signs fields of it, and the body is not JSON as we read it, or comes as a form.
+    #[error("the body, into which the signature looks, is not strict JSON, or is sent as a form")]
     Unreadable,
     /// There is no key to verify with: our fault, so 503.
     #[error("the endpoint has no usable secret")]

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use douane::{
     cli::sign::sign,
-    model::{Headers, RawRequest, Secret, Timestamp, Verification},
+    model::{BodyRules, Headers, RawRequest, Secret, Timestamp, Verification, read_body, strict_json},
     signatures::{Key, Scheme, explain, presets, verify},
 };
 use proptest::prelude::*;
@@ -208,6 +208,45 @@ fn the_signer_signs_as_every_partner_would() {
     }
 }
 
+/// Requests whose signature stands in the body and signs fields of it, each with something around them that nobody signed:
+/// text that means nothing in JSON, and other fields in a form.
+fn signed_in_the_body() -> Vec<(Scheme, Key, RawRequest)> {
+    let (items, hex, _) = unsigned("").remove(0);
+    let fields = Scheme::parse(
+        "algorithm = 'hmac-sha256'\nsecret = { as = 'hex' }\nvalue = { path = 'header.acme-signature', as = 'hex' }
+         message = '{body.id}:{body.type}'\nassurance = 'partial'",
+    )
+    .expect("a scheme");
+    let around = "\"x\":\"&id=e2&type=paid&amount=999&payload=%7B%22id%22%3A%22e2%22%7D&x=\"";
+    let batch = format!(
+        "{{{around},\"notificationItems\":[{{\"NotificationRequestItem\":{{\"pspReference\":\"p1\",\"eventCode\":\"CAPTURE\"}}}}]}}"
+    );
+    let single = format!("{{\"id\":\"e1\",\"type\":\"open\",{around}}}");
+    [(items, batch), (fields, single)]
+        .map(|(scheme, body)| {
+            let mut request = request(&[], body);
+            sign(&scheme, &hex, &mut request, at(0)).expect("signed");
+            (scheme, hex.clone(), request)
+        })
+        .to_vec()
+}
+
+#[test]
+fn a_body_that_was_verified_as_json_is_never_read_as_a_form() {
+    for (scheme, key, request) in signed_in_the_body() {
+        let keys = [key];
+        assert_eq!(verdict(&scheme, &keys, &request, at(0)).0, "valid");
+        for form in ["application/x-www-form-urlencoded", "Application/X-WWW-Form-UrlEncoded ; charset=utf-8"]
+        {
+            let mut forged = request.clone();
+            forged.headers.push("content-type", form);
+            assert_eq!(verdict(&scheme, &keys, &forged, at(0)).0, "body_unreadable");
+            let told = explain::explain(&scheme, &keys, &forged, at(0));
+            assert!(told.iter().any(|step| !step.ok && step.found.contains("form")), "{told:?}");
+        }
+    }
+}
+
 #[test]
 fn the_signer_says_what_it_cannot_sign() {
     let (adyen, standard) = (scheme("adyen"), scheme("standard-webhooks"));
@@ -218,6 +257,15 @@ fn the_signer_says_what_it_cannot_sign() {
     assert!(refused(&standard, "{}").contains("missing"));
     assert!(refused(&adyen, "{").contains("is not JSON"));
     assert!(refused(&adyen, "{}").contains("no items at body.notificationItems[]"));
+}
+
+/// Content types as senders spell them, and as nobody should.
+fn content_type() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[ \t]{0,2}(application/x-www-form-urlencoded|APPLICATION/X-WWW-FORM-URLENCODED|Application/x-www-Form-urlencoded)[ \t]{0,2}(;[ a-z=\"-]{0,12}){0,2}",
+        "(application/json|text/plain|multipart/form-data)(; charset=utf-8|, application/x-www-form-urlencoded)?",
+        ".{0,30}",
+    ]
 }
 
 proptest! {
@@ -259,6 +307,23 @@ proptest! {
         request.body = bytes.into();
         if verify(&scheme, &[key], request.clone(), at(0)).is_ok() {
             prop_assert_eq!(before, covered(&request.body));
+        }
+    }
+
+    #[test]
+    fn what_verification_looked_at_is_what_identification_reads(
+        types in prop::collection::vec(content_type(), 0..3),
+        form_json in prop::option::of(prop::sample::select(vec!["payload", "x", "{\"x\":\""])),
+    ) {
+        let rules = BodyRules { form_json: form_json.map(str::to_owned) };
+        for (scheme, key, mut request) in signed_in_the_body() {
+            for value in &types {
+                request.headers.push("content-type", value.clone());
+            }
+            if let Ok(verified) = verify(&scheme, &[key], request.clone(), at(0)) {
+                let RawRequest { headers, body, .. } = verified.request();
+                prop_assert_eq!(read_body(headers, body, &rules).ok(), strict_json::read(body).ok(), "{:?}", types);
+            }
         }
     }
 

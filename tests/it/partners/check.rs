@@ -281,6 +281,26 @@ fn what_is_signed_item_by_item_is_split_just_so() {
 }
 
 #[test]
+fn beside_a_signature_in_the_json_no_form_is_read() {
+    let adyen = Files::sound().replace(
+        PARTNER,
+        "preset = \"standard-webhooks\"\ntolerance = \"5m\"",
+        "preset = \"adyen\"",
+    );
+    let case = case(
+        adyen.replace(PARTNER, "window = \"35d\"", "form_json = \"payload\"").replace(
+            PARTNER,
+            "body.type",
+            "item.type",
+        ),
+        "form_not_signed",
+        (PARTNER, "form_json ="),
+        ["signed in the body's JSON", "remove `form_json`"],
+    );
+    assert_found(&report(&case.files).errors, &case);
+}
+
+#[test]
 fn mistakes_of_mappings_and_contracts() {
     let sound = Files::sound;
     for case in [
