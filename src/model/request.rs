@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for HeaderValue {
 }
 
 /// Headers whose name has one of these parts carry a credential.
-const CREDENTIAL_PARTS: [&str; 7] =
+pub const CREDENTIAL_PARTS: [&str; 7] =
     ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
 
 /// Whether a header of this (lower-case) name carries a credential: such ones are sealed in the intake log, unknown to

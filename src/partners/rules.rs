@@ -8,7 +8,7 @@ use super::{
     desk::{Split, TimeRule, TimeUnit, ValueRule},
     reading::{Entry, Table},
 };
-use crate::model::{Diagnostic, FieldPath, Root};
+use crate::model::{CREDENTIAL_PARTS, Diagnostic, FieldPath, Root, is_credential_header};
 
 const VALUE_HELP: &str =
     "write \"body.id\", { join = [paths], by = \":\" }, { first_of = [paths] } or { digest = [paths] }";
@@ -36,11 +36,29 @@ pub(super) fn path(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<
     }
 }
 
+/// A path that stage 1 reads, when only what was kept is there: a credential was sealed before, and its ciphertext is
+/// another one each time.
+fn kept_path(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<FieldPath> {
+    let path = path(entry, problems)?;
+    if path.root() != Root::Header || !is_credential_header(path.name()) {
+        return Some(path);
+    }
+    let message = format!(
+        "`{path}` counts as a credential and is sealed before the delivery is kept: it would differ with every retry"
+    );
+    let help = format!(
+        "take another header or a field of the body; sealed are headers with one of these in their name: {}",
+        CREDENTIAL_PARTS.join(", ")
+    );
+    problems.push(entry.problem("sealed_header", message, help));
+    None
+}
+
 /// An array of paths, with at least one.
 pub(super) fn paths(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<Vec<FieldPath>> {
     let before = problems.len();
     let paths: Vec<_> =
-        entry.elements(problems).iter().filter_map(|element| path(element, problems)).collect();
+        entry.elements(problems).iter().filter_map(|element| kept_path(element, problems)).collect();
     if paths.is_empty() && problems.len() == before {
         problems.push(entry.problem(
             "empty",
@@ -54,7 +72,7 @@ pub(super) fn paths(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option
 /// A value: a path, or one way to make a value of several.
 pub(super) fn value(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<ValueRule> {
     if entry.value.is_str() {
-        return path(entry, problems).map(ValueRule::Path);
+        return kept_path(entry, problems).map(ValueRule::Path);
     }
     let table = entry.value.is_table().then(|| entry.table(problems)).flatten();
     let Some(table) = table else {
@@ -102,7 +120,7 @@ pub(super) fn time(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<
     if !table.has("path") {
         problems.push(table.missing("path"));
     }
-    let path = table.get("path").and_then(|entry| path(&entry, problems));
+    let path = table.get("path").and_then(|entry| kept_path(&entry, problems));
     let unit = table.required("as", problems).and_then(|text| {
         let unit = unit(text);
         if unit.is_none() {

@@ -301,6 +301,38 @@ fn beside_a_signature_in_the_json_no_form_is_read() {
 }
 
 #[test]
+fn a_header_that_is_sealed_names_nothing() {
+    let identify = |line: &'static str| {
+        let says = ["sealed before the delivery is kept", "another header or a field of the body"];
+        partner("window = \"35d\"", line, "sealed_header", line, says)
+    };
+    for case in [
+        identify("external_id = \"header.X-Idempotency-Token\""),
+        identify("ordering_key = { first_of = [\"body.a\", \"header.authorization\"] }"),
+        identify("version = { join = [\"header.x-api-key\", \"body.v\"] }"),
+        identify("identity = [\"body.a\", \"header.cookie\"]"),
+        identify("occurred_at = { path = \"header.x-token-time\", as = \"unix_s\" }"),
+        identify("external_id = { digest = [\"header.client-secret\"] }"),
+        partner(
+            "event_type = \"body.type\"",
+            "event_type = \"header.x-token-type\"",
+            "sealed_header",
+            "event_type",
+            ["`header.x-token-type`", "another header"],
+        ),
+        partner(
+            "module = \"parcel_sent.vrl\"",
+            "module = \"parcel_sent.vrl\"\nordering_key = \"header.x-order-token\"",
+            "sealed_header",
+            "ordering_key",
+            ["`header.x-order-token`", "another header"],
+        ),
+    ] {
+        assert_found(&report(&case.files).errors, &case);
+    }
+}
+
+#[test]
 fn mistakes_of_mappings_and_contracts() {
     let sound = Files::sound;
     for case in [
