@@ -96,10 +96,12 @@ fn subject(value: Option<Value>, json: &mut Json) -> Result<Option<String>, Faul
 fn time(value: Option<&Value>) -> Result<Option<Timestamp>, Fault> {
     let time = match value {
         None | Some(Value::Null) => return Ok(None),
-        Some(Value::Timestamp(time)) => Some(Timestamp::from_micros(time.timestamp_micros())),
+        Some(Value::Timestamp(time)) => Timestamp::from_micros(time.timestamp_micros()).writable(),
         Some(value) => value.to_str_lossy().and_then(|text| Timestamp::from_rfc3339(&text)),
     };
-    time.map(Some).ok_or_else(|| malformed("`time` is neither a timestamp nor RFC 3339 text"))
+    time.map(Some).ok_or_else(|| {
+        malformed("`time` is neither a timestamp nor RFC 3339 text, or beyond the years 1 to 9999")
+    })
 }
 
 fn data(value: Option<Value>, json: &mut Json) -> Result<serde_json::Value, Fault> {
@@ -129,7 +131,9 @@ impl Json {
             Value::Integer(number) => self.spend(integer_bytes(number)).map(|()| number.into())?,
             Value::Float(number) => self.float(number.into_inner())?,
             Value::Timestamp(time) => {
-                let text = Timestamp::from_micros(time.timestamp_micros()).to_string();
+                let time = Timestamp::from_micros(time.timestamp_micros()).writable();
+                let time = time.ok_or_else(|| malformed("`data` holds a time beyond the years 1 to 9999"))?;
+                let text = time.to_string();
                 self.spend(text.len() + 2).map(|()| text.into())?
             }
             Value::Object(fields) => serde_json::Value::Object(self.object(fields, depth)?),
@@ -254,7 +258,7 @@ mod tests {
             ),
             (
                 value!({"type": "a.B.v1", "data": {}, "time": "hush"}),
-                "event 0: `time` is neither a timestamp nor RFC 3339 text",
+                "event 0: `time` is neither a timestamp nor RFC 3339 text, or beyond the years 1 to 9999",
             ),
             (
                 value!({"type": "a.B.v1", "data": {"x": (Value::Bytes(vec![0xff].into()))}}),
@@ -292,7 +296,32 @@ mod tests {
         assert_eq!(events[0].time, Timestamp::from_seconds(1_700_000_000));
     }
 
+    #[test]
+    fn times_beyond_what_rfc_3339_can_write_are_malformed() {
+        let far = chrono::DateTime::from_timestamp(1_795_435_200_000, 0).expect("the year 58865");
+        let time = "event 0: `time` is neither a timestamp nor RFC 3339 text, or beyond the years 1 to 9999";
+        for event in [
+            value!({"type": "a.B.v1", "time": far, "data": {}}),
+            value!({"type": "a.B.v1", "time": "9999-12-31T23:59:59-01:00", "data": {}}),
+        ] {
+            assert_eq!(fault(event), (ReasonCode::MappingOutput, time.to_owned()));
+        }
+        let data = "event 0: `data` holds a time beyond the years 1 to 9999";
+        let event = value!({"type": "a.B.v1", "data": {"at": far}});
+        assert_eq!(fault(event), (ReasonCode::MappingOutput, data.to_owned()));
+    }
+
     proptest! {
+        #[test]
+        fn every_time_that_comes_out_is_rfc_3339(seconds in -99_999_999_999_i64..=999_999_999_999, nanos in 0_u32..1_000_000_000) {
+            let time = chrono::DateTime::from_timestamp(seconds, nanos).expect("a time");
+            if let Ok(events) = events(value!({"type": "a.B.v1", "time": time, "data": {"at": time}})) {
+                let told = events[0].time.expect("a time");
+                prop_assert_eq!(Timestamp::from_rfc3339(&told.to_string()), Some(told));
+                prop_assert_eq!(&events[0].data["at"], &serde_json::json!(told.to_string()));
+            }
+        }
+
         #[test]
         fn text_is_counted_as_serde_json_writes_it(text in ".{0,40}", number: i64) {
             prop_assert_eq!(text_bytes(&text), serde_json::to_string(&text).expect("json").len());

@@ -1,5 +1,5 @@
-//! Room `pipeline`: when an event happened, as the partner writes it. A time that cannot be read is absent: the event's
-//! time is then that of its delivery, and nothing is lost for it.
+//! Room `pipeline`: when an event happened, as the partner writes it. A time that cannot be read, or that
+//! RFC 3339 cannot write, is absent: the event's time is then that of its delivery, and nothing is lost for it.
 
 use vrl::value::Value;
 
@@ -11,7 +11,7 @@ use crate::{
 /// Reads the time a rule points at.
 pub(super) fn read(rule: &TimeRule, fields: &Fields<'_>) -> Option<Timestamp> {
     let value = fields.get(&rule.path)?;
-    match (rule.unit, value.as_ref()) {
+    let time = match (rule.unit, value.as_ref()) {
         (TimeUnit::Rfc3339, value) => Timestamp::from_rfc3339(text(value)?),
         (TimeUnit::UnixS, Value::Integer(seconds)) => Timestamp::from_seconds(*seconds),
         (TimeUnit::UnixMs, Value::Integer(millis)) => Timestamp::from_millis(*millis),
@@ -19,7 +19,8 @@ pub(super) fn read(rule: &TimeRule, fields: &Fields<'_>) -> Option<Timestamp> {
         (TimeUnit::UnixMs, Value::Float(millis)) => rounded(millis.into_inner() * 1e3),
         (TimeUnit::UnixS, value) => decimal(text(value)?, 6),
         (TimeUnit::UnixMs, value) => decimal(text(value)?, 3),
-    }
+    };
+    time?.writable()
 }
 
 fn text(value: &Value) -> Option<&str> {
@@ -80,7 +81,31 @@ mod tests {
         assert_eq!(time("1795435200", TimeUnit::Rfc3339), None);
     }
 
+    #[test]
+    fn a_time_in_the_wrong_unit_is_absent() {
+        for json in ["1795435200000", "\"1795435200000\"", "1795435200000.5", "\"1795435200000.5\""] {
+            assert_eq!(time(json, TimeUnit::UnixS), None, "{json}");
+        }
+        assert_eq!(time("-99999999999999", TimeUnit::UnixMs), None);
+        assert_eq!(time("\"9999-12-31T23:59:59-01:00\"", TimeUnit::Rfc3339), None);
+    }
+
     proptest! {
+        #[test]
+        fn a_time_that_is_there_is_rfc_3339(
+            number: i64, exponent in 0_u32..19, fraction in 0_u32..1_000_000,
+        ) {
+            let number = number / 10_i64.pow(exponent);
+            for json in [format!("{number}"), format!("{number}.{fraction}"), format!("\"{number}.{fraction}\"")] {
+                for unit in [TimeUnit::UnixS, TimeUnit::UnixMs] {
+                    if let Some(text) = time(&json, unit) {
+                        let back = Timestamp::from_rfc3339(&text);
+                        prop_assert_eq!(back.map(|time| time.to_string()), Some(text));
+                    }
+                }
+            }
+        }
+
         #[test]
         fn decimal_never_panics(text in ".{0,40}") {
             let _ = decimal(&text, 6);
