@@ -119,7 +119,7 @@ pub enum ValueRule {
     Path(FieldPath),
     /// `{ join = [paths], by = ":" }`: absent parts count as empty, trailing empty parts are left out; absent when all are.
     Join(Vec<FieldPath>, String),
-    /// `{ first_of = [paths] }`: the first that is there.
+    /// `{ first_of = [paths] }`: the first that is there and not empty; absent when none is.
     FirstOf(Vec<FieldPath>),
     /// `{ digest = [paths] }`: SHA-256 (hex) of the values as canonical JSON.
     Digest(Vec<FieldPath>),

@@ -63,7 +63,9 @@ pub(super) fn text(rule: &ValueRule, fields: &Fields<'_>) -> Result<Option<Strin
     match rule {
         ValueRule::Path(path) => text_at(path, fields),
         ValueRule::FirstOf(paths) => {
-            paths.iter().find_map(|path| text_at(path, fields).transpose()).transpose()
+            let told =
+                |path| text_at(path, fields).map(|text| text.filter(|text| !text.is_empty())).transpose();
+            paths.iter().find_map(told).transpose()
         }
         ValueRule::Join(paths, by) => join(paths, by, fields),
         ValueRule::Digest(paths) => digest(paths, fields),

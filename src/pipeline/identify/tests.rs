@@ -122,7 +122,7 @@ fn an_unreadable_body_is_one_dead_letter_that_quotes_nothing() {
 
 #[test]
 fn every_kind_of_rule_gives_its_value() {
-    let body = r#"{"id":"1","type":"paid","a":"x","b":2,"c":null}"#;
+    let body = r#"{"id":"1","type":"paid","a":"x","b":2,"c":null,"e":""}"#;
     let id = |rule| {
         let rules = Identify { external_id: Some(rule), ..rules() };
         one(rules, body).expect("identified").external_id
@@ -134,6 +134,9 @@ fn every_kind_of_rule_gives_its_value() {
     assert_eq!(join(&["body.a", "body.c", "body.z"]).as_deref(), Some("x"), "trailing empty parts go");
     assert_eq!(join(&["body.c", "body.z"]), None);
     assert_eq!(id(ValueRule::FirstOf(paths(&["body.z", "body.b", "body.a"]))).as_deref(), Some("2"));
+    let first = |texts: &[&str]| id(ValueRule::FirstOf(paths(texts)));
+    assert_eq!(first(&["body.e", "body.c", "body.a"]).as_deref(), Some("x"), "an empty one is passed over");
+    assert_eq!(first(&["body.z", "body.e"]), None, "none that is there and not empty");
     assert_eq!(id(rule("query.shop")).as_deref(), Some("here"));
     assert_eq!(id(ValueRule::Digest(paths(&["body.z"]))), None);
     let digest = id(ValueRule::Digest(paths(&["body.a", "body.z", "body.b"]))).expect("a digest");
