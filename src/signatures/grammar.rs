@@ -8,7 +8,8 @@ use toml::Spanned;
 
 use super::{
     Algorithm, DEFAULT_TOLERANCE, Encoding, Items, KeyEncoding, Pair, Place, Placed, Scheme, SecretForm,
-    Stamp, StampUnit, presets, template::Template,
+    Stamp, StampUnit, presets,
+    template::{Template, TemplateError},
 };
 use crate::{
     config::HumanDuration,
@@ -41,6 +42,8 @@ const MAX_TOLERANCE: Duration = Duration::from_hours(24);
 /// # the time of sending:       timestamp = { path = "header.acme-time", as = "unix_s" }   (unix_s | unix_ms | rfc3339)
 /// #                            tolerance = "5m"
 /// # each item signed:          items = "body.events[]", then value and message look into item.…
+/// # a message must come apart in one way only: two fields side by side do not load, and a field may not contain the text
+/// #                            that separates it; {timestamp} and a JSON {body} may stand beside a field without one
 /// # a signed field with odd text: free = "item.reference" is the one field that may contain what separates the others
 /// ```
 #[derive(Clone, Debug, Deserialize)]
@@ -199,8 +202,18 @@ fn path(text: &Spanned<String>) -> Result<FieldPath, SchemeError> {
 fn template(message: &Spanned<String>, free: Option<&Spanned<String>>) -> Result<Template, SchemeError> {
     let free = free.map(path).transpose()?;
     Template::parse(message.get_ref(), free.as_ref()).map_err(|error| {
-        let help = "write parts in braces, as \"{timestamp}.{body}\"; {{ stands for one brace";
-        SchemeError::new("invalid_template", error.to_string(), help).at(message)
+        let (code, help) = match error {
+            TemplateError::Border => (
+                "movable_border",
+                "write the text that the sender has between them; without one, only the timestamp or the raw body can \
+                 stand beside a field",
+            ),
+            _ => (
+                "invalid_template",
+                "write parts in braces, as \"{timestamp}.{body}\"; {{ stands for one brace",
+            ),
+        };
+        SchemeError::new(code, error.to_string(), help).at(message)
     })
 }
 
@@ -471,6 +484,8 @@ assurance = "full"
         assert_eq!(refused("\"{body}\""), ("timestamp_unsigned", "\"header.acme-signature\"".to_owned()));
         assert_eq!(refused("\"{timestamp}.{body\"").0, "invalid_template");
         assert_eq!(refused("\"{timestamp}.{bdy}\"").0, "invalid_template");
+        let side_by_side = "\"{header.acme-id}{header.acme-type}{timestamp}.{body}\"";
+        assert_eq!(refused(side_by_side), ("movable_border", side_by_side.to_owned()));
         assert_eq!(refused("\"{timestamp}.{item.id}\"").0, "items_mismatch");
         assert_eq!(refused("\"{timestamp}.{body}\"\nitems = \"body.events[]\"").0, "items_mismatch");
         assert_eq!(refused("\"{timestamp}.{body.id}\""), ("assurance_mismatch", "\"full\"".to_owned()));

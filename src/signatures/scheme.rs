@@ -230,12 +230,14 @@ pub enum StampUnit {
 }
 
 impl StampUnit {
-    /// Reads a time strictly: a number is digits only. `None` when it is not one, or beyond what a clock can say.
+    /// Reads a time strictly: a number is digits only, without leading zeros. `None` when it is not one, or beyond what a clock can say.
     pub fn read(self, text: &str) -> Option<Timestamp> {
         if self == Self::Rfc3339 {
             return Timestamp::from_rfc3339(text);
         }
-        let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())??;
+        let one_spelling =
+            text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        let number = one_spelling.then(|| text.parse().ok())??;
         match self {
             Self::UnixS => Timestamp::from_seconds(number),
             _ => Timestamp::from_millis(number),
@@ -316,9 +318,20 @@ mod tests {
     fn a_time_is_digits_and_nothing_else() {
         let seconds = |text| StampUnit::UnixS.read(text).map(Timestamp::seconds);
         assert_eq!(seconds("1531420618"), Some(1_531_420_618));
-        for bad in
-            ["", "+1", "-1", " 1", "1 ", "1.0", "1e3", "0x1", "9223372036854775807", "99999999999999999999"]
-        {
+        for bad in [
+            "",
+            "01",
+            "00",
+            "+1",
+            "-1",
+            " 1",
+            "1 ",
+            "1.0",
+            "1e3",
+            "0x1",
+            "9223372036854775807",
+            "99999999999999999999",
+        ] {
             assert_eq!(seconds(bad), None, "{bad:?}");
         }
         assert_eq!(StampUnit::UnixMs.read("1531420618123").map(Timestamp::millis), Some(1_531_420_618_123));

@@ -1,7 +1,19 @@
 //! Room `signatures`: the message template: which bytes of a request are signed, written as
 //! `"{header.webhook-id}.{timestamp}.{body}"`. `{body}` is the raw bytes; `{{` stands for one brace.
+//!
+//! A message must come apart in one way only, else someone with one genuine request could move the borders between its
+//! parts and have other values under the same signature. What makes it so:
+//!
+//! - Between two parts stands a text, and the part may not contain it: a part left of the free one is read up to the first
+//!   of it, a part right of it from the last. The free one (the raw body, else the last field, or the one that `free`
+//!   names) may contain anything, for both its ends are then known.
+//! - The timestamp needs no text beside it: RFC 3339 says itself where it begins and ends, and a number that lost or won a
+//!   digit is decades away from any tolerance (it has no leading zeros).
+//! - The raw body needs none before or after it if it is a JSON object or array and what stands beside it has none of
+//!   the brackets that would begin or end it.
+//! - Any other two parts side by side, that is two fields, do not load.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use super::{SignatureError, View};
 use crate::model::{FieldPath, PathError, Root};
@@ -34,9 +46,12 @@ pub enum TemplateError {
     /// The raw body stands in it twice.
     #[error("{{{0}}} stands in it twice")]
     Twice(&'static str),
-    /// The free field is not part of the message.
-    #[error("the free field is not part of the message")]
+    /// The free field is not part of the message, or has no business there.
+    #[error("the free field is not part of the message, or the raw body is, which is free itself")]
     Free,
+    /// Two fields stand side by side.
+    #[error("two fields stand side by side, and nothing says where one ends and the other begins")]
+    Border,
 }
 
 /// The bytes that are signed, in pieces, so that a body is never copied.
@@ -62,8 +77,8 @@ impl<'a> From<&'a [u8]> for Message<'a> {
 }
 
 impl Template {
-    /// Parses a template. `free` names the one field that may contain the text around it: see [`Template::render`].
-    /// Without it that is the raw body, or else the last field.
+    /// Parses a template. `free` names the one field that may contain the text around it; without it that is the raw body,
+    /// or else the last field.
     pub fn parse(text: &str, free: Option<&FieldPath>) -> Result<Self, TemplateError> {
         let parts = parts(text)?;
         for (part, name) in [(Part::Body, "body"), (Part::Timestamp, "timestamp")] {
@@ -71,13 +86,18 @@ impl Template {
                 return Err(TemplateError::Twice(name));
             }
         }
-        let is_field = |part: &Part| matches!(part, Part::Field(_));
+        let place = |wanted: &Part| parts.iter().position(|part| part == wanted);
+        let body = place(&Part::Body);
+        let last = parts.iter().rposition(Part::is_field).unwrap_or(0);
         let free = match free {
-            Some(path) => parts.iter().position(|part| matches!(part, Part::Field(known) if known == path)),
-            None => parts.iter().position(|part| *part == Part::Body),
+            Some(path) => place(&Part::Field(path.clone())).filter(|_| body.is_none()),
+            None => Some(body.unwrap_or(last)),
+        };
+        let template = Self { parts, free: free.ok_or(TemplateError::Free)? };
+        if template.runs().any(|run| template.has_fields_side_by_side(&run)) {
+            return Err(TemplateError::Border);
         }
-        .or_else(|| free.is_none().then(|| parts.iter().rposition(is_field).unwrap_or(0)));
-        Ok(Self { parts, free: free.ok_or(TemplateError::Free)? })
+        Ok(template)
     }
 
     /// Whether the raw body is part of the message.
@@ -109,61 +129,105 @@ impl Template {
         self.parts.iter().filter_map(name).collect()
     }
 
-    /// The bytes that are signed. A header must be there; a field of the body that is absent counts as empty.
-    ///
-    /// A message must come apart in one way only, else someone with one genuine request could move the borders between
-    /// its fields. So a field left of the free one may not contain the text that follows it, nor one right of it the
-    /// text before it.
+    /// The bytes that are signed. A header must be there; a field of the body that is absent counts as empty. A message that
+    /// could come apart in another way is an error.
     pub fn render<'a>(
         &self,
         view: &View<'a>,
         timestamp: Option<&str>,
     ) -> Result<Message<'a>, SignatureError> {
-        let mut pieces = Vec::with_capacity(self.parts.len());
-        for (index, part) in self.parts.iter().enumerate() {
-            pieces.push(match part {
-                Part::Literal(text) => Cow::Owned(text.clone().into_bytes()),
-                Part::Body => Cow::Borrowed(view.request.body.as_ref()),
-                Part::Timestamp => Cow::Owned(timestamp.ok_or(SignatureError::Missing)?.as_bytes().to_vec()),
-                Part::Field(path) => self.field(index, path, view)?,
-            });
-        }
-        Ok(Message(pieces))
+        let pieces = self.parts.iter().map(|part| match part {
+            Part::Literal(text) => Ok(Cow::Owned(text.clone().into_bytes())),
+            Part::Body => Ok(Cow::Borrowed(view.request.body.as_ref())),
+            Part::Timestamp => Ok(Cow::Owned(timestamp.ok_or(SignatureError::Missing)?.as_bytes().to_vec())),
+            Part::Field(path) => field(path, view),
+        });
+        let message = Message(pieces.collect::<Result<_, _>>()?);
+        self.runs().try_for_each(|run| self.check_borders(&run, &message.0))?;
+        Ok(message)
     }
 
-    fn field<'a>(
-        &self,
-        index: usize,
-        path: &FieldPath,
-        view: &View<'a>,
-    ) -> Result<Cow<'a, [u8]>, SignatureError> {
-        let value = match view.bytes_at(path)? {
-            Some(value) => value,
-            None if path.root() == Root::Header => return Err(SignatureError::Missing),
-            None => Cow::Borrowed(&[][..]),
-        };
-        if self.border(index).is_some_and(|border| contains(&value, border.as_bytes())) {
-            return Err(SignatureError::Malformed("a signed field contains the text that ends it"));
-        }
-        Ok(value)
+    /// The stretches of parts without a literal between them.
+    fn runs(&self) -> impl Iterator<Item = Range<usize>> {
+        let alike = |left: &Part, right: &Part| !left.is_literal() && !right.is_literal();
+        let mut start = 0;
+        let stretches = self.parts.chunk_by(alike).map(move |parts| {
+            let run = start..start + parts.len();
+            start = run.end;
+            run
+        });
+        stretches.filter(|run| !self.parts[run.start].is_literal())
     }
 
-    /// The literal between a field and the free one's side of it.
-    fn border(&self, index: usize) -> Option<&str> {
-        let neighbour = match index.cmp(&self.free) {
-            std::cmp::Ordering::Less => self.parts.get(index + 1),
-            std::cmp::Ordering::Equal => None,
-            std::cmp::Ordering::Greater => index.checked_sub(1).and_then(|before| self.parts.get(before)),
-        };
-        match neighbour {
-            Some(Part::Literal(text)) => Some(text),
-            _ => None,
+    fn has_fields_side_by_side(&self, run: &Range<usize>) -> bool {
+        let mut sides = self.parts[run.clone()].split(|part| *part == Part::Body);
+        sides.any(|side| side.iter().filter(|part| part.is_field()).count() > 1)
+    }
+
+    fn check_borders(&self, run: &Range<usize>, pieces: &[Cow<'_, [u8]>]) -> Result<(), SignatureError> {
+        if run.contains(&self.free) {
+            return self.check_beside_body(run, pieces);
         }
+        if self.parts[run.clone()] == [Part::Timestamp] {
+            return Ok(());
+        }
+        let text = pieces[run.clone()].concat();
+        let sound = if run.end <= self.free {
+            ends_at_first(&text, &pieces[run.end])
+        } else {
+            begins_at_last(&text, &pieces[run.start - 1])
+        };
+        sound.then_some(()).ok_or(SignatureError::Malformed("a signed field contains the text that ends it"))
+    }
+
+    fn check_beside_body(&self, run: &Range<usize>, pieces: &[Cow<'_, [u8]>]) -> Result<(), SignatureError> {
+        const MALFORMED: SignatureError = SignatureError::Malformed(
+            "nothing separates the body from a signed field, and it is no JSON object or array, or the field has its brackets",
+        );
+        if self.parts[self.free] != Part::Body {
+            return Ok(());
+        }
+        let body = &pieces[self.free];
+        let (before, after) = (run.start..self.free, self.free + 1..run.end);
+        for (side, edge, brackets) in [(before, body.first(), b"{["), (after, body.last(), b"}]")] {
+            let has_field = self.parts[side.clone()].iter().any(Part::is_field);
+            let inside = pieces[side].iter().any(|piece| piece.iter().any(|byte| brackets.contains(byte)));
+            if has_field && (inside || !edge.is_some_and(|edge| brackets.contains(edge))) {
+                return Err(MALFORMED);
+            }
+        }
+        Ok(())
     }
 }
 
-fn contains(value: &[u8], border: &[u8]) -> bool {
-    value.windows(border.len()).any(|window| window == border)
+impl Part {
+    fn is_field(&self) -> bool {
+        matches!(self, Self::Field(_))
+    }
+
+    fn is_literal(&self) -> bool {
+        matches!(self, Self::Literal(_))
+    }
+}
+
+fn field<'a>(path: &FieldPath, view: &View<'a>) -> Result<Cow<'a, [u8]>, SignatureError> {
+    match view.bytes_at(path)? {
+        Some(value) => Ok(value),
+        None if path.root() == Root::Header => Err(SignatureError::Missing),
+        None => Ok(Cow::Borrowed(&[])),
+    }
+}
+
+/// Whether someone who reads from the left and stops at the first `border` has read just `text`.
+fn ends_at_first(text: &[u8], border: &[u8]) -> bool {
+    let both = [text, border].concat();
+    both.windows(border.len()).position(|window| window == border) == Some(text.len())
+}
+
+/// The same from the right, with the last `border`.
+fn begins_at_last(text: &[u8], border: &[u8]) -> bool {
+    let both = [border, text].concat();
+    both.windows(border.len()).rposition(|window| window == border) == Some(0)
 }
 
 fn parts(text: &str) -> Result<Vec<Part>, TemplateError> {
@@ -200,8 +264,8 @@ mod tests {
     use proptest::prelude::*;
     use vrl::value::Value;
 
-    use super::*;
-    use crate::model::{RawRequest, strict_json};
+    use super::{super::StampUnit, *};
+    use crate::model::{RawRequest, Timestamp, strict_json};
 
     fn request(headers: &[(&str, &str)], body: &str) -> RawRequest {
         let mut request = RawRequest {
@@ -232,7 +296,7 @@ mod tests {
         assert_eq!(message("{header.webhook-id}.{timestamp}.{body}"), Ok(r#"m1.17.{"a": 1}"#.to_owned()));
         assert_eq!(message("v0:{timestamp}:{body.a}:{body.none}:"), Ok("v0:17:1::".to_owned()));
         assert_eq!(message("{{\"t\":{timestamp}}"), Ok("{\"t\":17}".to_owned()));
-        assert_eq!(message("{header.none}{body}"), Err(SignatureError::Missing));
+        assert_eq!(message("{header.none}.{body}"), Err(SignatureError::Missing));
     }
 
     #[test]
@@ -272,9 +336,113 @@ mod tests {
         assert!(matches!(refused("{}"), TemplateError::Path(_)));
         let elsewhere = FieldPath::parse("body.z").expect("a path");
         assert_eq!(Template::parse("{body.a}", Some(&elsewhere)), Err(TemplateError::Free));
+        let field = FieldPath::parse("header.a").expect("a path");
+        assert_eq!(Template::parse("{body}.{header.a}", Some(&field)), Err(TemplateError::Free));
     }
 
+    #[test]
+    fn two_fields_side_by_side_do_not_load() {
+        for side_by_side in [
+            "{header.a}{header.b}",
+            "{header.a}{header.b}.{body}",
+            "{header.a}{header.b}{body}",
+            "{header.a}{timestamp}{header.b}{body}",
+            "v0:{body.a}{body.b}",
+            "{body}{header.a}{timestamp}{header.b}",
+        ] {
+            assert_eq!(Template::parse(side_by_side, None), Err(TemplateError::Border), "{side_by_side}");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_the_body_has_none_of_its_brackets() {
+        let message = |id: &str, body: &str| {
+            let request = request(&[("id", id)], body);
+            let left = render("{header.id}{timestamp}{body}", &request, &Value::Null);
+            let right = render("{body}{timestamp}{header.id}", &request, &Value::Null);
+            (left.is_ok(), right.is_ok())
+        };
+        assert_eq!(message("m1", r#"{"a":1}"#), (true, true));
+        assert_eq!(message("m1", "a=1"), (false, false));
+        assert_eq!(message("m1", ""), (false, false));
+        assert_eq!(message("m{", "[1]"), (false, true));
+        assert_eq!(message("m]", "[1]"), (true, false));
+        assert_eq!(message("m1", "[1]\n"), (true, false));
+    }
+
+    const NOW: i64 = 1_700_000_000;
+
+    /// Every way to fill the parts of a template so that the message is this one: headers `a` and `b`, body, timestamp.
+    fn fillings(parts: &[Part], message: &str) -> Vec<[String; 4]> {
+        let Some((part, rest)) = parts.split_first() else {
+            return if message.is_empty() { vec![Default::default()] } else { Vec::new() };
+        };
+        let slot = match part {
+            Part::Literal(text) => {
+                return message
+                    .strip_prefix(text.as_str())
+                    .map_or_else(Vec::new, |after| fillings(rest, after));
+            }
+            Part::Field(path) => usize::from(path.name() == "b"),
+            Part::Body => 2,
+            Part::Timestamp => 3,
+        };
+        let mut all = Vec::new();
+        for (value, after) in (0..=message.len()).map(|at| message.split_at(at)) {
+            for mut filling in fillings(rest, after) {
+                filling[slot] = value.to_owned();
+                all.push(filling);
+            }
+        }
+        all
+    }
+
+    /// The message of a request that a scheme with this template and unit would look at now.
+    fn accepted(template: &Template, unit: StampUnit, [a, b, body, stamp]: &[String; 4]) -> Option<String> {
+        let request = request(&[("a", a), ("b", b)], body);
+        let stamp = template.has_timestamp().then_some(stamp.as_str());
+        if let Some(stamp) = stamp {
+            unit.read(stamp).filter(|at| at.seconds().abs_diff(NOW) <= 86_400)?;
+        }
+        let view = View { request: &request, body: &Value::Null, item: &Value::Null };
+        let message = template.render(&view, stamp).ok()?;
+        Some(String::from_utf8(message.to_vec()).expect("text"))
+    }
+
+    const MOVABLE: [&str; 14] = [
+        "{timestamp}{body}",
+        "{body}{timestamp}",
+        "{timestamp}0{body}",
+        "{header.a}{body}",
+        "{body}{header.a}",
+        "{header.a}{body}{header.b}",
+        "{header.a}{timestamp}{body}",
+        "{timestamp}{header.a}{body}",
+        "{body}{header.a}{timestamp}",
+        "{timestamp}{header.a}",
+        "{header.a}.{timestamp}.{body}",
+        "{header.a}aa{body}aa{header.b}",
+        "{header.a}{timestamp}.{header.b}",
+        "{header.a}.{header.b}",
+    ];
+
     proptest! {
+        #[test]
+        fn a_message_comes_apart_in_one_way_only(
+            template in prop::sample::select(MOVABLE.as_slice()),
+            unit in prop::sample::select(vec![StampUnit::UnixS, StampUnit::Rfc3339]),
+            a in "[a.{}0]{0,3}|1700000000[a.]", b in "[a.\\]]{0,3}",
+            body in "[a.0]{0,4}|[{\\[][a.0\\[{]{0,3}[}\\]]|\\{1700000001\\}|\\[\"2023-11-14T22:13:20Z\"\\]",
+        ) {
+            let template = Template::parse(template, None).expect("a template");
+            let stamp = unit.write(Timestamp::from_seconds(NOW).expect("a time"));
+            if let Some(message) = accepted(&template, unit, &[a, b, body, stamp]) {
+                let ways = fillings(&template.parts, &message);
+                let held: Vec<_> = ways.iter().filter(|way| accepted(&template, unit, way).is_some()).collect();
+                prop_assert_eq!(held.len(), 1, "{:?} {:?}", message, held);
+            }
+        }
+
         #[test]
         fn no_text_makes_it_panic(text in "[{}a-z.\"\\[\\]0-9 é]{0,40}") {
             let request = request(&[("a", "b")], "{}");
