@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     config::LedgerConfig,
+    keys::seal::Sealer,
     ledger::{
         Ledger, LogReader, Records, TranslationRecords,
         log::{
@@ -43,12 +44,16 @@ pub(super) struct Embedded {
     pub(super) writer: SegmentLog,
     /// Where everything is read.
     pub(super) ledger: Ledger,
+    /// What seals the credentials of its deliveries.
+    pub(super) sealer: Sealer,
 }
 
 /// Opens the ledger of a data folder for work, or begins one. A half that is missing, older than the other or of another
 /// incarnation refuses, and says what to restore.
 pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
     let lock = FolderLock::take(&config.data_dir)?;
+    // The key before the log, so that a crash between them leaves no log without its key.
+    let sealer = Sealer::open(&config.data_dir, log_folder(&config.data_dir).exists())?;
     let incarnation = identity_or_new(&config.data_dir)?;
     let records = Arc::new(open_records(&config.data_dir, incarnation)?);
     let cursors = records.cursors().await?;
@@ -61,7 +66,7 @@ pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
     };
     let (writer, reader) =
         segments::open(Arc::new(OsFolder::create(&log_folder(&config.data_dir))?), options)?;
-    Ok(Embedded { lock, writer, ledger: Ledger { log: Arc::new(reader), records } })
+    Ok(Embedded { lock, writer, ledger: Ledger { log: Arc::new(reader), records }, sealer })
 }
 
 /// Opens the ledger of a data folder to read, beside a running server or without one. Halves that do not belong together
@@ -182,4 +187,28 @@ fn write_durably(folder: &Path, text: &[u8]) -> io::Result<()> {
 /// The highest cursor of any endpoint.
 fn highest_cursor(cursors: &[(EndpointName, EntryNumber)]) -> EntryNumber {
     cursors.iter().map(|(_, through)| *through).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::seal::SEALING_KEY_FILE;
+
+    fn config(home: &tempfile::TempDir) -> LedgerConfig {
+        LedgerConfig { data_dir: home.path().join("state/data"), ..LedgerConfig::default() }
+    }
+
+    #[tokio::test]
+    async fn a_restored_folder_without_its_sealing_key_is_refused() {
+        let home = tempfile::tempdir().expect("a folder");
+        let config = config(&home);
+        drop(open_records_for_acts(&config).expect("records alone need no key"));
+        drop(open(&config).await.expect("begun"));
+        drop(open(&config).await.expect("opened again"));
+        let key = config.data_dir.join(SEALING_KEY_FILE);
+        fs::remove_file(&key).expect("removed");
+        let refused = open(&config).await.err().expect("must be refused").to_string();
+        assert!(refused.contains("sealing.key is missing") && refused.contains("restore"), "{refused}");
+        assert!(!key.exists());
+    }
 }

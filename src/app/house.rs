@@ -12,7 +12,6 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{BrokerConfig, BrokerKind, Config, LedgerConfig},
     intake::{NoteKeeper, Notes, PublicDoor, Rooms},
-    keys::seal::Sealer,
     ledger::{
         IntakeLog, Ledger, Records,
         group_commit::{GroupCommit, GroupCommitLimits},
@@ -114,7 +113,7 @@ impl House {
         let rooms = Rooms {
             partners: Arc::clone(&registry),
             log: log.clone(),
-            sealer: Sealer::open(&config.ledger.data_dir)?,
+            sealer: opened.sealer,
             clock: Arc::clone(&options.clock),
             notes,
         };

@@ -37,6 +37,16 @@ pub enum SealError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The key file is gone, and what it sealed is still there.
+    #[error(
+        "the sealing key {} is missing although there is an intake log, whose sealed headers nothing else can open; \
+         restore it from the backup of this data folder",
+        path.display()
+    )]
+    Missing {
+        /// The key file.
+        path: PathBuf,
+    },
     /// The key file holds something else.
     #[error("{} is no sealing key: it must hold 64 hex digits; restore it from a backup of the data folder", path.display())]
     Malformed {
@@ -64,11 +74,15 @@ struct Sealed {
 }
 
 impl Sealer {
-    /// Uses the key file of a data folder, and makes one where there is none.
-    pub fn open(data_dir: &Path) -> Result<Self, SealError> {
+    /// Uses the key file of a data folder, and makes one where there is none. `log_has_begun`: whether something may have
+    /// been sealed there before; then a new key would hide that the old one is lost.
+    pub fn open(data_dir: &Path, log_has_begun: bool) -> Result<Self, SealError> {
         let path = data_dir.join(SEALING_KEY_FILE);
         let key = match fs::read(&path) {
             Ok(text) => hex::decode(Secret::new(text).expose().trim_ascii_end()).ok().map(Secret::new),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && log_has_begun => {
+                return Err(SealError::Missing { path });
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(create(data_dir, &path)?),
             Err(source) => return Err(SealError::File { path, source }),
         };
@@ -166,18 +180,27 @@ mod tests {
     #[test]
     fn the_key_file_is_made_once_and_private() {
         let folder = tempfile::tempdir().expect("a folder");
-        let text = Sealer::open(folder.path()).expect("made").seal("a", b"x").expect("sealed");
-        let opened = Sealer::open(folder.path()).expect("read").unseal("a", &text).expect("the same key");
+        let text = Sealer::open(folder.path(), false).expect("made").seal("a", b"x").expect("sealed");
+        let again = Sealer::open(folder.path(), true).expect("read");
+        let opened = again.unseal("a", &text).expect("the same key");
         assert_eq!(opened.expose(), b"x");
         let mode = fs::metadata(folder.path().join(SEALING_KEY_FILE)).expect("is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
+    fn a_lost_key_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = Sealer::open(folder.path(), true).expect_err("must be refused");
+        assert!(refused.to_string().contains("restore it from the backup"), "{refused}");
+        assert!(!folder.path().join(SEALING_KEY_FILE).exists());
+    }
+
+    #[test]
     fn a_broken_key_file_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join(SEALING_KEY_FILE), "not hex").expect("written");
-        assert!(matches!(Sealer::open(folder.path()), Err(SealError::Malformed { .. })));
-        assert!(Sealer::open(&folder.path().join("missing")).is_err());
+        assert!(matches!(Sealer::open(folder.path(), false), Err(SealError::Malformed { .. })));
+        assert!(Sealer::open(&folder.path().join("missing"), false).is_err());
     }
 }
