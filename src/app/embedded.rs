@@ -191,6 +191,8 @@ fn highest_cursor(cursors: &[(EndpointName, EntryNumber)]) -> EntryNumber {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::keys::seal::SEALING_KEY_FILE;
 
@@ -210,5 +212,21 @@ mod tests {
         let refused = open(&config).await.err().expect("must be refused").to_string();
         assert!(refused.contains("sealing.key is missing") && refused.contains("restore"), "{refused}");
         assert!(!key.exists());
+    }
+
+    #[tokio::test]
+    async fn a_data_folder_that_we_make_is_its_owners_only() {
+        let home = tempfile::tempdir().expect("a folder");
+        let config = config(&home);
+        drop(open(&config).await.expect("begun"));
+        let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+        assert_eq!(mode(&config.data_dir), 0o700);
+
+        let given = home.path().join("given");
+        fs::create_dir(&given).expect("a folder");
+        fs::set_permissions(&given, fs::Permissions::from_mode(0o750)).expect("set");
+        let config = LedgerConfig { data_dir: given.clone(), ..config };
+        drop(open(&config).await.expect("begun"));
+        assert_eq!(mode(&given), 0o750, "what someone else made is theirs to say");
     }
 }

@@ -3,10 +3,15 @@
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// The mode of a folder that payloads lie in.
+const OWNER_ONLY: u32 = 0o700;
+/// The mode of folders above it, which are not ours to close.
+const AS_UMASK_SAYS: u32 = 0o777;
 
 /// What an existing file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +90,19 @@ impl OsFolder {
     }
 }
 
-/// Makes a folder and those above it, durably: a file is only as safe as the names on the way to it.
+/// Makes a folder and those above it, durably: a file is only as safe as the names on the way to it. The folder is its
+/// owner's only, because payloads lie in it; one that is there already stays as it is.
 pub fn create_folder(path: &Path) -> io::Result<()> {
+    create_folder_for(OWNER_ONLY, path)
+}
+
+fn create_folder_for(mode: u32, path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(above)?;
-    fs::create_dir(path)?;
+    create_folder_for(AS_UMASK_SAYS, above)?;
+    fs::DirBuilder::new().mode(mode).create(path)?;
     fs::File::open(above)?.sync_all()
 }
 
