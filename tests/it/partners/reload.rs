@@ -98,6 +98,33 @@ fn a_desk_that_did_not_change_is_not_compiled_again() {
 }
 
 #[test]
+fn a_door_stays_as_it_was_where_the_desk_would_read_what_nobody_signed() {
+    let signed_items = |world: &World| {
+        let snapshot = world.registry.snapshot();
+        match &snapshot.endpoints[&EndpointName::new("acme", "default")].check {
+            SignatureCheck::Scheme(scheme) => scheme.signed_items().map(str::to_owned),
+            other => panic!("{other:?}"),
+        }
+    };
+    let adyen = || {
+        Files::sound()
+            .replace(PARTNER, "preset = \"standard-webhooks\"\ntolerance = \"5m\"", "preset = \"adyen\"")
+            .replace(PARTNER, "body.type", "item.type")
+    };
+    for (key, code) in
+        [("split = \"body.items[]\"", "split_not_signed"), ("form_json = \"payload\"", "form_not_signed")]
+    {
+        let mut world = World::default();
+        world.reload(&Files::sound());
+        let report = world.reload(&adyen().replace(PARTNER, "window = \"35d\"", key));
+        assert!(report.problems["acme"].iter().any(|problem| problem.code == code), "{report:#?}");
+        assert_eq!(signed_items(&world), None, "the door that was open");
+        world.reload(&adyen());
+        assert!(signed_items(&world).is_some(), "the door that was meant");
+    }
+}
+
+#[test]
 fn the_revision_is_of_the_content_alone() {
     let sources =
         |files: &Files| DeskSources::of(&files.folder().partners["acme"], &files.folder().contracts);
