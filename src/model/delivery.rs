@@ -75,7 +75,8 @@ impl VerifiedRequest {
     }
 }
 
-/// One accepted HTTP request, kept byte for byte and numbered. Only `ledger` makes one.
+/// One accepted HTTP request, kept byte for byte and numbered. Only stage 1 makes one, of an entry that it read from the
+/// intake log (the walls test sees to it).
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Its place in the intake log.
@@ -83,7 +84,7 @@ pub struct Delivery {
     /// When it was accepted; never decreases along the log.
     pub received_at: Timestamp,
     /// Who sent it, and how.
-    pub meta: DeliveryMeta,
+    pub meta: Box<DeliveryMeta>,
     /// The exact bytes.
     pub body: Bytes,
 }

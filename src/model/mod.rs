@@ -1,7 +1,7 @@
 //! Room `model`: the nouns of the road, in the words of the design. No I/O, no clock, knows nobody.
 //!
 //! A request climbs a ladder of types, and nothing accepts the rung below:
-//! [`RawRequest`] → (verify) [`VerifiedRequest`] → (append) [`Delivery`] → (identify) [`ExternalEvent`]
+//! [`RawRequest`] → (verify) [`VerifiedRequest`] → (append, read) [`Delivery`] → (identify) [`ExternalEvent`]
 //! → (decide) [`Verdict`] → (translate) [`DomainEvent`] → (check) [`CheckedEvent`] → (commit) [`StoredEvent`].
 
 mod body;

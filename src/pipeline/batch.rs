@@ -9,7 +9,8 @@ use super::positions::{Advance, Group, Positions};
 use crate::{
     ledger::{LogItem, WorkedEntry, WorkedEvent, WorkedKind},
     model::{
-        DeliveryMeta, Entry, EntryMeta, EntryNumber, EventRef, Outcome, ReasonCode, ReplayMeta, Timestamp,
+        Delivery, DeliveryMeta, Entry, EntryMeta, EntryNumber, EventRef, Outcome, ReasonCode, ReplayMeta,
+        Timestamp,
     },
     partners::{Desk, Snapshot},
 };
@@ -17,11 +18,20 @@ use crate::{
 /// A delivery with the desk that will read it.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
-    pub(super) number: EntryNumber,
-    pub(super) received_at: Timestamp,
-    pub(super) meta: Box<DeliveryMeta>,
-    pub(super) body: Bytes,
+    pub(super) delivery: Delivery,
     pub(super) desk: Arc<Desk>,
+}
+
+impl Arrival {
+    /// Puts what was read on its desk: the one place where an entry of the log becomes a [`Delivery`].
+    pub(super) fn new(
+        (number, received_at): (EntryNumber, Timestamp),
+        meta: DeliveryMeta,
+        body: Bytes,
+        desk: Arc<Desk>,
+    ) -> Self {
+        Self { delivery: Delivery { number, received_at, meta: Box::new(meta), body }, desk }
+    }
 }
 
 /// A replay request with the desk its events are translated by.
@@ -153,7 +163,7 @@ impl Sorting<'_> {
         let Work::Deliveries(deliveries) = &mut self.work else { return false };
         let more = match meta {
             EntryMeta::Delivery(meta) => {
-                deliveries.push(Arrival { number, received_at, meta: Box::new(meta), body, desk });
+                deliveries.push(Arrival::new((number, received_at), meta, body, desk));
                 true
             }
             EntryMeta::Replay(_) if !deliveries.is_empty() || !self.damaged.is_empty() => return false,
@@ -275,7 +285,7 @@ mod tests {
 
     fn deliveries(batch: &Batch) -> Vec<u64> {
         let Work::Deliveries(arrivals) = &batch.work else { panic!("a replay") };
-        arrivals.iter().map(|arrival| arrival.number.0).collect()
+        arrivals.iter().map(|arrival| arrival.delivery.number.0).collect()
     }
 
     #[test]

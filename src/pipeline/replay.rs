@@ -129,7 +129,7 @@ fn arrival(entry: Entry, request: &ReplayRequest) -> Option<Arrival> {
     match meta {
         EntryMeta::Delivery(meta) if meta.endpoint == request.meta.endpoint => {
             let desk = Arc::clone(&request.desk);
-            Some(Arrival { number, received_at, meta: Box::new(meta), body, desk })
+            Some(Arrival::new((number, received_at), meta, body, desk))
         }
         _ => None,
     }

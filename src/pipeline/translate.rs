@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ledger::{IdentifiedEvent, WorkedEntry, WorkedEvent, WorkedKind},
-    model::{DomainEvent, EventRef, ExternalEvent, Outcome, ReasonCode, StoredEvent, Verdict},
+    model::{Delivery, DomainEvent, EventRef, ExternalEvent, Outcome, ReasonCode, StoredEvent, Verdict},
     partners::{Desk, MappingRule},
     translate::{Bounds, MappingInput},
 };
@@ -31,11 +31,11 @@ pub(super) struct Terms {
 /// Reads deliveries: hashes each body and finds its events.
 pub(super) fn identify_all(arrivals: Vec<Arrival>, terms: &Terms, guard: &Guard) -> Vec<Identified> {
     guard.each(arrivals, |arrival| {
-        let Arrival { number, received_at, meta, body, desk } = arrival;
-        let found = guard.contain(Suspect::Delivery(number), || {
-            let opened = Opened { number, received_at, meta: &meta, body: &body, desk: &desk };
-            identify(&opened, terms.max_items)
+        let Arrival { delivery, desk } = arrival;
+        let found = guard.contain(Suspect::Delivery(delivery.number), || {
+            identify(&Opened { delivery: &delivery, desk: &desk }, terms.max_items)
         });
+        let Delivery { number, received_at, meta, body } = delivery;
         let found = found.unwrap_or_else(|code| vec![Err(Unidentified::new(code, explain(code)))]);
         let (size, body_sha256) = (body.len() as u64, Sha256::digest(&body).into());
         Identified { kept: Kept { number, received_at, meta, desk, size, body_sha256 }, found }

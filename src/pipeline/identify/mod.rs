@@ -4,27 +4,20 @@
 mod naming;
 mod times;
 
-use bytes::Bytes;
 use vrl::value::Value;
 
 use self::naming::{Unnamed, name, optional_name};
 use super::canonical;
 use crate::{
-    model::{DeliveryMeta, EntryNumber, EventRef, ExternalEvent, Fields, ReasonCode, Timestamp, read_body},
+    model::{Delivery, EventRef, ExternalEvent, Fields, ReasonCode, read_body},
     partners::{Desk, Identify, Split, ValueRule},
 };
 
 /// A delivery as it lies on the desk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opened<'a> {
-    /// Its place in the intake log.
-    pub(super) number: EntryNumber,
-    /// When it was accepted.
-    pub(super) received_at: Timestamp,
-    /// Who sent it, and how.
-    pub(super) meta: &'a DeliveryMeta,
-    /// The exact bytes.
-    pub(super) body: &'a Bytes,
+    /// The delivery.
+    pub(super) delivery: &'a Delivery,
     /// The desk that reads it.
     pub(super) desk: &'a Desk,
 }
@@ -56,12 +49,12 @@ pub(super) type Found = Result<ExternalEvent, Unidentified>;
 /// Finds the external events of a delivery, in item order. A delivery that cannot be read, or has more than `max_items`
 /// items, is one dead letter; an empty batch has no events.
 pub(super) fn identify(opened: &Opened<'_>, max_items: usize) -> Vec<Found> {
-    let Some(endpoint) = opened.desk.endpoints.get(&opened.meta.endpoint.endpoint) else {
+    let Some(endpoint) = opened.desk.endpoints.get(&opened.delivery.meta.endpoint.endpoint) else {
         let detail = "the desk does not know this endpoint";
         return vec![Err(Unidentified::new(ReasonCode::Unidentifiable, detail))];
     };
     let rules = &endpoint.identify;
-    let found = match read_body(&opened.meta.headers, opened.body, &rules.body) {
+    let found = match read_body(&opened.delivery.meta.headers, &opened.delivery.body, &rules.body) {
         Ok(body) => match &rules.split {
             None => Ok(vec![single(opened, rules, body)]),
             Some(split) => batch(opened, rules, split, body, max_items),
@@ -122,10 +115,10 @@ fn no_element(split: &Split) -> Unidentified {
 
 /// Names one event. Its `item` is still empty: the value is moved in when nobody looks at the body any more.
 fn identify_item(opened: &Opened<'_>, rules: &Identify, ordinal: u32, body: &Value, item: &Value) -> Found {
-    let meta = opened.meta;
+    let Delivery { number, received_at, meta, .. } = opened.delivery;
     let query = meta.target.split_once('?').map_or("", |(_, query)| query);
     let fields = Fields { headers: &meta.headers, query, body, item };
-    let at = EventRef { number: opened.number, ordinal };
+    let at = EventRef { number: *number, ordinal };
     let event_type = name("event_type", &rules.event_type, &fields)?;
     let external_id = optional_name("external_id", rules.external_id.as_ref(), &fields)?;
     let key_rule = key_rule(opened.desk, rules, &meta.endpoint.endpoint, &event_type);
@@ -135,7 +128,7 @@ fn identify_item(opened: &Opened<'_>, rules: &Identify, ordinal: u32, body: &Val
     Ok(ExternalEvent {
         at,
         endpoint: meta.endpoint.clone(),
-        received_at: opened.received_at,
+        received_at: *received_at,
         external_id,
         event_type,
         ordering_key,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use vrl::path::{OwnedValuePath, parse_value_path};
 
@@ -11,7 +12,10 @@ use super::{
 };
 use crate::{
     contracts::Catalog,
-    model::{Assurance, DeliveryId, EndpointName, FieldPath, Headers, Revision},
+    model::{
+        Assurance, DeliveryId, DeliveryMeta, EndpointName, EntryNumber, FieldPath, Headers, Revision,
+        Timestamp,
+    },
     partners::{DeskSources, EndpointDesk},
 };
 
@@ -56,14 +60,13 @@ fn found(rules: Identify, body: &[u8]) -> Vec<Found> {
         assurance: Assurance::Full,
         secret_id: None,
     };
-    let opened = Opened {
+    let delivery = Delivery {
         number: EntryNumber(4),
         received_at: Timestamp::from_micros(9),
-        meta: &meta,
-        body: &Bytes::copy_from_slice(body),
-        desk: &desk(rules),
+        meta: Box::new(meta),
+        body: Bytes::copy_from_slice(body),
     };
-    identify(&opened, 3)
+    identify(&Opened { delivery: &delivery, desk: &desk(rules) }, 3)
 }
 
 fn one(rules: Identify, body: &str) -> Found {
