@@ -32,12 +32,12 @@ pub enum Unreadable {
 /// Reads a body by its content type: `application/x-www-form-urlencoded` as a form, all else as strict JSON.
 pub fn read_body(headers: &Headers, body: &Bytes, rules: &BodyRules) -> Result<Value, Unreadable> {
     if !reads_as_form(headers) {
-        return Ok(strict_json::read(body)?);
+        return Ok(strict_json::read_shared(body)?);
     }
     let form = read_form(body)?;
     let embedded = rules.form_json.as_deref().and_then(|field| form.get(field));
     match embedded {
-        Some(Value::Bytes(text)) => Ok(strict_json::read(text)?),
+        Some(Value::Bytes(text)) => Ok(strict_json::read_shared(text)?),
         _ => Ok(Value::Object(form)),
     }
 }

@@ -1,7 +1,11 @@
 //! Room `model`: the one JSON reader. What was verified is what is translated, so every room that looks
 //! inside a body reads it here: duplicate keys are refused, depth is bounded, integers must fit `i64`.
 
-use std::{cell::Cell, collections::BTreeMap, fmt};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+};
 
 use bytes::Bytes;
 use serde::{
@@ -20,9 +24,18 @@ pub struct InvalidJson(String);
 
 /// Reads one JSON text (RFC 8259) whole; trailing bytes other than white space are refused.
 pub fn read(bytes: &[u8]) -> Result<Value, InvalidJson> {
+    read_with(bytes, None)
+}
+
+/// The same; texts without escapes are slices of `bytes`, not copies, so the value keeps them in memory while it lives.
+pub fn read_shared(bytes: &Bytes) -> Result<Value, InvalidJson> {
+    read_with(bytes, Some(bytes))
+}
+
+fn read_with(bytes: &[u8], shared: Option<&Bytes>) -> Result<Value, InvalidJson> {
     let fault = Fault::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0, fault: &fault }
+    let value = Strict { depth: 0, fault: &fault, shared }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
     value.map_err(|error| InvalidJson(describe(&error, &fault)))
@@ -52,6 +65,8 @@ impl Fault {
 struct Strict<'a> {
     depth: usize,
     fault: &'a Fault,
+    /// What is read, when texts may be slices of it.
+    shared: Option<&'a Bytes>,
 }
 
 impl Strict<'_> {
@@ -104,6 +119,13 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Value::from_f64_or_zero(value))
     }
 
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Value, E> {
+        match self.shared {
+            Some(shared) => Ok(Value::Bytes(shared.slice_ref(value.as_bytes()))),
+            None => self.visit_str(value),
+        }
+    }
+
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
         Ok(Value::Bytes(Bytes::copy_from_slice(value.as_bytes())))
     }
@@ -125,12 +147,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let inner = self.deeper()?;
         let mut fields = BTreeMap::<KeyString, Value>::new();
         while let Some(key) = map.next_key::<String>()? {
-            let key = KeyString::from(key);
-            if fields.contains_key(&key) {
+            let Entry::Vacant(field) = fields.entry(KeyString::from(key)) else {
                 return Err(self.fault.raise("a key stands twice in one object"));
-            }
-            let value = map.next_value_seed(inner)?;
-            fields.insert(key, value);
+            };
+            field.insert(map.next_value_seed(inner)?);
         }
         Ok(Value::Object(fields))
     }
@@ -151,6 +171,15 @@ mod tests {
         let text = r#"{"a":[1,-2,3.5,"x",null,true],"b":{"c":""}}"#;
         let ours = serde_json::to_value(read(text.as_bytes()).expect("valid")).expect("json");
         assert_eq!(ours, serde_json::from_str::<serde_json::Value>(text).expect("valid"));
+    }
+
+    #[test]
+    fn shared_texts_are_slices_and_escaped_ones_are_not() {
+        let bytes = Bytes::from_static(br#"{"plain":"text","escaped":"a\u0020b","":""}"#);
+        assert_eq!(read_shared(&bytes), read(&bytes));
+        let Ok(Value::Object(fields)) = read_shared(&bytes) else { panic!("an object") };
+        let Some(Value::Bytes(plain)) = fields.get("plain") else { panic!("a text") };
+        assert!(bytes.as_ptr_range().contains(&plain.as_ptr()), "no copy");
     }
 
     #[test]
@@ -181,7 +210,8 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read(&bytes);
+            let shared = read_shared(&Bytes::copy_from_slice(&bytes));
+            prop_assert_eq!(shared, read(&bytes));
         }
     }
 }

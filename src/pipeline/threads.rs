@@ -12,6 +12,15 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Threads(rayon::ThreadPool);
 
+/// How much less of a busy processor these threads get than those that answer partners (`nice`): translation can come
+/// later, an answer cannot.
+const NICE: i32 = 10;
+
+/// Lowers the priority of the calling thread. Where that is not allowed it works like any other.
+fn give_way() {
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+}
+
 impl Threads {
     /// Starts `count` threads; 0: one for each core.
     pub(super) fn start(count: usize) -> Result<Self, StageError> {
@@ -19,6 +28,7 @@ impl Threads {
             .num_threads(count)
             .stack_size(STACK_BYTES)
             .thread_name(|number| format!("translate-{number}"))
+            .start_handler(|_| give_way())
             // What is not contained ends its batch, not the process: `run` then reports the threads as gone.
             .panic_handler(|_| ())
             .build()

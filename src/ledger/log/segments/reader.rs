@@ -19,7 +19,7 @@ use crate::{
             format::{RawEntries, RawEntry},
         },
     },
-    model::{Entry, EntryNumber, Incarnation, Timestamp},
+    model::{Entry, EntryMeta, EntryNumber, Incarnation, Timestamp},
 };
 
 /// Reading on takes so much of a file at once.
@@ -202,7 +202,7 @@ fn damaged(first: EntryNumber, last: EntryNumber, detail: &str) -> LogItem {
 }
 
 fn entry(number: EntryNumber, received_at: Timestamp, raw: RawEntry) -> Option<LogItem> {
-    let meta = serde_json::from_slice(&raw.meta).ok()?;
+    let meta = EntryMeta::from_json(&raw.meta).ok()?;
     Some(LogItem::Entry(Entry { number, received_at, meta, body: raw.body }))
 }
 

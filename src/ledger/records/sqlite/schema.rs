@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::columns::whole;
 use crate::{ledger::RecordsError, model::Incarnation};
@@ -142,6 +142,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
     // The bundled SQLite turns them on; the commit itself sees to what they would check.
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "temp_store", "memory")?;
+    // Otherwise a statement is prepared anew for every value that is bound to it, in the hope of a better plan.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
