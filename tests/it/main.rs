@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on says what it expected")]
 #![expect(unreachable_pub, reason = "what tests share is public to their rooms; no crate imports it")]
 
+mod aborts;
 mod cases;
 mod conformance;
 mod console;

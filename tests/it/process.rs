@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -86,30 +86,49 @@ impl Process {
 
     /// Starts a gateway with more settings, as `("DOUANE_INTAKE_BODY_TIMEOUT", "1s")`.
     pub fn start_with(data: &Path, mappings: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut child = douane()
+        let started = Self::try_start(douane().envs(environment.iter().copied()), data, mappings);
+        started.unwrap_or_else(|ended| panic!("the gateway did not start: {ended}"))
+    }
+
+    /// Runs `serve` as `binary` says; or tells how it ended before it served.
+    pub fn try_start(binary: &mut Command, data: &Path, mappings: &Path) -> Result<Self, ExitStatus> {
+        let mut child = binary
             .args(["serve", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"])
             .args(["--log-format", "json"])
             .arg("--data-dir")
             .arg(data)
             .arg("--mappings")
             .arg(mappings)
-            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
         let (ready, log) = wait_until_serving(child.stderr.take().expect("standard error"));
-        assert!(ready, "the gateway did not start: {:?}", child.wait());
+        if !ready {
+            let _ = child.kill();
+            return Err(child.wait().expect("ended"));
+        }
         let text = std::fs::read_to_string(data.join("serving.json")).expect("says where it serves");
         let serving: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let address = |name: &str| serving[name].as_str().expect("an address").parse().expect("an address");
-        Self {
+        Ok(Self {
             public: address("public"),
             private: address("private"),
             token: serving["token"].as_str().expect("a token").to_owned(),
             child,
             _log: log,
-        }
+        })
+    }
+
+    /// How it ended by itself, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("known")
+    }
+
+    /// Ends it where it stands, as the runtime does when a stack overflows: SIGABRT.
+    pub fn abort(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::ABORT).expect("signalled");
     }
 
     /// Kills it as a power switch would: SIGKILL.
@@ -119,7 +138,7 @@ impl Process {
     }
 
     /// Asks it to stop and waits for it to end: SIGTERM.
-    pub fn terminate(mut self) -> std::process::ExitStatus {
+    pub fn terminate(mut self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
         self.child.wait().expect("ended")
@@ -140,8 +159,14 @@ impl Process {
 
     /// Asks the private door.
     pub fn get(&self, path: &str) -> wire::Answer {
+        self.try_get(path).expect("answered")
+    }
+
+    /// Asks the private door of a process that may be gone.
+    pub fn try_get(&self, path: &str) -> std::io::Result<wire::Answer> {
         let bearer = format!("Bearer {}", self.token);
-        wire::exchange(self.private, "GET", path, &[("authorization", &bearer)], b"")
+        let request = wire::request("GET", path, &[("authorization", &bearer)], b"");
+        wire::try_exchange(self.private, &request)
     }
 
     /// Asks the private door for something, with a token and a JSON body.

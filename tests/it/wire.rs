@@ -136,9 +136,14 @@ pub fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
-    let mut wire = Wire::open(address).expect("connected");
-    wire.send(&request(method, target, headers, body)).expect("sent");
-    wire.answer().expect("answered")
+    try_exchange(address, &request(method, target, headers, body)).expect("answered")
+}
+
+/// One request to a server that may be gone.
+pub fn try_exchange(address: SocketAddr, request: &[u8]) -> io::Result<Answer> {
+    let mut wire = Wire::open(address)?;
+    wire.send(request)?;
+    wire.answer()
 }
 
 /// The Stripe-Signature header, made here from the provider's formula and not by the code under test.
