@@ -7,9 +7,8 @@ use std::{
 };
 
 use toml::{Table, Value};
-use validator::Validate;
 
-use super::Config;
+use super::{Config, bounds, origins::Origins};
 use crate::model::Diagnostic;
 
 /// Settings from the command line, as `("listen.public", "0.0.0.0:8080")`.
@@ -17,6 +16,9 @@ pub type Overrides = Vec<(&'static str, String)>;
 
 /// Every variable that sets something begins with this; `DOUANE_LISTEN_PUBLIC` sets `listen.public`.
 pub const ENVIRONMENT_PREFIX: &str = "DOUANE_";
+
+/// A variable of no known section that is at most so many letters away from a known one is a misspelt one.
+const MAX_TYPOS: usize = 2;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +32,8 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// Something in the file, the environment or on the command line is wrong.
-    #[error("{0}")]
-    Invalid(Box<Diagnostic>),
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Diagnostic>),
 }
 
 /// Reads the configuration. Precedence, strongest first: `overrides`, `environment` (the `DOUANE_…` variables), the
@@ -48,13 +50,15 @@ pub fn load(
     // The file alone first: only its own text gives line and column.
     toml::from_str::<Config>(&text).map_err(|error| invalid(at_place(&name, &text, &error)))?;
     let mut table: Table = toml::from_str(&text).unwrap_or_default();
-    apply_environment(&mut table, environment)?;
+    let variables = apply_environment(&mut table, environment)?;
     for (key, value) in overrides {
         set(&mut table, key, value);
     }
     let config = deserialize(table)?;
-    config.validate().map_err(|errors| invalid(out_of_bounds(&name, &errors)))?;
-    Ok(config)
+    let overridden = overrides.iter().map(|(key, _)| *key).collect();
+    let origins = Origins { name: &name, text: &text, variables, overridden };
+    let faults: Vec<_> = bounds::faults(&config).iter().map(|fault| origins.locate(fault)).collect();
+    if faults.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(faults)) }
 }
 
 /// The `DOUANE_…` variables of this process.
@@ -70,7 +74,11 @@ pub fn operator() -> Option<String> {
 }
 
 fn invalid(diagnostic: Diagnostic) -> ConfigError {
-    ConfigError::Invalid(Box::new(diagnostic))
+    ConfigError::Invalid(vec![diagnostic])
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn deserialize(table: Table) -> Result<Config, ConfigError> {
@@ -85,21 +93,35 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })
 }
 
-fn apply_environment(table: &mut Table, environment: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+/// Sets what the environment says; returns which variable set each key.
+fn apply_environment(
+    table: &mut Table,
+    environment: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
     let keys = every_key();
+    let mut variables = BTreeMap::new();
     for (name, value) in environment {
         let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
         let wanted = rest.to_ascii_lowercase();
         match keys.iter().find(|key| key.replace('.', "_") == wanted) {
-            Some(key) => set(table, key, value),
-            None if names_a_section(&wanted, &keys) => {
+            Some(key) => {
+                set(table, key, value);
+                variables.insert(key.clone(), name.clone());
+            }
+            None if names_a_section(&wanted, &keys) || is_misspelt(&wanted, &keys) => {
                 return Err(invalid(unknown_variable(name, &wanted, &keys)));
             }
             // Other tools have variables of this prefix too (the token of `douane replay`, test switches).
             None => {}
         }
     }
-    Ok(())
+    Ok(variables)
+}
+
+/// Whether a variable is so near to a known one that nothing else can be meant.
+fn is_misspelt(wanted: &str, keys: &[String]) -> bool {
+    let typos = |key: &String| strsim::damerau_levenshtein(&key.replace('.', "_"), wanted);
+    keys.iter().any(|key| typos(key) <= MAX_TYPOS)
 }
 
 fn names_a_section(wanted: &str, keys: &[String]) -> bool {
@@ -183,11 +205,6 @@ fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     Some((quoted.next()?, quoted.collect()))
 }
 
-fn out_of_bounds(name: &str, errors: &validator::ValidationErrors) -> Diagnostic {
-    let message = errors.to_string().lines().collect::<Vec<_>>().join("; ");
-    Diagnostic::new("out_of_bounds", name, message, "see deploy/douane.toml for the bounds of each key")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,10 +250,102 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_and_bounds_are_refused() {
+    fn a_misspelt_section_is_refused_and_other_variables_are_nobodys_business() {
+        for (wrong, right) in [
+            ("DOUANE_LISTN_PUBLIC", "DOUANE_LISTEN_PUBLIC"),
+            ("DOUANE_LISTENER_PUBLIC", "DOUANE_LISTEN_PUBLIC"),
+            ("DOUANE_PUBLICATIONS_FEED_HEARTBEAT", "DOUANE_PUBLICATION_FEED_HEARTBEAT"),
+        ] {
+            let error = load_text("", &[(wrong, "127.0.0.1:80")]).expect_err("refused");
+            assert!(error.contains(&format!("{wrong} sets nothing")), "{error}");
+            assert!(error.contains(&format!("did you mean {right}?")), "{error}");
+        }
+        let others =
+            ["CONFIG", "TOKEN", "REAL_PAYLOADS", "CRASH_COUNT", "SIM_SEEDS", "TEST_LOG", "STRIPE_SECRET"];
+        let others = others.map(|name| format!("DOUANE_{name}"));
+        let others: Vec<_> = others.iter().map(|name| (name.as_str(), "anything")).collect();
+        assert_eq!(load_text("", &others), Ok(Config::default()));
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
         let error = load_text("[mappings]\npoll = \"soon\"\n", &[]).expect_err("refused");
         assert!(error.contains("write it as"), "{error}");
-        let error = load_text("[intake]\nmax_headers = 1\n", &[]).expect_err("refused");
-        assert!(error.contains("max_headers") && error.contains("[out_of_bounds]"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_told_where_it_was_set() {
+        let error = load_text("[intake]\n\nmax_headers = 1\n", &[]).expect_err("refused");
+        let told = "douane.toml:3:15: intake.max_headers must be between 8 and 1000, not 1 [out_of_bounds]";
+        assert!(error.starts_with(told), "{error}");
+        let error = load_text("", &[("DOUANE_INTAKE_MAX_HEADERS", "1")]).expect_err("refused");
+        assert!(
+            error.starts_with("environment (DOUANE_INTAKE_MAX_HEADERS): intake.max_headers must"),
+            "{error}"
+        );
+        let overrides = vec![("events.namespace", String::new())];
+        let error = load(None, &BTreeMap::new(), &overrides).expect_err("refused").to_string();
+        assert!(error.starts_with("command line: the length of events.namespace must be"), "{error}");
+        let broker = "[[broker]]\nname = \"a\"\nkind = \"file\"\n";
+        let error = load_text(&format!("{broker}rotate_bytes = 1\n"), &[]).expect_err("refused");
+        assert!(
+            error.starts_with("douane.toml:4:16: broker[0].rotate_bytes must be at least 4096"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn all_that_is_out_of_bounds_is_told_at_once() {
+        let error = load_text("[intake]\nmax_headers = 1\nmax_connections = 0\n", &[]).expect_err("refused");
+        assert_eq!(error.matches("[out_of_bounds]").count(), 2, "{error}");
+    }
+
+    #[test]
+    fn no_duration_is_none_or_for_ever() {
+        let durations = [
+            ("mappings", "poll"),
+            ("ledger", "free_space_poll"),
+            ("retention", "payloads"),
+            ("intake", "header_timeout"),
+            ("intake", "body_timeout"),
+            ("publication", "min_backoff"),
+            ("publication", "max_backoff"),
+            ("publication", "feed_heartbeat"),
+        ];
+        for (section, key) in durations {
+            for wrong in ["0s", "100000000000d"] {
+                let error =
+                    load_text(&format!("[{section}]\n{key} = \"{wrong}\"\n"), &[]).expect_err("refused");
+                assert!(error.contains(&format!("{section}.{key} must be between")), "{error}");
+            }
+        }
+        let error = load_text("[intake]\nshutdown_grace = \"1day\"\n", &[]).expect_err("refused");
+        assert!(error.contains("intake.shutdown_grace must be at most 1h, not 1day"), "{error}");
+        assert!(load_text("[intake]\nshutdown_grace = \"0s\"\n", &[]).is_ok());
+    }
+
+    #[test]
+    fn a_queue_has_an_end() {
+        let error = load_text("[ledger]\nqueue_entries = 9000000000000000000\n", &[]).expect_err("refused");
+        assert!(error.contains("ledger.queue_entries must be between 1 and 1000000"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_told_at_the_one_that_was_set() {
+        let error = load_text("[intake]\nmax_bytes_in_flight = 100000\n", &[]).expect_err("refused");
+        assert!(
+            error.starts_with("douane.toml:2:23: intake.max_body_bytes (1048576) must be at most"),
+            "{error}"
+        );
+        let error = load_text("[publication]\nmin_backoff = \"1m\"\n", &[]).expect_err("refused");
+        assert!(error.contains("min_backoff (1m) must be at most publication.max_backoff (30s)"), "{error}");
+    }
+
+    #[test]
+    fn a_broker_has_a_name_of_its_own() {
+        let broker = |name: &str| format!("[[broker]]\nname = \"{name}\"\nkind = \"stdout\"\n");
+        assert!(load_text(&(broker("a") + &broker("b")), &[]).is_ok());
+        let error = load_text(&(broker("a") + &broker("b") + &broker("a")), &[]).expect_err("refused");
+        assert!(error.starts_with("douane.toml:8:8: two brokers have the name \"a\""), "{error}");
     }
 }

@@ -1,15 +1,19 @@
 //! Room `config`: every setting with its default and its reason, typed and validated. The reference
 //! (`deploy/douane.toml`) is generated from these types and is itself a valid configuration.
 
+mod bounds;
+mod brokers;
 mod load;
+mod origins;
 mod reference;
 mod sections;
 mod units;
 
+pub use brokers::{BrokerConfig, BrokerFrom, BrokerKind};
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment};
 pub use reference::reference;
 pub use sections::{
-    BrokerConfig, BrokerFrom, BrokerKind, Config, EventsConfig, IntakeConfig, LedgerConfig, ListenConfig,
-    LogFormat, MappingsConfig, PublicationConfig, RetentionConfig, TelemetryConfig, TranslationConfig,
+    Config, EventsConfig, IntakeConfig, LedgerConfig, ListenConfig, LogFormat, MappingsConfig,
+    PublicationConfig, RetentionConfig, TelemetryConfig, TranslationConfig,
 };
 pub use units::HumanDuration;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use super::HumanDuration;
+use super::{BrokerConfig, HumanDuration};
 
 /// The whole configuration. Precedence, strongest first: command line, `DOUANE_…` environment variables, file, defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
@@ -82,6 +82,7 @@ pub struct MappingsConfig {
     /// The folder with `partners/` and `contracts/`.
     pub path: PathBuf,
     /// How often the folder's content hash is polled for changes (inotify misses ConfigMap and git-sync swaps). SIGHUP reloads at once.
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::days(1)))]
     pub poll: HumanDuration,
     /// Refuse to start when any partner folder is broken, instead of going on with its last good revision.
     pub strict: bool,
@@ -106,14 +107,15 @@ pub struct LedgerConfig {
     #[validate(range(min = 1, max = 65_536))]
     pub batch_entries: usize,
     /// At most about so many bytes share one fsync.
-    #[validate(range(min = 4_096))]
+    #[validate(range(min = 4_096, max = 1_073_741_824))]
     pub batch_bytes: usize,
     /// At most so many requests wait for the writer; beyond, 503.
-    #[validate(range(min = 1))]
+    #[validate(range(min = 1, max = 1_000_000))]
     pub queue_entries: usize,
     /// Below so many free bytes on the disk new deliveries are refused with 503, until there is space again.
     pub min_free_bytes: u64,
     /// How often the free space is looked at.
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
     pub free_space_poll: HumanDuration,
     /// The background scrub reads about so many bytes of the log a second, looking for damage. 0 turns it off.
     pub scrub_bytes_per_second: u64,
@@ -140,6 +142,7 @@ impl Default for LedgerConfig {
 pub struct RetentionConfig {
     /// Whole segments of the intake log whose deliveries are all older are dropped, never past a cursor or an open dead letter. Absent: everything is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::days(36_500)))]
     pub payloads: Option<HumanDuration>,
 }
 
@@ -157,8 +160,10 @@ pub struct IntakeConfig {
     #[validate(range(min = 8_192, max = 1_048_576))]
     pub max_header_bytes: usize,
     /// Time for the first byte of a new connection, for the headers of a request, and between requests of an idle connection. Then the connection is closed.
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
     pub header_timeout: HumanDuration,
     /// Time for the whole body, from the headers on. Then 408.
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
     pub body_timeout: HumanDuration,
     /// Most open connections; further ones wait in the operating system's queue.
     #[validate(range(min = 1, max = 1_000_000))]
@@ -167,7 +172,7 @@ pub struct IntakeConfig {
     #[validate(range(min = 1, max = 10_000))]
     pub max_http2_streams: u32,
     /// Most bytes of bodies held in memory at once, from reading to fsync. Beyond: 503 with Retry-After.
-    #[validate(range(min = 65_536))]
+    #[validate(range(min = 65_536, max = 1_099_511_627_776_usize))]
     pub max_bytes_in_flight: usize,
     /// What Retry-After says on a 503 or 429, in whole seconds.
     #[validate(range(min = 1, max = 3_600))]
@@ -176,6 +181,7 @@ pub struct IntakeConfig {
     #[validate(range(min = 1, max = 10_000))]
     pub refusals_kept: usize,
     /// On shutdown, requests in flight have so long to finish.
+    #[validate(range(max = HumanDuration::seconds(3_600)))]
     pub shutdown_grace: HumanDuration,
 }
 
@@ -205,7 +211,7 @@ pub struct TranslationConfig {
     #[validate(range(min = 1, max = 65_536))]
     pub batch_entries: usize,
     /// About the most bytes of bodies worked in one transaction.
-    #[validate(range(min = 4_096))]
+    #[validate(range(min = 4_096, max = 1_073_741_824))]
     pub batch_bytes: usize,
     /// Threads that run mappings. 0: one for each core.
     #[validate(range(max = 256))]
@@ -220,7 +226,7 @@ pub struct TranslationConfig {
     #[validate(range(min = 1, max = 10_000))]
     pub max_events: usize,
     /// Most bytes of JSON one mapping may return for one event.
-    #[validate(range(min = 1_024))]
+    #[validate(range(min = 1_024, max = 268_435_456))]
     pub max_output_bytes: usize,
 }
 
@@ -261,10 +267,13 @@ pub struct PublicationConfig {
     #[validate(range(min = 1, max = 65_536))]
     pub batch_events: usize,
     /// First pause after a failure of the outside world; doubles, with jitter, up to `max_backoff`.
+    #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::seconds(3_600)))]
     pub min_backoff: HumanDuration,
     /// Longest pause between two tries.
+    #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::days(1)))]
     pub max_backoff: HumanDuration,
     /// The feed sends an SSE comment when nothing else was sent for so long.
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
     pub feed_heartbeat: HumanDuration,
 }
 
@@ -303,73 +312,4 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
-}
-
-/// A broker beside the built-in feed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BrokerConfig {
-    /// Its identity: the cursor belongs to this name.
-    #[validate(length(min = 1, max = 100))]
-    pub name: String,
-    /// `stdout` or `file`.
-    pub kind: BrokerKind,
-    /// Where it starts when it is first seen: `"now"`, `"beginning"` or an event number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<BrokerFrom>,
-    /// `file` only: the NDJSON file; finished ones are renamed to `<path>.<n>`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-    /// `file` only: a new file is begun when this many bytes are reached.
-    #[serde(default = "default_rotate_bytes")]
-    #[validate(range(min = 4_096))]
-    pub rotate_bytes: u64,
-}
-
-const fn default_rotate_bytes() -> u64 {
-    128 * 1024 * 1024
-}
-
-/// The kinds of brokers built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BrokerKind {
-    /// NDJSON on standard output.
-    Stdout,
-    /// NDJSON in a file, fsynced, rotated.
-    File,
-}
-
-/// Where a broker starts when it is first seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
-pub enum BrokerFrom {
-    /// After the last event committed when it was first seen.
-    Now,
-    /// With the first event kept.
-    Beginning,
-    /// With this event number.
-    Number(u64),
-}
-
-impl Serialize for BrokerFrom {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Now => serializer.serialize_str("now"),
-            Self::Beginning => serializer.serialize_str("beginning"),
-            Self::Number(number) => serializer.serialize_str(&number.to_string()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for BrokerFrom {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "now" => Ok(Self::Now),
-            "beginning" => Ok(Self::Beginning),
-            text => text.parse().map(Self::Number).map_err(|_| {
-                serde::de::Error::custom("expected \"now\", \"beginning\" or an event number, as \"42\"")
-            }),
-        }
-    }
 }

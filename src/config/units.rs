@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use validator::ValidateRange;
 
 /// A duration written as `"250ms"`, `"5m"` or `"35d"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
@@ -47,5 +48,22 @@ impl<'de> Deserialize<'de> for HumanDuration {
                 "{text:?} is no duration; write it as \"250ms\", \"5m\" or \"35d\""
             ))
         })
+    }
+}
+
+impl ValidateRange<HumanDuration> for HumanDuration {
+    fn greater_than(&self, max: HumanDuration) -> Option<bool> {
+        Some(*self > max)
+    }
+
+    fn less_than(&self, min: HumanDuration) -> Option<bool> {
+        Some(*self < min)
+    }
+}
+
+/// The schema from which the reference is made tells bounds as they are written.
+impl From<HumanDuration> for serde_json::Value {
+    fn from(duration: HumanDuration) -> Self {
+        Self::String(duration.to_string())
     }
 }

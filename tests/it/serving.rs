@@ -225,7 +225,10 @@ fn more_than_the_rate_is_refused() {
 
 #[test]
 fn bodies_in_memory_are_bounded() {
-    let lab = Lab::with(Folder::new(), &[("DOUANE_INTAKE_MAX_BYTES_IN_FLIGHT", "65536")]);
+    let lab = Lab::with(
+        Folder::new(),
+        &[("DOUANE_INTAKE_MAX_BYTES_IN_FLIGHT", "65536"), ("DOUANE_INTAKE_MAX_BODY_BYTES", "65536")],
+    );
     let head = "POST /in/lab HTTP/1.1\r\nhost: test\r\ncontent-length: 65000\r\n\r\n";
     let mut slow = Wire::open(lab.gateway.public).expect("connected");
     slow.send(&[head.as_bytes(), &vec![b'x'; 60_000]].concat()).expect("sent");

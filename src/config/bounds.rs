@@ -1,0 +1,94 @@
+//! Room `config`: what types cannot say: values out of their bounds, and values that contradict each other.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
+
+use super::Config;
+
+/// A value that cannot be worked with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The keys to blame, as `intake.max_headers` or `broker[1].name`: one of them must change.
+    pub(super) keys: Vec<String>,
+    /// What is wrong.
+    pub(super) message: String,
+}
+
+/// Everything that is wrong with a configuration whose types are right.
+pub(super) fn faults(config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Err(errors) = config.validate() {
+        out_of_bounds("", &errors, &mut faults);
+    }
+    faults.sort_by(|one, other| one.keys.cmp(&other.keys));
+    faults.extend(too_large_a_body(config));
+    faults.extend(backwards_backoff(config));
+    faults.extend(same_names(config));
+    faults
+}
+
+fn out_of_bounds(section: &str, errors: &ValidationErrors, faults: &mut Vec<Fault>) {
+    for (name, kind) in errors.errors() {
+        let key = if section.is_empty() { name.to_string() } else { format!("{section}.{name}") };
+        match kind {
+            ValidationErrorsKind::Struct(inner) => out_of_bounds(&key, inner, faults),
+            ValidationErrorsKind::List(items) => {
+                for (index, inner) in items {
+                    out_of_bounds(&format!("{key}[{index}]"), inner, faults);
+                }
+            }
+            ValidationErrorsKind::Field(errors) => {
+                faults.extend(errors.iter().map(|error| Fault::new([&key], told(&key, error))));
+            }
+        }
+    }
+}
+
+fn told(key: &str, error: &ValidationError) -> String {
+    let param = |name| {
+        error.params.get(name).map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    };
+    let what = if error.code == "length" { "the length of " } else { "" };
+    let bounds = match (param("min"), param("max")) {
+        (Some(min), Some(max)) => format!("between {min} and {max}"),
+        (Some(min), None) => format!("at least {min}"),
+        (_, max) => format!("at most {}", max.unwrap_or_default()),
+    };
+    format!("{what}{key} must be {bounds}, not {}", param("value").unwrap_or_default())
+}
+
+/// Such a body would be answered 503 whenever it comes, and come again.
+fn too_large_a_body(config: &Config) -> Option<Fault> {
+    let (body, all) = (config.intake.max_body_bytes, config.intake.max_bytes_in_flight);
+    let message =
+        format!("intake.max_body_bytes ({body}) must be at most intake.max_bytes_in_flight ({all})");
+    (body > all).then(|| Fault::new(["intake.max_body_bytes", "intake.max_bytes_in_flight"], message))
+}
+
+fn backwards_backoff(config: &Config) -> Option<Fault> {
+    let (min, max) = (config.publication.min_backoff, config.publication.max_backoff);
+    let message = format!("publication.min_backoff ({min}) must be at most publication.max_backoff ({max})");
+    (min > max).then(|| Fault::new(["publication.min_backoff", "publication.max_backoff"], message))
+}
+
+/// A broker's cursor belongs to its name: two of one name would pass events over.
+fn same_names(config: &Config) -> Vec<Fault> {
+    let mut known = BTreeSet::new();
+    let brokers = config.broker.iter().enumerate();
+    let again = brokers.filter(|(_, broker)| !known.insert(&broker.name));
+    let fault = |(index, broker): (usize, &super::BrokerConfig)| {
+        Fault::new([format!("broker[{index}].name")], format!("two brokers have the name {:?}", broker.name))
+    };
+    again.map(fault).collect()
+}
+
+impl Fault {
+    fn new<K: ToString, const N: usize>(keys: [K; N], message: String) -> Self {
+        Self { keys: keys.iter().map(ToString::to_string).collect(), message }
+    }
+}
