@@ -40,7 +40,7 @@ fn out_of_bounds(section: &str, errors: &ValidationErrors, faults: &mut Vec<Faul
                 }
             }
             ValidationErrorsKind::Field(errors) => {
-                faults.extend(errors.iter().map(|error| Fault::new([&key], told(&key, error))));
+                faults.extend(errors.iter().map(|error| Fault::new(&[&key], told(&key, error))));
             }
         }
     }
@@ -62,18 +62,18 @@ fn told(key: &str, error: &ValidationError) -> String {
     format!("{what}{key} must be {bounds}, not {}", param("value").unwrap_or_default())
 }
 
-/// Such a body would be answered 503 whenever it comes, and come again.
+/// One endpoint may hold half of all that is held, so no body may be larger.
 fn too_large_a_body(config: &Config) -> Option<Fault> {
     let (body, all) = (config.intake.max_body_bytes, config.intake.max_bytes_in_flight);
     let message =
-        format!("intake.max_body_bytes ({body}) must be at most intake.max_bytes_in_flight ({all})");
-    (body > all).then(|| Fault::new(["intake.max_body_bytes", "intake.max_bytes_in_flight"], message))
+        format!("intake.max_body_bytes ({body}) must be at most half of intake.max_bytes_in_flight ({all})");
+    (body > all / 2).then(|| Fault::new(&["intake.max_body_bytes", "intake.max_bytes_in_flight"], message))
 }
 
 fn backwards_backoff(config: &Config) -> Option<Fault> {
     let (min, max) = (config.publication.min_backoff, config.publication.max_backoff);
     let message = format!("publication.min_backoff ({min}) must be at most publication.max_backoff ({max})");
-    (min > max).then(|| Fault::new(["publication.min_backoff", "publication.max_backoff"], message))
+    (min > max).then(|| Fault::new(&["publication.min_backoff", "publication.max_backoff"], message))
 }
 
 /// A broker's cursor belongs to its name: two of one name would pass events over.
@@ -82,13 +82,16 @@ fn same_names(config: &Config) -> Vec<Fault> {
     let brokers = config.broker.iter().enumerate();
     let again = brokers.filter(|(_, broker)| !known.insert(&broker.name));
     let fault = |(index, broker): (usize, &super::BrokerConfig)| {
-        Fault::new([format!("broker[{index}].name")], format!("two brokers have the name {:?}", broker.name))
+        Fault::new(
+            &[&format!("broker[{index}].name")],
+            format!("two brokers have the name {:?}", broker.name),
+        )
     };
     again.map(fault).collect()
 }
 
 impl Fault {
-    fn new<K: ToString, const N: usize>(keys: [K; N], message: String) -> Self {
+    fn new(keys: &[&str], message: String) -> Self {
         Self { keys: keys.iter().map(ToString::to_string).collect(), message }
     }
 }

@@ -334,7 +334,7 @@ mod tests {
     fn settings_that_contradict_each_other_are_told_at_the_one_that_was_set() {
         let error = load_text("[intake]\nmax_bytes_in_flight = 100000\n", &[]).expect_err("refused");
         assert!(
-            error.starts_with("douane.toml:2:23: intake.max_body_bytes (1048576) must be at most"),
+            error.starts_with("douane.toml:2:23: intake.max_body_bytes (1048576) must be at most half"),
             "{error}"
         );
         let error = load_text("[publication]\nmin_backoff = \"1m\"\n", &[]).expect_err("refused");

@@ -171,7 +171,10 @@ pub struct IntakeConfig {
     /// Most concurrent requests on one HTTP/2 connection.
     #[validate(range(min = 1, max = 10_000))]
     pub max_http2_streams: u32,
-    /// Most bytes of bodies held in memory at once, from reading to fsync. Beyond: 503 with Retry-After.
+    /// Most requests being answered at once. Beyond: 503 with Retry-After.
+    #[validate(range(min = 1, max = 1_000_000))]
+    pub max_requests_in_flight: usize,
+    /// Most bytes of bodies held in memory at once, from reading to fsync; one endpoint may hold at most half of them, so that it never keeps out the others. Beyond: 503 with Retry-After. No body may be larger than that half, whatever `max_body_bytes` says.
     #[validate(range(min = 65_536, max = 1_099_511_627_776_usize))]
     pub max_bytes_in_flight: usize,
     /// What Retry-After says on a 503 or 429, in whole seconds.
@@ -195,6 +198,7 @@ impl Default for IntakeConfig {
             body_timeout: HumanDuration::seconds(10),
             max_connections: 10_000,
             max_http2_streams: 100,
+            max_requests_in_flight: 8_192,
             max_bytes_in_flight: 64 * 1024 * 1024,
             retry_after_seconds: 5,
             refusals_kept: 100,

@@ -24,7 +24,7 @@ pub struct Arrival {
     pub(super) deadline: Instant,
     /// How many bytes of the body came so far.
     pub(super) body_bytes: u64,
-    _counted: CountedRequest,
+    pub(super) counted: CountedRequest,
 }
 
 impl Arrival {
@@ -33,7 +33,7 @@ impl Arrival {
         let (head, body) = request.into_parts();
         let began = Instant::now();
         let deadline = began + door.limits.body_timeout.0;
-        Self { head, body, began, deadline, body_bytes: 0, _counted: door.in_flight.count_request() }
+        Self { head, body, began, deadline, body_bytes: 0, counted: door.in_flight.count_request() }
     }
 
     pub(super) fn path(&self) -> &str {

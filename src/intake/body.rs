@@ -13,7 +13,7 @@ use super::{Arrival, PublicDoor, Refusal, in_flight::HeldBody};
 use crate::{model::RawRequest, partners::Endpoint};
 
 /// Room made for a body before any of it came. A larger one grows as it arrives: an announced length alone must not
-/// cost memory.
+/// cost much memory.
 const MAX_EXPECTED_BYTES: usize = 16 * 1024;
 
 /// How much of a refused body is still read and thrown away, and how long a pause in it is waited for.
@@ -27,13 +27,14 @@ pub(super) async fn read(
     endpoint: &Endpoint,
     arrival: &mut Arrival,
 ) -> Result<RawRequest, Refusal> {
-    let limit = endpoint.max_body_bytes.unwrap_or(door.limits.max_body_bytes);
+    let limit = endpoint.max_body_bytes.unwrap_or(door.limits.max_body_bytes).min(door.in_flight.share());
     refuse_encoded(arrival)?;
     let announced = announced_bytes(arrival);
     if announced.is_some_and(|bytes| bytes > limit) {
         return Err(Refusal::BodyTooLarge { limit });
     }
-    let held = HeldBody::new(&door.in_flight, announced.unwrap_or(0).min(MAX_EXPECTED_BYTES));
+    let mut held = HeldBody::new(&door.in_flight, endpoint, announced.unwrap_or(limit));
+    held.make_room(announced.unwrap_or(0).min(MAX_EXPECTED_BYTES))?;
     let body = timeout_at(arrival.deadline, collect(arrival, held, limit))
         .await
         .map_err(|_| Refusal::BodyTimeout { limit: door.limits.body_timeout })??;

@@ -50,7 +50,7 @@ impl PublicDoor {
             sealer,
             clock,
             notes,
-            in_flight: InFlight::new(limits.max_bytes_in_flight),
+            in_flight: InFlight::new(limits.max_requests_in_flight, limits.max_bytes_in_flight),
             limits: limits.clone(),
             rates: Rates::default(),
             counters: Counters::default(),

@@ -100,6 +100,7 @@ pub(super) mod tests {
             accepted: None,
             signature_failure_status: 401,
             handshakes,
+            held_bytes: std::sync::Arc::default(),
         }
     }
 

@@ -33,6 +33,7 @@ pub use router::router;
 /// Receives one request. `Ok` is what the partner is told: a delivery that is fsynced, or a handshake answered.
 /// A caller that stops waiting leaves a whole delivery in the log, or none.
 pub async fn receive(door: &PublicDoor, arrival: &mut Arrival) -> Result<Answer, Refusal> {
+    arrival.counted.admit()?;
     let endpoint = address::find(&door.partners.snapshot(), arrival)?;
 
     // 1 read, within bounds

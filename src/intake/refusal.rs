@@ -52,7 +52,7 @@ pub enum Refusal {
     },
     /// The body is larger than the endpoint takes.
     #[error(
-        "the body is larger than {limit} bytes (max_body_bytes of the endpoint, or intake.max_body_bytes)"
+        "the body is larger than {limit} bytes (max_body_bytes of the endpoint, or intake.max_body_bytes; at most half of intake.max_bytes_in_flight)"
     )]
     BodyTooLarge {
         /// The endpoint's limit in bytes.

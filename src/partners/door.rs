@@ -1,6 +1,9 @@
 //! Room `partners`: the door of a partner, as the intake uses it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use serde::Serialize;
 
@@ -29,6 +32,9 @@ pub struct Endpoint {
     pub signature_failure_status: u16,
     /// Requests that are answered and not kept.
     pub handshakes: Vec<Handshake>,
+    /// Bytes of its bodies that the intake holds. It stands here so that no request looks it up; a reload of the partner's
+    /// file begins a new count.
+    pub held_bytes: Arc<AtomicUsize>,
 }
 
 /// How an endpoint's requests are verified.

@@ -79,6 +79,7 @@ pub(super) fn open(partner: &str, plan: &EndpointPlan, keyring: Keyring<'_>) -> 
         accepted: plan.accepted.clone(),
         signature_failure_status: plan.signature_failure_status,
         handshakes: plan.handshakes.clone(),
+        held_bytes: Arc::default(),
     })
 }
 
@@ -93,5 +94,6 @@ pub(super) fn unreadable(partner: &str, name: &str) -> Endpoint {
         accepted: None,
         signature_failure_status: 401,
         handshakes: Vec::new(),
+        held_bytes: Arc::default(),
     }
 }

@@ -115,7 +115,7 @@ fn a_client_that_asks_before_it_sends_is_told_to_go_on_or_refused_at_once() {
 fn memory_for_bodies_is_bounded_and_comes_back() {
     let lab = Lab::open(
         "",
-        &[("DOUANE_INTAKE_MAX_BYTES_IN_FLIGHT", "65536"), ("DOUANE_INTAKE_MAX_BODY_BYTES", "65536")],
+        &[("DOUANE_INTAKE_MAX_BYTES_IN_FLIGHT", "131072"), ("DOUANE_INTAKE_MAX_BODY_BYTES", "65536")],
     );
     let mut slow = Wire::open(lab.gateway.public).expect("connected");
     slow.send(b"POST /in/lab HTTP/1.1\r\nhost: test\r\ncontent-length: 64001\r\n\r\n").expect("sent");

@@ -227,7 +227,7 @@ fn more_than_the_rate_is_refused() {
 fn bodies_in_memory_are_bounded() {
     let lab = Lab::with(
         Folder::new(),
-        &[("DOUANE_INTAKE_MAX_BYTES_IN_FLIGHT", "65536"), ("DOUANE_INTAKE_MAX_BODY_BYTES", "65536")],
+        &[("DOUANE_INTAKE_MAX_BYTES_IN_FLIGHT", "131072"), ("DOUANE_INTAKE_MAX_BODY_BYTES", "65536")],
     );
     let head = "POST /in/lab HTTP/1.1\r\nhost: test\r\ncontent-length: 65000\r\n\r\n";
     let mut slow = Wire::open(lab.gateway.public).expect("connected");
@@ -238,6 +238,37 @@ fn bodies_in_memory_are_bounded() {
     assert_eq!(slow.answer().expect("answered").status, 200, "who was there first is served");
     lab.gateway.wait_until("/metrics", |_| lab.gateway.metric("douane_bytes_in_flight") < 1.0);
     assert_eq!(lab.post(&[b'y'; 10_000]).status, 200, "and then there is room again");
+}
+
+#[test]
+fn the_bodies_of_one_endpoint_never_keep_out_another() {
+    let mappings = Folder::new();
+    mappings.change_partner("name = \"default\"", "name = \"default\"\n\n[[endpoint]]\nname = \"other\"");
+    let small = [("DOUANE_INTAKE_MAX_BYTES_IN_FLIGHT", "131072"), ("DOUANE_INTAKE_MAX_BODY_BYTES", "65536")];
+    let lab = Lab::with(mappings, &small);
+    let head = "POST /in/lab HTTP/1.1\r\nhost: test\r\ncontent-length: 65536\r\n\r\n";
+    let mut slow = Wire::open(lab.gateway.public).expect("connected");
+    slow.send(&[head.as_bytes(), &vec![b'x'; 60_000]].concat()).expect("sent");
+    lab.gateway.wait_until("/metrics", |_| lab.gateway.metric("douane_bytes_in_flight") >= 65_536.0);
+
+    refused(&lab.post(b"{}"), 503, "overloaded");
+    let other = wire::exchange(lab.gateway.public, "POST", "/in/lab/other", &[], &vec![b'y'; 65_536]);
+    assert_eq!(other.status, 200, "the other half is free");
+    slow.send(&[b'x'; 5_536]).expect("sent");
+    assert_eq!(slow.answer().expect("answered").status, 200);
+}
+
+#[test]
+fn requests_being_answered_are_bounded() {
+    let lab = Lab::with(Folder::new(), &[("DOUANE_INTAKE_MAX_REQUESTS_IN_FLIGHT", "1")]);
+    let mut slow = Wire::open(lab.gateway.public).expect("connected");
+    slow.send(b"POST /in/lab HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n\r\n{").expect("sent");
+    lab.gateway.wait_until("/metrics", |_| lab.gateway.metric("douane_bytes_in_flight") > 0.0);
+    refused(&lab.post(b"{}"), 503, "overloaded");
+    slow.send(b"}").expect("sent");
+    assert_eq!(slow.answer().expect("answered").status, 200);
+    lab.gateway.wait_until("/metrics", |_| lab.gateway.metric("douane_requests_in_flight") < 1.0);
+    assert_eq!(lab.post(b"{}").status, 200);
 }
 
 #[test]
