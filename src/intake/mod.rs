@@ -44,8 +44,8 @@ pub async fn receive(door: &PublicDoor, arrival: &mut Arrival) -> Result<Answer,
 
     // 2 verify, on raw bytes
     let proof = verify::proof(&endpoint)?;
-    door.rates.admit(&endpoint)?;
     let verified = verify::verify(&endpoint, proof, request, door.clock.now())?;
+    door.rates.admit(&endpoint)?;
     if let Some(reply) = handshake::signed(door, &endpoint, &verified)? {
         return Ok(reply.into());
     }

@@ -1,4 +1,5 @@
-//! Room `intake`: the rate of an endpoint, for those that set one.
+//! Room `intake`: the rate of an endpoint, for those that set one. Only what was verified counts: a stranger who posts
+//! rubbish must not use up what the partner may send.
 
 use std::{
     collections::HashMap,

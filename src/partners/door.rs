@@ -24,7 +24,7 @@ pub struct Endpoint {
     pub keys: Result<Arc<[Key]>, NotConfigured>,
     /// Largest body in bytes; `None`: the configured default.
     pub max_body_bytes: Option<usize>,
-    /// Most requests a second; `None`: no limit. Beyond: 429.
+    /// Most verified requests a second; `None`: no limit. Beyond: 429.
     pub requests_per_second: Option<u32>,
     /// What an accepted delivery is answered; `None`: `200 {"delivery":"<id>"}`.
     pub accepted: Option<Reply>,

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::{
+    lab::copy,
     process::{Process, STRIPE_SECRET, mappings},
     wire::{self, Answer, Wire},
 };
@@ -99,6 +100,24 @@ fn signature_mistakes_are_one_answer_and_told_apart_in_private() {
     answers.dedup();
     assert_eq!(answers.len(), 1, "a partner, or an attacker, cannot tell the causes apart");
     attacked.unharmed();
+}
+
+#[test]
+fn rubbish_does_not_use_up_the_rate_of_the_partner() {
+    let folders = tempfile::tempdir().expect("a folder");
+    let limited = folders.path().join("mappings");
+    copy(&mappings(), &limited);
+    let file = limited.join("partners/stripe/partner.toml");
+    let text = std::fs::read_to_string(&file).expect("readable");
+    let endpoint = text.replacen("[[endpoint]]", "[[endpoint]]\nrequests_per_second = 1", 1);
+    std::fs::write(&file, endpoint).expect("written");
+    let gateway = Process::start_with(&folders.path().join("data"), &limited, &SHORT_TIMERS);
+    for _ in 0..10 {
+        let forged = [("stripe-signature", "t=1,v1=00")];
+        let answer = wire::exchange(gateway.public, "POST", "/in/stripe", &forged, b"{}");
+        refused(&answer, 401, "signature_failed");
+    }
+    assert_eq!(gateway.post_stripe(&good_body("evt_1")).status, 200, "nothing genuine came before");
 }
 
 #[test]
