@@ -49,7 +49,19 @@ impl Keyring<'_> {
             NotConfigured(format!("the secret {:?} from {}: {why}", secret.id, described(&source)))
         };
         let text = source.resolve().map_err(|error| failed(&error))?;
-        scheme.key(&secret.id, &text).map_err(|error| failed(&error))
+        let key = scheme.key(&secret.id, &text).map_err(|error| failed(&error))?;
+        if self.from == SecretsFrom::Sources && self.is_published(scheme, &key) {
+            return Err(failed(
+                &"it is a development secret of [test], which everyone can read; set the real one",
+            ));
+        }
+        Ok(key)
+    }
+
+    /// Whether a key stands in the partner's file. Compared as keys, so that a prefix left out changes nothing.
+    fn is_published(&self, scheme: &Scheme, key: &Key) -> bool {
+        let published = self.test_secrets.iter().filter_map(|(id, text)| scheme.key(id, text).ok());
+        published.map(|other| other.bytes).any(|bytes| bytes == key.bytes)
     }
 
     fn test_source(&self, id: &str) -> Result<SecretSource, NotConfigured> {
@@ -95,5 +107,42 @@ pub(super) fn unreadable(partner: &str, name: &str) -> Endpoint {
         signature_failure_status: 401,
         handshakes: Vec::new(),
         held_bytes: Arc::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        partners::{partner_file::PartnerFile, reading::Source},
+        signatures::presets,
+    };
+
+    const PUBLISHED: &str = "whsec_test_6NfZ2hQ9vTq0cJr4KdLw8XyBmS1pGaEu";
+
+    /// Why an endpoint whose secret is this text would answer 503.
+    fn refused(secret: &str, from: SecretsFrom) -> Option<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        std::fs::write(&path, secret).expect("written");
+        let text = format!(
+            "name = \"S\"\nowner = \"t\"\n[signature]\npreset = \"stripe\"\n[[endpoint]]\nname = \"default\"\n\
+             secrets = [{{ id = \"a\", from = \"file:{}\" }}]\n[identify]\nevent_type = \"body.type\"\n\
+             [test]\nsecrets = {{ \"a\" = \"{PUBLISHED}\" }}\n",
+            path.display()
+        );
+        let find = |name: &str| presets::find(name).map(|preset| preset.text);
+        let file = PartnerFile::read(Source { file: "partner.toml", text: &text }, &find);
+        let keyring = Keyring { from, test_secrets: &file.test_secrets };
+        let endpoint = open("s", &file.endpoints[0], keyring).expect("no mistakes");
+        endpoint.keys.err().map(|why| why.to_string())
+    }
+
+    #[test]
+    fn a_development_secret_is_no_secret() {
+        let why = refused(PUBLISHED, SecretsFrom::Sources).expect("everyone can read it");
+        assert!(why.contains("development secret of [test]") && !why.contains("6NfZ"), "{why}");
+        assert_eq!(refused("whsec_3f1c8e7ab2", SecretsFrom::Sources), None);
+        assert_eq!(refused("not looked at", SecretsFrom::TestTables), None, "tests and the demo believe it");
     }
 }

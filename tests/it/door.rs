@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use crate::{
     folder::Folder,
-    process::{Process, STRIPE_SECRET, mappings},
+    process::{Process, Ran, STRIPE_SECRET, douane, mappings},
     wire::{self, Answer, Wire},
 };
 
@@ -92,6 +92,32 @@ fn without_its_secret_an_endpoint_asks_to_come_again() {
     assert!(answer.head.to_ascii_lowercase().contains("retry-after: 5"), "{}", answer.head);
     let detail = refusal(&gateway, "not_configured")["detail"].clone();
     assert!(detail.as_str().expect("text").contains("SLACK_SIGNING_SECRET"), "{detail}");
+}
+
+#[test]
+fn the_secret_that_everyone_can_read_is_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = std::fs::read_to_string(mappings().join("partners/stripe/partner.toml")).expect("readable");
+    let published =
+        text.lines().find_map(|line| line.strip_prefix("secrets = { \"2026-11\" = \"")).expect("in [test]");
+    let published = published.split('"').next().expect("a text");
+    let data = folder.path().join("data");
+    let environment = [("STRIPE_WEBHOOK_SECRET", published)];
+    let gateway = Process::start_with(&data, &mappings(), &environment);
+
+    let signature = wire::stripe_signature(published, b"{}", wire::now_seconds());
+    let forged = [("stripe-signature", signature.as_str())];
+    let answer = wire::exchange(gateway.public, "POST", "/in/stripe", &forged, b"{}");
+    assert_eq!((answer.status, answer.code().as_str()), (503, "not_configured"));
+    let detail = refusal(&gateway, "not_configured")["detail"].to_string();
+    assert!(detail.contains("development secret of [test]") && !detail.contains(published), "{detail}");
+
+    for verb in ["check", "doctor"] {
+        let mut told = douane();
+        told.envs(environment).arg(verb).arg("--data-dir").arg(&data).arg("--mappings").arg(mappings());
+        let told: Ran = told.output().expect("the binary runs").into();
+        assert!(told.out.contains("it is a development secret of [test]"), "{verb}: {}", told.out);
+    }
 }
 
 #[test]
