@@ -39,7 +39,13 @@ impl Attacked {
 
     /// The outcome and reason of a signed body.
     fn outcome_of(&self, body: &[u8]) -> (String, String) {
-        let answer = self.gateway.post_stripe(body);
+        self.outcome_as("application/json", body)
+    }
+
+    /// The same of a body that says it is something else.
+    fn outcome_as(&self, content_type: &str, body: &[u8]) -> (String, String) {
+        let signature = wire::stripe_signature(STRIPE_SECRET, body, wire::now_seconds());
+        let answer = self.post(&[("content-type", content_type), ("stripe-signature", &signature)], body);
         assert_eq!(answer.status, 200, "a verified body is kept, whatever it holds");
         let path = format!("/api/v1/deliveries/{}", answer.delivery());
         self.gateway.wait_until(&path, |answer| answer.json()["waiting"] == false);
@@ -219,6 +225,20 @@ fn bodies_that_hold_what_nobody_can_read_are_kept_and_set_aside() {
     }
     let long_id = format!(r#"{{"id":"{}","type":"t"}}"#, "x".repeat(513));
     assert!(attacked.outcome_of(long_id.as_bytes()).1.starts_with("unidentifiable"));
+    attacked.unharmed();
+}
+
+#[test]
+fn an_unknown_content_type_is_read_as_json_and_never_refused() {
+    let attacked = Attacked::start();
+    let types = ["text/plain", "application/x-foo", "application/json; charset=latin1", "nonsense", ""];
+    for (number, content_type) in types.into_iter().enumerate() {
+        let json = good_body(&format!("evt_type_{number}"));
+        assert_eq!(attacked.outcome_as(content_type, &json).0, "translated", "{content_type:?}");
+        let (outcome, reason) = attacked.outcome_as(content_type, b"id=evt_1&type=t");
+        assert_eq!(outcome, "dead_letter", "{content_type:?}");
+        assert!(reason.starts_with("unreadable"), "{content_type:?}: {reason}");
+    }
     attacked.unharmed();
 }
 
