@@ -61,14 +61,17 @@ pub(super) enum Tried<T> {
 }
 
 impl CrashNote {
-    /// Opens the note at `path` and learns from it how the last process ended.
+    /// Opens the note at `path` and learns from it how the last process ended. What was learnt is noted at once: a
+    /// process that ends before it works anything must not make its predecessor's end count twice.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let note = read(&file)?.after_restart();
         if let Some((first, last)) = note.suspected {
             warn!(%first, %last, "the last process ended while it translated; these entries go one event at a time");
         }
-        Ok(Self { file, note })
+        let learnt = Self { file, note };
+        learnt.write()?;
+        Ok(learnt)
     }
 
     /// Notes that the entries `first` to `last` are being worked.
@@ -226,6 +229,18 @@ mod tests {
         let neighbour = Suspect::Event(EventRef { number: number(7), ordinal: 4 });
         assert_eq!(note.alone(neighbour, || "tried"), Tried::Done("tried"));
         assert_eq!(note.alone(Suspect::Delivery(number(7)), || "tried"), Tried::Done("tried"));
+    }
+
+    #[test]
+    fn a_process_that_tried_nothing_killed_nothing() {
+        let folder = Folder::new();
+        folder.dies_with(EVENT);
+        for _ in 0..3 {
+            drop(folder.start());
+        }
+        let mut note = folder.start();
+        assert!(note.suspects(number(5), number(9)), "and forgets nothing");
+        assert_eq!(note.alone(EVENT, || "tried"), Tried::Done("tried"), "it was tried once");
     }
 
     #[test]
