@@ -39,6 +39,8 @@ struct Shown {
     status: u16,
     outcomes: Vec<String>,
     events: Vec<String>,
+    /// Why there are no events, as far as there is a reason.
+    reason: Option<String>,
     as_expected: bool,
 }
 
@@ -91,7 +93,7 @@ fn introduce(gateway: &Gateway, cases: &[Case]) {
 async fn deliver_all(gateway: &Gateway, sent: &Sent<'_>, cases: &[Case]) -> anyhow::Result<Vec<Shown>> {
     let mut shown = Vec::new();
     let widths = Widths::of(cases);
-    output::say(&widths.line("case", "status", "outcome", "domain events"));
+    output::say(&widths.line("case", "status", "outcome", "domain events, or why there are none"));
     output::say(&"─".repeat(100));
     for case in cases {
         for (at, (request, expected)) in case.requests.iter().zip(&case.expected.requests).enumerate() {
@@ -106,6 +108,10 @@ async fn deliver_all(gateway: &Gateway, sent: &Sent<'_>, cases: &[Case]) -> anyh
                 status: reply.status,
                 outcomes: outcomes(&reply.body, row.as_ref()),
                 events: events(gateway.ledger(), row.as_ref()).await?,
+                reason: row
+                    .iter()
+                    .flat_map(|row| &row.external_events)
+                    .find_map(|event| event.reason.clone()),
                 as_expected: as_expected(expected, reply.status, row.as_ref()),
             };
             output::say(&widths.shown(&line));
@@ -211,8 +217,11 @@ impl Widths {
             1 => shown.case.clone(),
             more => format!("{} #{more}", shown.case),
         };
-        let line =
-            self.line(&case, &shown.status.to_string(), &grouped(&shown.outcomes), &grouped(&shown.events));
+        let events = match &shown.reason {
+            Some(reason) if shown.events.is_empty() => format!("({})", shortened(reason)),
+            _ => grouped(&shown.events),
+        };
+        let line = self.line(&case, &shown.status.to_string(), &grouped(&shown.outcomes), &events);
         let mark = if shown.as_expected { '✓' } else { '✗' };
         let colour = match (shown.as_expected, shown.status) {
             _ if !self.colours => return format!("{mark}{}", &line[1..]),
@@ -222,6 +231,16 @@ impl Widths {
         };
         format!("\x1b[{colour}m{mark}\x1b[0m{}", &line[1..])
     }
+}
+
+/// So many characters of a reason fit beside its case.
+const REASON: usize = 72;
+
+fn shortened(reason: &str) -> String {
+    if reason.chars().count() <= REASON {
+        return reason.to_owned();
+    }
+    reason.chars().take(REASON - 1).chain(['…']).collect()
 }
 
 /// `translated ×3, duplicate`: repeats are counted.

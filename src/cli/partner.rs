@@ -119,6 +119,8 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     }
     let bytes = endpoint.max_body_bytes.map(|bytes| format!("{bytes} bytes"));
     line("largest body", bytes.unwrap_or_else(|| "intake.max_body_bytes".to_owned()));
+    let bytes = endpoint.max_header_bytes.map(|bytes| format!("{bytes} bytes"));
+    line("largest head", bytes.unwrap_or_else(|| "intake.max_header_bytes".to_owned()));
     let rate = endpoint.requests_per_second.map(|rate| format!("{rate} requests a second"));
     line("rate", rate.unwrap_or_else(|| "no limit".to_owned()));
     if let Some(identify) = &endpoint.identify {

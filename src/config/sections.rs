@@ -237,7 +237,7 @@ pub struct TranslationConfig {
 impl Default for TranslationConfig {
     fn default() -> Self {
         Self {
-            batch_entries: 1_024,
+            batch_entries: 512,
             batch_bytes: 8 * 1024 * 1024,
             threads: 0,
             max_items: 10_000,

@@ -28,6 +28,7 @@ pub(super) async fn read(
     arrival: &mut Arrival,
 ) -> Result<RawRequest, Refusal> {
     let limit = endpoint.max_body_bytes.unwrap_or(door.limits.max_body_bytes).min(door.in_flight.share());
+    refuse_large_head(endpoint, arrival)?;
     refuse_encoded(arrival)?;
     let announced = announced_bytes(arrival);
     if announced.is_some_and(|bytes| bytes > limit) {
@@ -66,6 +67,14 @@ async fn collect(arrival: &mut Arrival, mut held: HeldBody, limit: usize) -> Res
         held.extend(&data)?;
     }
     Ok(held.freeze())
+}
+
+/// The listener bounds every head; an endpoint can have a bound of its own below that.
+fn refuse_large_head(endpoint: &Endpoint, arrival: &Arrival) -> Result<(), Refusal> {
+    let Some(limit) = endpoint.max_header_bytes else { return Ok(()) };
+    let target = arrival.head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = arrival.head.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    if target + headers.sum::<usize>() > limit { Err(Refusal::HeadTooLarge { limit }) } else { Ok(()) }
 }
 
 fn refuse_encoded(arrival: &Arrival) -> Result<(), Refusal> {

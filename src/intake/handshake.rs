@@ -96,6 +96,7 @@ pub(super) mod tests {
             check: SignatureCheck::Unsigned,
             keys: Ok(Vec::new().into()),
             max_body_bytes: None,
+            max_header_bytes: None,
             requests_per_second: None,
             accepted: None,
             signature_failure_status: 401,

@@ -28,7 +28,7 @@ pub enum Refusal {
     )]
     UnknownEndpoint,
     /// The method is neither POST nor that of a handshake.
-    #[error("the method is not one of {allow}; another one needs a [[handshake]] in partner.toml")]
+    #[error("the method is not one of {allow}; another one needs a [[handshake]] in the preset")]
     MethodNotAllowed {
         /// The methods that are, as `Allow` lists them.
         allow: String,
@@ -55,6 +55,12 @@ pub enum Refusal {
         "the body is larger than {limit} bytes (max_body_bytes of the endpoint, or intake.max_body_bytes; at most half of intake.max_bytes_in_flight)"
     )]
     BodyTooLarge {
+        /// The endpoint's limit in bytes.
+        limit: usize,
+    },
+    /// Target and headers are larger than the endpoint takes.
+    #[error("target and headers are larger than {limit} bytes (max_header_bytes of the endpoint)")]
+    HeadTooLarge {
         /// The endpoint's limit in bytes.
         limit: usize,
     },
@@ -164,6 +170,7 @@ impl Refusal {
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
             Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body_timeout"),
             Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::HeadTooLarge { .. } => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large"),
             Self::EncodingUnsupported => (S::UNSUPPORTED_MEDIA_TYPE, "encoding_unsupported"),
             Self::Signature { status, .. } => {
                 (S::from_u16(*status).unwrap_or(S::UNAUTHORIZED), "signature_failed")
@@ -191,6 +198,9 @@ impl Refusal {
             Self::BodyBroken => ("Incomplete body", "The body broke off before its end."),
             Self::BodyTimeout { .. } => ("Too slow", "The body did not arrive in time."),
             Self::BodyTooLarge { .. } => ("Body too large", "The body is larger than this address takes."),
+            Self::HeadTooLarge { .. } => {
+                ("Head too large", "Target and headers are larger than this address takes.")
+            }
             Self::EncodingUnsupported => {
                 ("Encoding not supported", "Send the body without Content-Encoding.")
             }
@@ -224,6 +234,7 @@ mod tests {
             Refusal::BodyBroken,
             Refusal::BodyTimeout { limit: HumanDuration::seconds(10) },
             Refusal::BodyTooLarge { limit: 1_048_576 },
+            Refusal::HeadTooLarge { limit: 4_096 },
             Refusal::EncodingUnsupported,
             Refusal::Signature { error: SignatureError::Mismatch, status: 401 },
             Refusal::Signature { error: SignatureError::Missing, status: 403 },

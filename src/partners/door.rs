@@ -24,6 +24,8 @@ pub struct Endpoint {
     pub keys: Result<Arc<[Key]>, NotConfigured>,
     /// Largest body in bytes; `None`: the configured default.
     pub max_body_bytes: Option<usize>,
+    /// Most bytes of target and headers together; `None`: what `intake.max_header_bytes` lets in.
+    pub max_header_bytes: Option<usize>,
     /// Most verified requests a second; `None`: no limit. Beyond: 429.
     pub requests_per_second: Option<u32>,
     /// What an accepted delivery is answered; `None`: `200 {"delivery":"<id>"}`.

@@ -22,15 +22,18 @@ pub(super) const DEFAULT_ENDPOINT: &str = "default";
 const MAX_NAME_BYTES: usize = 63;
 /// Largest `max_body_bytes`.
 const MAX_BODY_BYTES: u64 = 268_435_456;
+/// Largest `max_header_bytes`: more is never read, whatever `intake.max_header_bytes` says.
+const MAX_HEADER_BYTES: u64 = 1_048_576;
 /// Largest `requests_per_second`.
 const MAX_RATE: u64 = 1_000_000;
 /// Longest text a handshake sends back, where the preset does not say.
 const DEFAULT_ECHO_BYTES: u64 = 512;
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "name",
     "secrets",
     "max_body_bytes",
+    "max_header_bytes",
     "requests_per_second",
     "reply",
     "signature_failure_status",
@@ -53,6 +56,8 @@ pub(super) struct EndpointPlan {
     pub(super) secrets: Vec<SecretUse>,
     /// Largest body in bytes.
     pub(super) max_body_bytes: Option<usize>,
+    /// Most bytes of target and headers together.
+    pub(super) max_header_bytes: Option<usize>,
     /// Most requests a second.
     pub(super) requests_per_second: Option<u32>,
     /// What an accepted delivery is answered.
@@ -79,6 +84,7 @@ impl EndpointPlan {
             identify: None,
             secrets: Vec::new(),
             max_body_bytes: None,
+            max_header_bytes: None,
             requests_per_second: None,
             accepted: None,
             signature_failure_status: 401,
@@ -125,9 +131,8 @@ pub(super) fn read<'t>(table: &Table<'t>, shared: &Shared<'t, '_>) -> EndpointPl
     let mut problems = Vec::new();
     let mut plan = EndpointPlan::named(name(table, &mut problems), table.at);
     table.only(&KEYS, &mut problems);
-    plan.max_body_bytes = table
-        .number("max_body_bytes", 1..=MAX_BODY_BYTES, &mut problems)
-        .and_then(|bytes| usize::try_from(bytes).ok());
+    plan.max_body_bytes = bytes(table, "max_body_bytes", MAX_BODY_BYTES, &mut problems);
+    plan.max_header_bytes = bytes(table, "max_header_bytes", MAX_HEADER_BYTES, &mut problems);
     plan.requests_per_second = table
         .number("requests_per_second", 1..=MAX_RATE, &mut problems)
         .and_then(|rate| u32::try_from(rate).ok());
@@ -139,6 +144,10 @@ pub(super) fn read<'t>(table: &Table<'t>, shared: &Shared<'t, '_>) -> EndpointPl
     plan.door_problems = problems;
     verify_and_identify(&mut plan, table, shared);
     plan
+}
+
+fn bytes(table: &Table<'_>, key: &'static str, most: u64, problems: &mut Vec<Diagnostic>) -> Option<usize> {
+    table.number(key, 1..=most, problems).and_then(|bytes| usize::try_from(bytes).ok())
 }
 
 /// What hangs on the preset: signature, handshakes, and what is identified how.

@@ -57,6 +57,8 @@ pub struct EndpointSummary {
     pub not_configured: Option<String>,
     /// Largest body in bytes; `None`: `intake.max_body_bytes`.
     pub max_body_bytes: Option<usize>,
+    /// Most bytes of target and headers; `None`: `intake.max_header_bytes`.
+    pub max_header_bytes: Option<usize>,
     /// Most requests a second; `None`: no limit.
     pub requests_per_second: Option<u32>,
     /// What an accepted delivery is answered; `None`: `200 {"delivery":"<id>"}`.
@@ -190,6 +192,7 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         secrets: door.secrets.get(name).into_iter().flatten().map(secret).collect(),
         not_configured: endpoint.keys.as_ref().err().map(ToString::to_string),
         max_body_bytes: endpoint.max_body_bytes,
+        max_header_bytes: endpoint.max_header_bytes,
         requests_per_second: endpoint.requests_per_second,
         reply: endpoint.accepted.clone(),
         signature_failure_status: endpoint.signature_failure_status,

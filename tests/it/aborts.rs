@@ -106,7 +106,8 @@ impl Service {
         let text = std::fs::read_to_string(self.folders.data().join("translating.note")).unwrap_or_default();
         let note: Value = serde_json::from_str(text.lines().next().unwrap_or_default()).unwrap_or_default();
         let alone = note["trying"] == json!({ "Event": { "number": POISON, "ordinal": 0 } });
-        let together = note["suspected"].is_null() && note["working"].is_array();
+        let begins = note["working"][0].as_u64();
+        let together = note["suspected"].is_null() && begins.is_some_and(|first| first <= POISON);
         alone || together
     }
 

@@ -121,6 +121,19 @@ fn the_secret_that_everyone_can_read_is_none() {
 }
 
 #[test]
+fn an_endpoint_can_have_a_smaller_bound_on_heads() {
+    let lab = Lab::open("max_header_bytes = 1000", &[]);
+    let post = |filler: usize| {
+        let filler = "x".repeat(filler);
+        let headers = [("content-type", "application/json"), ("x-filler", filler.as_str())];
+        wire::exchange(lab.gateway.public, "POST", "/in/lab", &headers, br#"{"id":"1","type":"measured"}"#)
+    };
+    let refused = post(1_000);
+    assert_eq!((refused.status, refused.code().as_str()), (431, "head_too_large"));
+    assert_eq!(post(500).status, 200);
+}
+
+#[test]
 fn a_client_that_asks_before_it_sends_is_told_to_go_on_or_refused_at_once() {
     let lab = Lab::open("max_body_bytes = 1000", &[]);
     let head = "POST /in/lab HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\n";

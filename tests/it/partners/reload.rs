@@ -243,7 +243,7 @@ fn a_changed_secret_file_counts_without_a_reload() {
     let mut world = World::default();
     world.take(&files.folder(), SecretsFrom::Sources);
     assert_eq!(world.door("default"), Some(false));
-    std::fs::write(&path, "whsec_yWkEqJ0v3oTn5mZcR8sLw1dX7bHfUaPGi2tKxN4eQ6M=\n").expect("written");
+    std::fs::write(&path, "whsec_Zm9yIHRoaXMgdGVzdCBhbG9uZSwgbm90IGluIFt0ZXN0XQ==\n").expect("written");
     world.registry.refresh_keys(SecretsFrom::Sources);
     assert_eq!((world.door("default"), world.door("returns")), (Some(true), Some(true)));
 }
