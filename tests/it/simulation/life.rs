@@ -1,126 +1,195 @@
-//! One seed: a log lives through several lives, each ended by a kill or a power loss wherever it happens to be, and is
-//! looked at whole after each.
+//! One seed: a gateway lives through several lives, each ended by a kill or a power loss wherever it happens to be (also
+//! between the reading of a batch and its commit), and its ledger is looked at whole after each.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use bytes::Bytes;
 use douane::{
     ledger::{
-        AppendError, Appended, EncodedEntry, IntakeLog, LogItem, LogReader,
+        AppendError, Appended, EncodedEntry, IntakeLog, LogReader,
         log::{
             format::{BLOCK, BatchHeader},
-            segments::{OpenError, SegmentLog, SegmentOptions, SegmentReader, open},
+            segments::{SegmentLog, SegmentReader},
         },
     },
-    model::{
-        Assurance, DeliveryId, DeliveryMeta, EndpointName, EntryMeta, EntryNumber, Headers, Incarnation,
-        NewEntry, Timestamp,
-    },
+    model::{EntryNumber, Incarnation, Timestamp},
+    pipeline::TranslationStage,
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use uuid::Uuid;
 
 use super::{
+    books::Books,
     disk::{Death, Faults, SimDisk},
     model::Model,
+    partner::Partner,
+    process::{MIN_FREE_BYTES, Shared, Watched},
+    records::SimRecords,
 };
+use crate::conformance::records_double::RecordsDouble;
 
 const INCARNATION: Incarnation = Incarnation(Uuid::from_u128(0xD0_0A_4E));
-/// Small, so that a life sees several segments.
-const SEGMENT_BYTES: u64 = 64 * 1024;
-const MIN_FREE_BYTES: u64 = 1_000_000;
+/// The crash note of the lives that happen, and of those that are only thought through.
+const NOTE: &str = "translating.note";
+const OTHER_NOTE: &str = "thought.note";
 
 /// Lives through the history of a seed; panics when a promise is broken.
-pub(super) fn live_through(seed: u64) {
-    let mut world = World::new(seed);
-    for _ in 0..world.rng.random_range(2..6) {
+pub(super) fn live_through(seed: u64, shared: &Shared) {
+    shared.lose_note(NOTE);
+    let mut world = World::new(seed, shared);
+    for _ in 0..world.rng.random_range(3..7) {
         world.live();
         let death = world.pick_death();
-        world.disk.restart(death);
+        world.die(death);
         world.decay();
     }
-    world.disk.set_faults(Faults::default());
-    let (_, reader) = world.try_open().expect("a disk without faults can be opened");
-    world.model.lock().expect("never poisoned").recovered(&reader);
+    let mut process = world.start();
+    world.come_to_rest(&mut process);
 }
 
-struct World {
+struct World<'a> {
+    shared: &'a Shared,
     rng: SmallRng,
     disk: SimDisk,
+    records: Arc<RecordsDouble>,
     model: Arc<Mutex<Model>>,
+    partner: Partner,
     now: Timestamp,
-    /// What some reader has worked through.
-    cursor: EntryNumber,
-    bodies: u64,
 }
 
-impl World {
-    fn new(seed: u64) -> Self {
+/// What ends with a life.
+struct Process {
+    log: SegmentLog,
+    reader: SegmentReader,
+    records: Arc<SimRecords>,
+    stage: TranslationStage,
+}
+
+impl<'a> World<'a> {
+    fn new(seed: u64, shared: &'a Shared) -> Self {
         Self {
+            shared,
             rng: SmallRng::seed_from_u64(seed),
             disk: SimDisk::new(seed ^ 0x5EED),
+            records: Arc::new(RecordsDouble::new(INCARNATION)),
             model: Arc::new(Mutex::new(Model::new())),
+            partner: Partner::default(),
             now: Timestamp::from_micros(1_800_000_000_000_000),
-            cursor: EntryNumber(0),
-            bodies: 0,
         }
     }
 
     /// From one start to one end.
     fn live(&mut self) {
-        let (mut log, reader) = self.open();
-        self.look_before_every_sync(&reader);
-        let (operations, death) = (self.rng.random_range(0..80), self.pick_death());
+        for _ in 0..self.rng.random_range(0..3) {
+            self.fail_to_start();
+        }
+        let mut process = self.start();
+        let faults = self.faults();
+        self.disk.set_faults(faults);
+        self.look_before_every_sync(&process.reader);
+        let (operations, death) = (self.rng.random_range(0..60), self.pick_death());
         if self.rng.random_range(0..4) > 0 {
             self.disk.die_after(operations, death);
         }
-        for _ in 0..self.rng.random_range(1..30) {
-            self.step(&mut log, &reader);
+        // Some lives are over before they have begun anything that would hide what the last one left.
+        let steps = if self.rng.random_range(0..3) == 0 { 2 } else { self.rng.random_range(1..40) };
+        for _ in 0..steps {
+            self.step(&mut process);
+            if !self.disk.is_up() {
+                break;
+            }
         }
         self.disk.before_sync(None);
+        if self.rng.random_range(0..3) == 0 {
+            self.come_to_rest(&mut process);
+        }
     }
 
-    /// Opens the log; the end may come while it is being recovered, more than once.
-    fn open(&mut self) -> (SegmentLog, SegmentReader) {
-        for _ in 0..self.rng.random_range(0..3) {
-            let (operations, death) = (self.rng.random_range(0..12), self.pick_death());
-            let faults = self.faults();
-            self.disk.set_faults(faults);
-            self.disk.die_after(operations, death);
-            let _ = self.try_open();
-            self.disk.restart(death);
-        }
-        self.disk.set_faults(Faults::default());
-        let opened = self.try_open().expect("a disk without faults can be opened");
-        self.model.lock().expect("never poisoned").recovered(&opened.1);
+    /// The end comes while the log is being recovered, or the disk does not let it.
+    fn fail_to_start(&mut self) {
+        let (operations, death) = (self.rng.random_range(0..12), self.pick_death());
         let faults = self.faults();
         self.disk.set_faults(faults);
-        opened
+        self.disk.die_after(operations, death);
+        let _ = self.shared.open_log(&self.disk, &self.records);
+        self.die(death);
     }
 
-    fn try_open(&self) -> Result<(SegmentLog, SegmentReader), OpenError> {
-        let options = SegmentOptions {
-            incarnation: INCARNATION,
-            cursor: self.cursor,
-            segment_bytes: SEGMENT_BYTES,
-            min_free_bytes: MIN_FREE_BYTES,
-            free_space_poll: Duration::from_secs(1),
-        };
-        open(Arc::new(self.disk.clone()), options)
+    /// Starts on a disk without faults, and looks at everything there is.
+    fn start(&mut self) -> Process {
+        self.disk.set_faults(Faults::default());
+        let opened = self.shared.open_log(&self.disk, &self.records);
+        let (log, reader) = opened.expect("a disk without faults can be opened");
+        self.model().recovered(&reader);
+        if !self.look_at_the_books(&self.records, &reader).are_complete(reader.durable()) {
+            self.think_through(&reader);
+        }
+        let fails_one_in = if self.rng.random() { 0 } else { self.rng.random_range(2..8) };
+        let rng = SmallRng::seed_from_u64(self.rng.random());
+        let double = Arc::clone(&self.records);
+        let records = Arc::new(SimRecords::new(double, self.disk.clone(), rng, fails_one_in));
+        let (watched, batch_entries) = (self.watched(&reader), self.rng.random_range(1..12));
+        let stage = self.shared.stage(watched, Arc::clone(&records) as _, NOTE, batch_entries);
+        Process { log, reader, records, stage }
+    }
+
+    /// If nothing went wrong from here on, everything that was acked would be worked, once. Thought through on a copy, so
+    /// that what waits may still wait when the next end comes.
+    fn think_through(&self, reader: &SegmentReader) {
+        let copy = Arc::new(self.records.copy());
+        self.shared.lose_note(OTHER_NOTE);
+        let watched = self.watched(reader);
+        let mut stage = self.shared.stage(watched, Arc::clone(&copy) as _, OTHER_NOTE, 1_024);
+        self.shared.work_to_idle(&mut stage).expect("nothing fails now");
+        let books = self.look_at_the_books(&copy, reader);
+        assert!(books.are_complete(reader.durable()), "all that is in the log is worked");
+    }
+
+    /// When nothing fails any more, a process that still lives has everything worked without being started again.
+    fn come_to_rest(&self, process: &mut Process) {
+        self.disk.set_faults(Faults::default());
+        process.records.never_fail();
+        let rested = self.shared.work_to_idle(&mut process.stage);
+        if self.disk.is_up() {
+            rested.expect("nothing fails now");
+            let books = self.look_at_the_books(&self.records, &process.reader);
+            assert!(books.are_complete(process.reader.durable()), "all that is in the log is worked");
+        }
+    }
+
+    /// The end, of whichever kind came first. A power loss may take the crash note along.
+    fn die(&mut self, death: Death) {
+        if self.disk.restart(death) == Death::Power && self.rng.random() {
+            self.shared.lose_note(NOTE);
+        }
+    }
+
+    fn look_at_the_books(&self, records: &RecordsDouble, reader: &SegmentReader) -> Books {
+        let books = self.shared.runtime.block_on(Books::of(records));
+        books.agree(&self.model(), &self.partner, reader.durable());
+        books
+    }
+
+    fn watched(&self, reader: &SegmentReader) -> Watched {
+        Watched { reader: reader.clone(), model: Arc::clone(&self.model) }
+    }
+
+    fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().expect("never poisoned")
     }
 
     /// One thing that happens.
-    fn step(&mut self, log: &mut SegmentLog, reader: &SegmentReader) {
+    fn step(&mut self, process: &mut Process) {
         self.pass_time();
         match self.rng.random_range(0..20) {
-            0..15 => self.append(log),
-            15 => self.disk.set_free_bytes(if self.rng.random() { u64::MAX } else { MIN_FREE_BYTES - 1 }),
-            16 => self.prune(reader),
-            _ => self.read(reader),
+            0..11 => self.append(&mut process.log),
+            11 => self.disk.set_free_bytes(if self.rng.random() { u64::MAX } else { MIN_FREE_BYTES - 1 }),
+            12 => self.prune(&process.reader),
+            13 => self.read(&process.reader),
+            _ => self.work(&mut process.stage),
         }
     }
 
@@ -128,62 +197,50 @@ impl World {
     fn pass_time(&mut self) {
         let by = Duration::from_millis(self.rng.random_range(0..3_000));
         self.now = if self.rng.random_range(0..10) == 0 { self.now.minus(by) } else { self.now.plus(by) };
+        self.shared.clock.set(self.now);
     }
 
     fn append(&mut self, log: &mut SegmentLog) {
-        let batch: Vec<_> = (0..self.rng.random_range(1..6)).map(|_| self.entry()).collect();
+        let count = self.rng.random_range(1..6);
+        let batch: Vec<_> = (0..count).map(|_| self.partner.request(&mut self.rng)).collect();
         let encoded: Vec<_> =
             batch.iter().cloned().map(|entry| EncodedEntry::try_from(entry).expect("encodes")).collect();
         let outcome = at_once(log, self.now, &encoded);
-        let mut model = self.model.lock().expect("never poisoned");
         match outcome {
-            Ok(Appended { first, received_at }) => model.acked(first, received_at, &batch),
-            Err(AppendError::Unknown(_)) => model.doubted(batch),
+            Ok(Appended { first, received_at }) => self.model().acked(first, received_at, &batch),
+            Err(AppendError::Unknown(_)) => self.model().doubted(batch),
             Err(_) => {}
         }
     }
 
-    /// No two are alike, so that one can never be taken for another.
-    fn entry(&mut self) -> NewEntry {
-        self.bodies += 1;
-        let most = if self.rng.random_range(0..10) == 0 { 2_500 } else { 400 };
-        let body = self.bodies.to_be_bytes().repeat(self.rng.random_range(1..most));
-        let mut headers = Headers::default();
-        headers.push("X-Count", self.bodies.to_string());
-        let meta = EntryMeta::Delivery(DeliveryMeta {
-            id: DeliveryId(Uuid::from_u128(u128::from(self.bodies))),
-            endpoint: EndpointName::new("acme", "default"),
-            method: "POST".to_owned(),
-            target: "/in/acme".to_owned(),
-            version: "HTTP/1.1".to_owned(),
-            headers,
-            assurance: Assurance::Full,
-            secret_id: None,
-        });
-        NewEntry { meta, body: Bytes::from(body) }
-    }
-
-    /// A reader works through some of the log, and its cursor is believed from then on.
-    fn read(&mut self, reader: &SegmentReader) {
-        let after = self.cursor.max(EntryNumber(reader.first().0 - 1));
-        let most = self.rng.random_range(1..10);
-        let Ok(items) = reader.read_after_blocking(after, most, usize::MAX) else { return };
-        let model = self.model.lock().expect("never poisoned");
-        model.served(after, &items);
-        if let Some(last) = items.last() {
-            self.cursor = match last {
-                LogItem::Entry(entry) => entry.number,
-                LogItem::Damaged { last, .. } => *last,
-            };
+    /// Stage 1 works a batch or a few. What fails for now is tried again, as the one loop that waits does. Often enough the
+    /// end comes in the middle.
+    fn work(&mut self, stage: &mut TranslationStage) {
+        if self.rng.random_range(0..10) == 0 {
+            let (operations, death) = (self.rng.random_range(0..4), self.pick_death());
+            self.disk.die_after(operations, death);
+        }
+        for _ in 0..self.rng.random_range(1..4) {
+            let _ = self.shared.step(stage);
         }
     }
 
-    /// Retention drops what a reader has worked through and is old enough.
+    /// Somebody reads some of the log, from anywhere on.
+    fn read(&mut self, reader: &SegmentReader) {
+        let after = EntryNumber(self.rng.random_range(reader.first().0 - 1..=reader.durable().0));
+        let Ok(items) = reader.read_after_blocking(after, self.rng.random_range(1..10), usize::MAX) else {
+            return;
+        };
+        self.model().served(after, &items);
+    }
+
+    /// Retention drops what has been worked and is old enough.
     fn prune(&mut self, reader: &SegmentReader) {
         let before = self.now.minus(Duration::from_secs(self.rng.random_range(0..10)));
-        let mut model = self.model.lock().expect("never poisoned");
-        model.may_start_at = model.may_start_at.max(self.cursor.0 + 1);
-        if let Ok(first) = reader.prune_blocking(before, self.cursor) {
+        let through = self.shared.lowest_cursor(&self.records);
+        let mut model = self.model();
+        model.may_start_at = model.may_start_at.max(through.0 + 1);
+        if let Ok(first) = reader.prune_blocking(before, through) {
             model.starts_at = first.0;
         }
     }
@@ -206,19 +263,20 @@ impl World {
         if self.rng.random_range(0..6) > 0 {
             return;
         }
-        let mut claimed = claimed_batches(&self.disk, self.cursor);
+        let cursor = self.shared.highest_cursor(&self.records);
+        let mut claimed = claimed_batches(&self.disk, cursor);
         if claimed.is_empty() {
             return;
         }
         let (name, offset, header) = claimed.swap_remove(self.rng.random_range(0..claimed.len()));
         let bits = usize::try_from(header.size()).expect("fits") * 8;
         self.disk.rot(&name, offset * 8 + self.rng.random_range(0..bits));
-        self.model.lock().expect("never poisoned").rotted(header.first.0..=header.last().0);
+        self.model().rotted(header.first.0..=header.last().0);
     }
 
     fn faults(&mut self) -> Faults {
         let mut one_in = || if self.rng.random() { 0 } else { self.rng.random_range(4..40) };
-        Faults { write: one_in(), sync: one_in() * 3, read: one_in(), other: one_in() }
+        Faults { write: one_in(), sync: one_in(), read: one_in(), other: one_in() }
     }
 
     fn pick_death(&mut self) -> Death {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use douane::{
-    ledger::{LogItem, LogReader, log::segments::SegmentReader},
+    ledger::{DeliveryRow, LogItem, LogReader, log::segments::SegmentReader},
     model::{EntryMeta, EntryNumber, NewEntry, Timestamp},
 };
+use sha2::{Digest, Sha256};
 
 /// Large enough that one call reads all of a simulated log.
 const EVERYTHING: usize = usize::MAX;
@@ -16,6 +17,8 @@ const EVERYTHING: usize = usize::MAX;
 pub(crate) struct Model {
     /// What was acked, served or recovered: it must stay, byte for byte, for ever.
     known: BTreeMap<u64, Kept>,
+    /// SHA-256 of the bodies of what is known, hex.
+    digests: BTreeMap<u64, String>,
     /// Batches whose append was never answered, or answered "unknown": kept whole or not at all.
     in_doubt: Vec<Vec<NewEntry>>,
     /// Numbers whose bytes were flipped by us: the only ones that may be reported as damaged.
@@ -60,6 +63,21 @@ impl Model {
     /// Somebody flipped a bit of these.
     pub(crate) fn rotted(&mut self, numbers: impl Iterator<Item = u64>) {
         self.rotten.extend(numbers);
+    }
+
+    /// Whether somebody flipped a bit of this one.
+    pub(crate) fn is_rotten(&self, number: u64) -> bool {
+        self.rotten.contains(&number)
+    }
+
+    /// A row of the records tells of a delivery that is known, and tells the truth.
+    pub(crate) fn was_kept(&self, row: &DeliveryRow) {
+        let number = row.number.0;
+        let Some(kept) = self.known.get(&number) else { panic!("{number} was worked and never kept") };
+        let EntryMeta::Delivery(meta) = &kept.meta else { panic!("{number} is no delivery: {kept:?}") };
+        assert_eq!(row.delivery, meta.id, "{number} was another delivery when it was worked");
+        assert_eq!(row.body_sha256, self.digests[&number], "{number} had other bytes when it was worked");
+        assert_eq!(Some(row.received_at), kept.received_at, "{number} had another time when it was worked");
     }
 
     /// What a reader is served while the writer lives: all of it is known, in order and without gaps.
@@ -136,6 +154,7 @@ impl Model {
     fn keep(&mut self, number: u64, kept: Kept) {
         let before = self.known.range(..number).next_back().and_then(|(_, kept)| kept.received_at);
         assert!(before <= kept.received_at, "received_at never decreases, not at {number} either");
+        self.digests.insert(number, hex::encode(Sha256::digest(&kept.body)));
         self.known.insert(number, kept);
     }
 

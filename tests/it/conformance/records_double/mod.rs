@@ -63,6 +63,12 @@ impl RecordsDouble {
         Self { incarnation, state: Mutex::default() }
     }
 
+    /// Records of their own that hold the same.
+    pub(crate) fn copy(&self) -> Self {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { incarnation: self.incarnation, state: Mutex::new(state) }
+    }
+
     #[expect(clippy::unnecessary_wraps, reason = "every question of the traits may fail")]
     fn read<T>(&self, question: impl FnOnce(&State) -> T) -> Result<T, RecordsError> {
         Ok(question(&self.state.lock().unwrap_or_else(PoisonError::into_inner)))

@@ -1,6 +1,6 @@
 //! What the double answers: by looking at everything it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use douane::{
     ledger::{
@@ -69,7 +69,7 @@ impl State {
         let repeats = matches!(kind, OutcomeKind::Duplicate | OutcomeKind::Conflict);
         let mut ids: Vec<String> = Vec::new();
         for number in &event.made {
-            let known = self.feed.iter().find(|(event, _)| event.number == *number);
+            let known = usize::try_from(number.0 - 1).ok().and_then(|at| self.feed.get(at));
             let id = known.map(|(event, _)| event.id.clone()).filter(|id| !ids.contains(id));
             ids.extend(id);
         }
@@ -99,7 +99,8 @@ impl State {
         let WorkedKind::Delivery { meta, size, body_sha256, same_body_as, .. } = &entry.kind else {
             return None;
         };
-        let events = self.events.iter().filter(|(at, _)| at.number == number);
+        let place = |ordinal| EventRef { number, ordinal };
+        let events = self.events.range(place(0)..=place(u32::MAX));
         Some(DeliveryRow {
             delivery: meta.id,
             number,
@@ -158,7 +159,11 @@ impl State {
     pub(super) fn deliveries(&self, filter: &DeliveryFilter) -> Page<DeliveryRow> {
         let of_events =
             filter.external_id.is_some() || filter.event_type.is_some() || filter.outcome.is_some();
-        let meant: Vec<EntryNumber> = self.events(filter).map(|event| event.at.number).collect();
+        let meant: BTreeSet<EntryNumber> = if of_events {
+            self.events(filter).map(|event| event.at.number).collect()
+        } else {
+            BTreeSet::new()
+        };
         let rows = self.entries.keys().rev().filter_map(|number| self.delivery_row(*number));
         let mut items: Vec<_> = rows
             .filter(|row| {

@@ -4,6 +4,9 @@
 //! certain. When the power fails each unsynced unit is on the disk, or is not, or is torn, whatever was written after it.
 //! A failed fsync leaves pages that look clean and are not on the disk: fsyncing again does not help them.
 
+mod file;
+mod inode;
+
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -13,7 +16,7 @@ use std::{
 use douane::ledger::log::files::{Access, File, Files};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use super::inode::Inode;
+use self::{file::SimFile, inode::Inode};
 
 /// How a life of the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +109,23 @@ impl SimDisk {
         self.lock().dies = Some((operations, death));
     }
 
+    /// Something happens beside the disk: it counts as a change, and the machine may go down with it.
+    pub(crate) fn pass(&self) -> io::Result<()> {
+        self.lock().live()
+    }
+
+    /// Whether the machine has not gone down yet.
+    pub(crate) fn is_up(&self) -> bool {
+        self.lock().up().is_ok()
+    }
+
     /// Called whenever a file is about to be fsynced: what was written is not durable yet.
     pub(crate) fn before_sync(&self, look: Option<BeforeSync>) {
         *self.before_sync.lock().expect("never poisoned") = look;
     }
 
-    /// Ends the life, if it has not ended, and starts the machine again.
-    pub(crate) fn restart(&self, death: Death) {
+    /// Ends the life, if it has not ended, and starts the machine again. Returns which end it was.
+    pub(crate) fn restart(&self, death: Death) -> Death {
         self.before_sync(None);
         let mut state = self.lock();
         let death = state.dead.take().unwrap_or(death);
@@ -121,6 +134,7 @@ impl SimDisk {
             Death::Process => state.forget_given_up(),
             Death::Power => state.lose_power(),
         }
+        death
     }
 
     /// What every file is sure to hold, whatever happens next.
@@ -278,114 +292,5 @@ impl Files for SimDisk {
         state.up()?;
         let one_in = state.faults.other;
         if state.fails(one_in) { Err(io::Error::other("EIO on statvfs")) } else { Ok(state.free_bytes) }
-    }
-}
-
-struct SimFile {
-    disk: SimDisk,
-    inode: usize,
-    writable: bool,
-}
-
-impl fmt::Debug for SimFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimFile({})", self.inode)
-    }
-}
-
-impl SimFile {
-    fn resize(&self, size: u64, grow_only: bool) -> io::Result<()> {
-        assert!(self.writable, "opened to read");
-        let mut state = self.disk.lock();
-        state.live()?;
-        let one_in = state.faults.other;
-        if state.fails(one_in) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let unit = state.unit;
-        let inode = &mut state.inodes[self.inode];
-        let size = usize::try_from(size).expect("fits");
-        inode.resize(if grow_only { size.max(inode.seen.len()) } else { size }, unit);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let look = self.disk.before_sync.lock().expect("never poisoned").clone();
-        if let Some(look) = look {
-            look();
-        }
-        let mut guard = self.disk.lock();
-        guard.live()?;
-        let one_in = guard.faults.sync;
-        let fails = guard.fails(one_in);
-        let state = &mut *guard;
-        let inode = &mut state.inodes[self.inode];
-        if fails {
-            inode.fail_to_sync(&mut state.rng, state.unit);
-            return Err(io::Error::other("EIO on fsync"));
-        }
-        inode.sync(state.unit);
-        Ok(())
-    }
-}
-
-impl File for SimFile {
-    fn size(&self) -> io::Result<u64> {
-        let state = self.disk.lock();
-        state.up()?;
-        Ok(state.inodes[self.inode].seen.len() as u64)
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.disk.lock();
-        state.up()?;
-        let one_in = state.faults.read;
-        if state.fails(one_in) {
-            return Err(io::Error::other("EIO on read"));
-        }
-        let seen = &state.inodes[self.inode].seen;
-        let from = usize::try_from(offset).expect("fits").min(seen.len());
-        let read = buffer.len().min(seen.len() - from);
-        buffer[..read].copy_from_slice(&seen[from..from + read]);
-        Ok(read)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        assert!(self.writable, "opened to read");
-        let mut state = self.disk.lock();
-        state.up()?;
-        let down = state.live().err();
-        let one_in = state.faults.write;
-        let fails = down.is_some() || state.fails(one_in);
-        let partly = fails && state.rng.random_range(0..3) > 0;
-        let taken = if partly { state.rng.random_range(0..=bytes.len()) } else { bytes.len() };
-        let says_so = state.rng.random();
-        let State { inodes, rng, unit, .. } = &mut *state;
-        let inode = &mut inodes[self.inode];
-        inode.write(&bytes[..taken], usize::try_from(offset).expect("fits"), *unit);
-        if rng.random_range(0..4) == 0 {
-            inode.write_back(rng, *unit);
-        }
-        match down {
-            Some(error) => Err(error),
-            None if fails && says_so => Err(io::Error::other("EIO on write")),
-            None => Ok(taken),
-        }
-    }
-
-    fn preallocate(&self, size: u64) -> io::Result<()> {
-        self.resize(size, true)
-    }
-
-    fn truncate(&self, size: u64) -> io::Result<()> {
-        self.resize(size, false)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.sync()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync()
     }
 }
