@@ -4,9 +4,7 @@
 use tokio::sync::oneshot;
 
 use super::{StageError, failure::Failure};
-
-/// Address space, not memory: pages are only used when a stack really grows into them.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
+use crate::translate::STACK_BYTES;
 
 /// The translation threads.
 #[derive(Debug)]

@@ -179,14 +179,12 @@ pub fn install() -> Result<Recorder, MetricsSetupError> {
     Ok(Recorder(handle))
 }
 
-/// What has no labels is there from the start: a rate over a figure that only appears with its first event is wrong.
+/// A counter without labels is there from the start: a rate over one that only appears with its first event is wrong. A
+/// gauge is not: that nothing was measured yet does not mean 0.
 fn show_untouched() {
-    for Metric { name, kind, .. } in ALL.iter().filter(|metric| metric.labels.is_empty()) {
-        match kind {
-            Kind::Counter => metrics::counter!(*name).increment(0),
-            Kind::Gauge => metrics::gauge!(*name).increment(0),
-            Kind::Histogram(_) => {}
-        }
+    let bare = |metric: &&Metric| metric.kind == Kind::Counter && metric.labels.is_empty();
+    for metric in ALL.iter().filter(bare) {
+        metrics::counter!(metric.name).increment(0);
     }
 }
 

@@ -64,10 +64,10 @@ async fn real_payloads_go_through_by_intent() {
         let name = file.strip_prefix(&folder).expect("below it").display().to_string();
         match expected.get(&name) {
             None => {
-                wrong.push(format!("{name}: tests/real-payloads.toml does not say what must become of it"))
+                wrong.push(format!("{name}: tests/real-payloads.toml does not say what must become of it"));
             }
             Some(expected) => {
-                wrong.extend(surprise(&file, &name, expected).await.map(|it| format!("{name}: {it}")))
+                wrong.extend(surprise(&file, &name, expected).await.map(|it| format!("{name}: {it}")));
             }
         }
     }
@@ -124,7 +124,7 @@ fn headers_beside(file: &Path) -> Headers {
         serde_json::from_slice(&std::fs::read(beside).expect("readable")).expect("JSON");
     let mut headers = Headers::default();
     for (name, value) in captured {
-        if name.to_ascii_lowercase() != "content-length" {
+        if !name.eq_ignore_ascii_case("content-length") {
             headers.push(&name, value);
         }
     }

@@ -195,7 +195,7 @@ fn headers_too_slow_or_too_many() {
     let mut slow = Wire::open(attacked.gateway.public).expect("connected");
     slow.send(b"POST /in/stripe HTTP/1.1\r\nhost: te").expect("sent");
     assert!(slow.answer().map_or(true, |answer| answer.status == 408));
-    let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = (0..200).map(|n| format!("x-{n}: y")).collect::<Vec<_>>().join("\r\n") + "\r\n";
     let many = format!("POST /in/stripe HTTP/1.1\r\nhost: test\r\n{many}content-length: 0\r\n\r\n");
     assert_eq!(attacked.raw(many.as_bytes()).expect("answered").status, 431);
     let large = format!("POST /in/stripe HTTP/1.1\r\nhost: test\r\nx: {}\r\n\r\n", "y".repeat(100_000));

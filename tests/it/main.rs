@@ -4,6 +4,10 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says what it expected")]
 #![expect(unreachable_pub, reason = "what tests share is public to their rooms; no crate imports it")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read the settings that tests/run.sh makes, and step real time"
+)]
 
 mod aborts;
 mod cases;

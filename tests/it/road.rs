@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::gateway::{Gateway, cloud_event, post, stripe, stripe_body};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 #[tokio::test]
 async fn a_signed_delivery_becomes_a_domain_event() {

@@ -122,9 +122,9 @@ fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        text += &[name, ": ", value, "\r\n"].concat();
     }
-    text.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    text += &["content-length: ", &body.len().to_string(), "\r\n\r\n"].concat();
     [text.as_bytes(), body].concat()
 }
 

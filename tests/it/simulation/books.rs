@@ -7,7 +7,7 @@ use douane::{
         Conservation, DeliveryFilter, DeliveryRow, EventFilter, EventRow, FeedRecords, InspectRecords,
         TranslationRecords,
     },
-    model::{EntryNumber, EventNumber, EventRef, OutcomeKind, StoredEvent},
+    model::{DeliveryId, EntryNumber, EventNumber, EventRef, OutcomeKind, StoredEvent},
 };
 
 use super::{
@@ -83,21 +83,21 @@ impl Books {
 
     /// Of each external id the first event is translated; the others repeat it or contradict it. Returns the first ones.
     fn verdicts(&self, partner: &Partner) -> BTreeMap<EventRef, Told> {
-        let mut owners: BTreeMap<String, (EventRef, Told)> = BTreeMap::new();
+        let mut owners: BTreeMap<String, (EventRef, DeliveryId, Told)> = BTreeMap::new();
         for row in &self.deliveries {
             let [event] = row.external_events.as_slice() else { panic!("one event each: {row:?}") };
             let told = partner.told(row.delivery);
             let expected = match owners.get(&told.id()) {
                 None => (OutcomeKind::Translated, None),
-                Some((of, first)) if *first == told => (OutcomeKind::Duplicate, Some(of.to_string())),
-                Some((with, _)) => (OutcomeKind::Conflict, Some(with.to_string())),
+                Some((_, of, first)) if *first == told => (OutcomeKind::Duplicate, Some(*of)),
+                Some((_, with, _)) => (OutcomeKind::Conflict, Some(*with)),
             };
-            assert_eq!((event.outcome, event.duplicate_of.clone()), expected, "{row:?}");
+            assert_eq!((event.outcome, event.duplicate_of), expected, "{row:?}");
             assert_eq!(event.external_id, Some(told.id()));
-            owners.entry(told.id()).or_insert((event.at, told));
+            owners.entry(told.id()).or_insert((event.at, row.delivery, told));
         }
         self.second_law();
-        owners.into_values().collect()
+        owners.into_values().map(|(at, _, told)| (at, told)).collect()
     }
 
     /// External events identified = the sum of their outcomes.
