@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use vrl::value::Value;
 
 use super::{
-    Encoding, Message, Place, Scheme, SignatureError, Stamp,
+    Encoding, JsonType, Message, Place, Scheme, SignatureError, Stamp,
     scheme::{Algorithm, MAX_CANDIDATES},
 };
 use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, reads_as_form, strict_json};
@@ -24,9 +24,14 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The bytes at a path: a header's value as received; a field's text, an integer or a truth value as JSON spells it.
-    /// `None` when absent or null. A header that stands twice is an error, because two readers could disagree on which counts.
-    pub fn bytes_at(&self, path: &FieldPath) -> Result<Option<Cow<'a, [u8]>>, SignatureError> {
+    /// The bytes at a path: a header's value as received; a field's text, integer or truth value as JSON spells it, if it is
+    /// of that type. `None` when absent or null. A header that stands twice is an error, because two readers could disagree
+    /// on which counts.
+    pub fn bytes_at(
+        &self,
+        path: &FieldPath,
+        json: JsonType,
+    ) -> Result<Option<Cow<'a, [u8]>>, SignatureError> {
         if path.root() == Root::Header {
             return self.header(path.name());
         }
@@ -34,11 +39,13 @@ impl<'a> View<'a> {
         let fields =
             Fields { headers: &request.headers, query: request.query(), body: self.body, item: self.item };
         let Some(value) = fields.get(path) else { return Ok(None) };
-        match value.as_ref() {
-            Value::Bytes(_) | Value::String(_) | Value::Integer(_) | Value::Boolean(_) => {
+        match (value.as_ref(), json) {
+            (Value::Bytes(_) | Value::String(_), JsonType::Text)
+            | (Value::Integer(_), JsonType::Integer)
+            | (Value::Boolean(_), JsonType::Boolean) => {
                 Ok(fields.text(path).map(|text| Cow::Owned(text.into_bytes())))
             }
-            _ => Err(SignatureError::Malformed("a field is neither text, integer nor true or false")),
+            _ => Err(SignatureError::Malformed("a field of the body is not of the JSON type that is signed")),
         }
     }
 
@@ -53,7 +60,7 @@ impl<'a> View<'a> {
 
     /// The text at a place, whole.
     pub(super) fn text_at(&self, path: &FieldPath) -> Result<String, SignatureError> {
-        let bytes = self.bytes_at(path)?.ok_or(SignatureError::Missing)?;
+        let bytes = self.bytes_at(path, JsonType::Text)?.ok_or(SignatureError::Missing)?;
         String::from_utf8(bytes.into_owned()).map_err(|_| SignatureError::Malformed("it is not text"))
     }
 

@@ -44,6 +44,7 @@ const MAX_TOLERANCE: Duration = Duration::from_hours(24);
 /// # each item signed:          items = "body.events[]", then value and message look into item.…
 /// # a message must come apart in one way only: two fields side by side do not load, and a field may not contain the text
 /// #                            that separates it; {timestamp} and a JSON {body} may stand beside a field without one
+/// # a field that is no string:   message = "{body.id}.{body.amount:integer}.{body.live:boolean}"
 /// # a signed field with odd text: free = "item.reference" is the one field that may contain what separates the others
 /// ```
 #[derive(Clone, Debug, Deserialize)]

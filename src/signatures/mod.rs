@@ -23,5 +23,5 @@ pub use scheme::{
     Algorithm, DEFAULT_TOLERANCE, Encoding, Items, KeyEncoding, Pair, Place, Placed, Scheme, SecretForm,
     Stamp, StampUnit,
 };
-pub use template::{Message, Template};
+pub use template::{JsonType, Message, Template};
 pub use verify::{SignatureError, accept_unsigned, verify};

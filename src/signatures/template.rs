@@ -31,7 +31,30 @@ enum Part {
     Literal(String),
     Body,
     Timestamp,
-    Field(FieldPath),
+    Field(FieldPath, JsonType),
+}
+
+/// What a signed field is in JSON. A signature covers its spelling only, so without this `"true"` and `true`, or `"5"` and
+/// `5`, would be under one signature, and a mapping would read another value than the partner sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonType {
+    /// A string; what a field is unless the template says otherwise.
+    Text,
+    /// An integer: `{item.amount.value:integer}`.
+    Integer,
+    /// True or false: `{body.livemode:boolean}`.
+    Boolean,
+}
+
+impl JsonType {
+    /// Takes the type off the end of what stands in the braces.
+    fn split_off(text: &str) -> (&str, Self) {
+        match text.rsplit_once(':') {
+            Some((path, "integer")) => (path, Self::Integer),
+            Some((path, "boolean")) => (path, Self::Boolean),
+            _ => (text, Self::Text),
+        }
+    }
 }
 
 /// Why a text is no template.
@@ -90,7 +113,7 @@ impl Template {
         let body = place(&Part::Body);
         let last = parts.iter().rposition(Part::is_field).unwrap_or(0);
         let free = match free {
-            Some(path) => place(&Part::Field(path.clone())).filter(|_| body.is_none()),
+            Some(path) => parts.iter().position(|part| part.path() == Some(path)).filter(|_| body.is_none()),
             None => Some(body.unwrap_or(last)),
         };
         let template = Self { parts, free: free.ok_or(TemplateError::Free)? };
@@ -112,10 +135,7 @@ impl Template {
 
     /// The headers and fields that are part of the message.
     pub fn fields(&self) -> impl Iterator<Item = &FieldPath> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Field(path) => Some(path),
-            _ => None,
-        })
+        self.parts.iter().filter_map(Part::path)
     }
 
     /// What is part of the message, in words: `body`, `timestamp`, and paths.
@@ -124,7 +144,7 @@ impl Template {
             Part::Literal(_) => None,
             Part::Body => Some("body".to_owned()),
             Part::Timestamp => Some("timestamp".to_owned()),
-            Part::Field(path) => Some(path.to_string()),
+            Part::Field(path, _) => Some(path.to_string()),
         };
         self.parts.iter().filter_map(name).collect()
     }
@@ -140,7 +160,7 @@ impl Template {
             Part::Literal(text) => Ok(Cow::Owned(text.clone().into_bytes())),
             Part::Body => Ok(Cow::Borrowed(view.request.body.as_ref())),
             Part::Timestamp => Ok(Cow::Owned(timestamp.ok_or(SignatureError::Missing)?.as_bytes().to_vec())),
-            Part::Field(path) => field(path, view),
+            Part::Field(path, json) => field(path, *json, view),
         });
         let message = Message(pieces.collect::<Result<_, _>>()?);
         self.runs().try_for_each(|run| self.check_borders(&run, &message.0))?;
@@ -202,7 +222,14 @@ impl Template {
 
 impl Part {
     fn is_field(&self) -> bool {
-        matches!(self, Self::Field(_))
+        self.path().is_some()
+    }
+
+    fn path(&self) -> Option<&FieldPath> {
+        match self {
+            Self::Field(path, _) => Some(path),
+            _ => None,
+        }
     }
 
     fn is_literal(&self) -> bool {
@@ -210,8 +237,8 @@ impl Part {
     }
 }
 
-fn field<'a>(path: &FieldPath, view: &View<'a>) -> Result<Cow<'a, [u8]>, SignatureError> {
-    match view.bytes_at(path)? {
+fn field<'a>(path: &FieldPath, json: JsonType, view: &View<'a>) -> Result<Cow<'a, [u8]>, SignatureError> {
+    match view.bytes_at(path, json)? {
         Some(value) => Ok(value),
         None if path.root() == Root::Header => Err(SignatureError::Missing),
         None => Ok(Cow::Borrowed(&[])),
@@ -248,7 +275,10 @@ fn parts(text: &str) -> Result<Vec<Part>, TemplateError> {
         parts.push(match name {
             "body" => Part::Body,
             "timestamp" => Part::Timestamp,
-            path => Part::Field(FieldPath::parse(path)?),
+            field => {
+                let (path, json) = JsonType::split_off(field);
+                Part::Field(FieldPath::parse(path)?, json)
+            }
         });
         rest = after;
     }
@@ -294,7 +324,7 @@ mod tests {
         let body = strict_json::read(&request.body).expect("json");
         let message = |template| render(template, &request, &body);
         assert_eq!(message("{header.webhook-id}.{timestamp}.{body}"), Ok(r#"m1.17.{"a": 1}"#.to_owned()));
-        assert_eq!(message("v0:{timestamp}:{body.a}:{body.none}:"), Ok("v0:17:1::".to_owned()));
+        assert_eq!(message("v0:{timestamp}:{body.a:integer}:{body.none}:"), Ok("v0:17:1::".to_owned()));
         assert_eq!(message("{{\"t\":{timestamp}}"), Ok("{\"t\":17}".to_owned()));
         assert_eq!(message("{header.none}.{body}"), Err(SignatureError::Missing));
     }
@@ -303,10 +333,11 @@ mod tests {
     fn numbers_are_exact_integers_or_nothing() {
         let request = request(&[], r#"{"a":9223372036854775807,"b":1.0,"c":[1],"d":true}"#);
         let body = strict_json::read(&request.body).expect("json");
-        assert_eq!(render("{body.a}", &request, &body), Ok("9223372036854775807".to_owned()));
-        assert_eq!(render("{body.d}", &request, &body), Ok("true".to_owned()));
-        assert!(matches!(render("{body.b}", &request, &body), Err(SignatureError::Malformed(_))));
-        assert!(matches!(render("{body.c}", &request, &body), Err(SignatureError::Malformed(_))));
+        assert_eq!(render("{body.a:integer}", &request, &body), Ok("9223372036854775807".to_owned()));
+        assert_eq!(render("{body.d:boolean}", &request, &body), Ok("true".to_owned()));
+        for other in ["{body.b:integer}", "{body.c}", "{body.a}", "{body.d}", "{body.a:boolean}"] {
+            assert!(matches!(render(other, &request, &body), Err(SignatureError::Malformed(_))), "{other}");
+        }
     }
 
     #[test]
@@ -383,7 +414,7 @@ mod tests {
                     .strip_prefix(text.as_str())
                     .map_or_else(Vec::new, |after| fillings(rest, after));
             }
-            Part::Field(path) => usize::from(path.name() == "b"),
+            Part::Field(path, _) => usize::from(path.name() == "b"),
             Part::Body => 2,
             Part::Timestamp => 3,
         };

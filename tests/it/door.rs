@@ -1,9 +1,7 @@
 //! The public door of the real binary where nobody means harm: handshakes, bounds that are reached, and what a platform
 //! engineer learns of requests that were turned away.
 
-use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
-use sha2::Sha256;
 
 use crate::{
     folder::Folder,
@@ -49,10 +47,7 @@ fn refusal(gateway: &Process, code: &str) -> Value {
 
 fn post_slack(gateway: &Process, secret: &str, body: &[u8]) -> Answer {
     let now = wire::now_seconds().to_string();
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length is a key");
-    mac.update(format!("v0:{now}:").as_bytes());
-    mac.update(body);
-    let signature = format!("v0={}", hex::encode(mac.finalize().into_bytes()));
+    let signature = wire::slack_signature(secret, body, &now);
     let headers = [("x-slack-request-timestamp", now.as_str()), ("x-slack-signature", signature.as_str())];
     wire::exchange(gateway.public, "POST", "/in/slack", &headers, body)
 }

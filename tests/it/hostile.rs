@@ -1,9 +1,13 @@
 //! Bad input at the public door of the real binary: each with its documented answer, and no harm: after every test the
 //! gateway still takes a good delivery.
 
+use std::path::Path;
+
+use douane::cli::{cases::Sign, signer};
 use serde_json::Value;
 
 use crate::{
+    gateway::{Gateway, NOON, post},
     lab::copy,
     process::{Process, STRIPE_SECRET, mappings},
     wire::{self, Answer, Wire},
@@ -253,4 +257,52 @@ fn five_thousand_idle_connections_hurt_nobody() {
         wire.closed().expect("closed by the first-byte timer");
     }
     attacked.unharmed();
+}
+
+/// A partner that signs the body and not its content type: the same bytes must not be read as something else.
+#[test]
+fn signed_bytes_are_not_read_as_a_form_when_they_are_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slack = "8f742231b10e8888abcd99yyyzzz85a5";
+    let environment = [("SLACK_SIGNING_SECRET", slack)];
+    let gateway = Process::start_with(&folder.path().join("data"), &mappings(), &environment);
+    let body = br#"{"type":"event_callback","event_id":"Ev1","text":"&command=/deploy&trigger_id=1&x="}"#;
+    let now = wire::now_seconds().to_string();
+    let signature = wire::slack_signature(slack, body, &now);
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("x-slack-request-timestamp", now.as_str()),
+        ("x-slack-signature", signature.as_str()),
+    ];
+    let answer = wire::exchange(gateway.public, "POST", "/in/slack", &headers, body);
+    assert_eq!(answer.status, 200, "it is signed, so it is kept");
+    gateway.wait_until("/api/v1/deliveries/1", |answer| answer.json()["waiting"] == false);
+    let event = gateway.get("/api/v1/deliveries/1").json()["external_events"][0].clone();
+    assert_eq!(event["outcome"], "dead_letter");
+    assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("begins like JSON")), "{event}");
+}
+
+/// Adyen signs the text of its fields. `"true"` and `true` have one text, and a mapping would take them for different things.
+#[tokio::test]
+async fn signed_fields_keep_their_json_types() {
+    let mut gateway = Gateway::new().await;
+    let case =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/adyen/payment-captured-in-rupiah/request.http");
+    let text = std::fs::read_to_string(case).expect("readable");
+    let (_, body) = text.split_once("\r\n\r\n").expect("a body");
+    let partners = gateway.house.registry().snapshot();
+    let genuine = signer::signed(&partners, &post("/in/adyen", body.to_owned()), Sign::Valid, NOON);
+    let genuine = String::from_utf8(genuine.expect("signed").body.to_vec()).expect("text");
+    for (sent, altered) in [("\"success\":\"true\"", "\"success\":true"), (":150000", ":\"150000\"")] {
+        assert!(genuine.contains(sent), "{genuine}");
+        let forged = post("/in/adyen", genuine.replace(sent, altered));
+        let answered = gateway.deliver_signed(forged, Sign::AsIs).await;
+        assert_eq!(
+            (answered.status, answered.refusal.as_deref()),
+            (401, Some("signature_malformed")),
+            "{altered}"
+        );
+    }
+    assert_eq!(gateway.deliver_signed(post("/in/adyen", genuine), Sign::AsIs).await.status, 200);
+    gateway.end().await;
 }

@@ -154,6 +154,14 @@ pub fn stripe_signature(secret: &str, body: &[u8], at_seconds: i64) -> String {
     format!("t={at_seconds},v1={}", hex::encode(mac.finalize().into_bytes()))
 }
 
+/// A Slack signature of a body, `v0=…`.
+pub fn slack_signature(secret: &str, body: &[u8], at_seconds: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length is a key");
+    mac.update(["v0:", at_seconds, ":"].concat().as_bytes());
+    mac.update(body);
+    format!("v0={}", hex::encode(mac.finalize().into_bytes()))
+}
+
 /// The time as the system has it, for signatures to the real binary.
 pub fn now_seconds() -> i64 {
     use douane::clock::Clock;
