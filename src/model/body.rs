@@ -24,6 +24,10 @@ pub enum Unreadable {
     /// Not JSON as we read it.
     #[error("{0}")]
     Json(#[from] strict_json::InvalidJson),
+    /// It says it is a form and begins like JSON. The content type is rarely signed: whoever changes it must not be able
+    /// to have the same bytes read as something else.
+    #[error("the body says it is a form, but it begins like JSON")]
+    FormLikeJson,
     /// A form with too many fields.
     #[error("the form has more than {MAX_FORM_FIELDS} fields")]
     FormFields,
@@ -33,6 +37,10 @@ pub enum Unreadable {
 pub fn read_body(headers: &Headers, body: &Bytes, rules: &BodyRules) -> Result<Value, Unreadable> {
     if !reads_as_form(headers) {
         return Ok(strict_json::read_shared(body)?);
+    }
+    let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if matches!(begins, Some(b'{' | b'[')) {
+        return Err(Unreadable::FormLikeJson);
     }
     let form = read_form(body)?;
     let embedded = rules.form_json.as_deref().and_then(|field| form.get(field));

@@ -17,6 +17,12 @@ use vrl::value::{KeyString, Value};
 /// How deep arrays and objects may nest. Far above real payloads, far below what a stack can hold.
 pub const MAX_DEPTH: usize = 64;
 
+/// How much a body may hold: a value counts 1 and an object [`OBJECT_WEIGHT`] more. A value takes some 60 bytes of memory and
+/// an object, however small, some 700: without a bound a body becomes a hundred times as large as it came. Ten thousand
+/// items of thirty fields stay below it.
+pub const MAX_WEIGHT: u32 = 500_000;
+const OBJECT_WEIGHT: u32 = 11;
+
 /// Why bytes are not JSON for us. The text names the place (line, column), never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -33,9 +39,9 @@ pub fn read_shared(bytes: &Bytes) -> Result<Value, InvalidJson> {
 }
 
 fn read_with(bytes: &[u8], shared: Option<&Bytes>) -> Result<Value, InvalidJson> {
-    let fault = Fault::default();
+    let (fault, weight) = (Fault::default(), Cell::new(0));
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0, fault: &fault, shared }
+    let value = Strict { depth: 0, fault: &fault, weight: &weight, shared }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
     value.map_err(|error| InvalidJson(describe(&error, &fault)))
@@ -65,6 +71,7 @@ impl Fault {
 struct Strict<'a> {
     depth: usize,
     fault: &'a Fault,
+    weight: &'a Cell<u32>,
     /// What is read, when texts may be slices of it.
     shared: Option<&'a Bytes>,
 }
@@ -75,6 +82,14 @@ impl Strict<'_> {
             return Err(self.fault.raise("nested deeper than 64 levels"));
         }
         Ok(Self { depth: self.depth + 1, ..self })
+    }
+
+    fn weigh<E: Error>(self, more: u32) -> Result<(), E> {
+        self.weight.set(self.weight.get() + more);
+        if self.weight.get() > MAX_WEIGHT {
+            return Err(self.fault.raise("more values and objects than are read"));
+        }
+        Ok(())
     }
 }
 
@@ -138,6 +153,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let inner = self.deeper()?;
         let mut items = Vec::new();
         while let Some(item) = seq.next_element_seed(inner)? {
+            self.weigh(1)?;
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -145,8 +161,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
+        self.weigh(OBJECT_WEIGHT)?;
         let mut fields = BTreeMap::<KeyString, Value>::new();
         while let Some(key) = map.next_key::<String>()? {
+            self.weigh(1)?;
             let Entry::Vacant(field) = fields.entry(KeyString::from(key)) else {
                 return Err(self.fault.raise("a key stands twice in one object"));
             };
@@ -200,6 +218,20 @@ mod tests {
         assert!(read(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert!(refusal(&nested(MAX_DEPTH + 1)).starts_with("nested deeper"));
         assert!(refusal(&"[".repeat(1_000_000)).starts_with("nested deeper"));
+    }
+
+    #[test]
+    fn bounds_what_it_takes_in_memory() {
+        let objects = |count: usize| format!("[{}]", vec![r#"{"":0}"#; count].join(","));
+        assert!(read(objects(38_000).as_bytes()).is_ok());
+        assert!(refusal(&objects(39_000)).starts_with("more values and objects"));
+        assert!(refusal(&format!("[{}0]", "0,".repeat(500_000))).starts_with("more values and objects"));
+        let batch = (0..10_000).map(|n| {
+            let fields: Vec<_> = (0..30).map(|field| format!(r#""field {field}":{n}"#)).collect();
+            format!("{{{}}}", fields.join(","))
+        });
+        let batch = format!("[{}]", batch.collect::<Vec<_>>().join(","));
+        assert!(read(batch.as_bytes()).is_ok(), "an honest batch is read");
     }
 
     #[test]
