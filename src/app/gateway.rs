@@ -23,6 +23,8 @@ use crate::{
 
 /// Without news a stage looks again after so long: a desk may have come back.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A live feed that takes neither events nor heartbeats for so long is read by nobody.
+const LIVE_FEED: Duration = Duration::from_mins(1);
 /// The private doors serve few, trusted callers.
 const PRIVATE_CONNECTIONS: usize = 256;
 
@@ -178,7 +180,7 @@ fn open_doors(
     let private = ListenerLimits {
         door: "private",
         max_connections: PRIVATE_CONNECTIONS,
-        answer_timeout: None,
+        answer_timeout: LIVE_FEED.max(house.config.publication.feed_heartbeat.0 * 4),
         ..ListenerLimits::new("private", &house.config.intake)
     };
     let console = console(house, recorder.clone(), stop);

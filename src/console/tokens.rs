@@ -64,7 +64,7 @@ pub enum TokenError {
 /// Makes a token: the row to keep and the text to show once.
 pub fn mint(request: &TokenRequest, now: Timestamp) -> Result<(TokenRow, NewToken), TokenError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    if request.name.is_empty()
+    if !request.name.starts_with(|c: char| c.is_ascii_alphanumeric())
         || request.name == LOCAL
         || request.name.len() > MAX_NAME
         || !request.name.chars().all(allowed)

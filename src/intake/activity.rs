@@ -14,12 +14,12 @@ use std::{
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-/// How many requests of a connection are being answered, and when that last changed.
+/// How many requests of a connection are being answered, and when that or an answer last moved.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
     answering: AtomicUsize,
-    /// When a request last came or was last answered, in microseconds after `opened`.
+    /// When a request last came, or a part of an answer was last taken, in microseconds after `opened`.
     moved: AtomicU64,
 }
 
@@ -28,8 +28,8 @@ pub(super) struct Activity {
 pub(super) struct Patience {
     /// With the next request, headers and all.
     pub(super) with_requests: Duration,
-    /// With taking the answers, while no further request comes; `None`: as long as it likes, as the live feed does.
-    pub(super) with_answers: Option<Duration>,
+    /// With taking the answers, while no further request comes and no part of one is taken.
+    pub(super) with_answers: Duration,
 }
 
 impl Activity {
@@ -54,10 +54,9 @@ impl Activity {
     pub(super) fn deadline(&self, patience: Patience) -> Option<Instant> {
         let now = Instant::now();
         let moved = self.opened + Duration::from_micros(self.moved.load(Ordering::Relaxed));
-        let deadline = match (self.answering.load(Ordering::Relaxed), patience.with_answers) {
-            (0, _) => moved + patience.with_requests,
-            (_, Some(with_answers)) => moved + with_answers,
-            (_, None) => now + patience.with_requests,
+        let deadline = match self.answering.load(Ordering::Relaxed) {
+            0 => moved + patience.with_requests,
+            _ => moved + patience.with_answers,
         };
         (deadline > now).then_some(deadline)
     }
@@ -74,16 +73,17 @@ impl Drop for Answering {
     }
 }
 
-/// A response body that counts as being answered until it is sent: a stream of events is not an idle connection.
+/// A response body that counts as being answered until it is sent, and moves whenever a part of it is taken: a stream of
+/// events is not an idle connection while somebody reads it.
 #[derive(Debug)]
 pub(super) struct Tracked<B> {
     body: B,
-    _answering: Answering,
+    answering: Answering,
 }
 
 impl<B> Tracked<B> {
     pub(super) fn new(body: B, answering: Answering) -> Self {
-        Self { body, _answering: answering }
+        Self { body, answering }
     }
 }
 
@@ -95,7 +95,11 @@ impl<B: Body + Unpin> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.answering.0.move_on();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

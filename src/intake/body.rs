@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
@@ -28,14 +28,14 @@ pub(super) async fn read(
     arrival: &mut Arrival,
 ) -> Result<RawRequest, Refusal> {
     let limit = endpoint.max_body_bytes.unwrap_or(door.limits.max_body_bytes).min(door.in_flight.share());
-    refuse_large_head(endpoint, arrival)?;
+    refuse_large_head(door, endpoint, arrival)?;
     refuse_encoded(arrival)?;
     let announced = announced_bytes(arrival);
     if announced.is_some_and(|bytes| bytes > limit) {
         return Err(Refusal::BodyTooLarge { limit });
     }
     let mut held = HeldBody::new(&door.in_flight, endpoint, announced.unwrap_or(limit));
-    held.make_room(announced.unwrap_or(0).min(MAX_EXPECTED_BYTES))?;
+    held.expect(announced.unwrap_or(0).min(MAX_EXPECTED_BYTES));
     let body = timeout_at(arrival.deadline, collect(arrival, held, limit))
         .await
         .map_err(|_| Refusal::BodyTimeout { limit: door.limits.body_timeout })??;
@@ -69,18 +69,30 @@ async fn collect(arrival: &mut Arrival, mut held: HeldBody, limit: usize) -> Res
     Ok(held.freeze())
 }
 
-/// The listener bounds every head; an endpoint can have a bound of its own below that.
-fn refuse_large_head(endpoint: &Endpoint, arrival: &Arrival) -> Result<(), Refusal> {
+/// The listener bounds every head, but not the number of headers of HTTP/2; and an endpoint can have a bound of its own.
+fn refuse_large_head(door: &PublicDoor, endpoint: &Endpoint, arrival: &Arrival) -> Result<(), Refusal> {
+    if arrival.head.headers.len() > door.limits.max_headers {
+        let bound = format!("{} headers (intake.max_headers)", door.limits.max_headers);
+        return Err(Refusal::HeadTooLarge { bound });
+    }
     let Some(limit) = endpoint.max_header_bytes else { return Ok(()) };
     let target = arrival.head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let headers = arrival.head.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-    if target + headers.sum::<usize>() > limit { Err(Refusal::HeadTooLarge { limit }) } else { Ok(()) }
+    if target + headers.sum::<usize>() <= limit {
+        return Ok(());
+    }
+    Err(Refusal::HeadTooLarge { bound: format!("{limit} bytes (max_header_bytes of the endpoint)") })
 }
 
 fn refuse_encoded(arrival: &Arrival) -> Result<(), Refusal> {
-    let encodings = arrival.head.headers.get_all(CONTENT_ENCODING);
-    let plain = encodings.iter().all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if plain { Ok(()) } else { Err(Refusal::EncodingUnsupported) }
+    let all_are = |name: HeaderName, only: &[u8]| {
+        arrival.head.headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(only))
+    };
+    if all_are(CONTENT_ENCODING, b"identity") && all_are(TRANSFER_ENCODING, b"chunked") {
+        Ok(())
+    } else {
+        Err(Refusal::EncodingUnsupported)
+    }
 }
 
 fn announced_bytes(arrival: &Arrival) -> Option<usize> {

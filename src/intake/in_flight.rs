@@ -119,6 +119,8 @@ impl Drop for CountedRequest {
 pub(super) struct HeldBody {
     bytes: Vec<u8>,
     reserved: usize,
+    /// With its first bytes it gets this much room.
+    expected: usize,
     /// It is not expected to grow beyond this.
     full: usize,
     in_flight: Arc<InFlight>,
@@ -129,11 +131,16 @@ impl HeldBody {
     /// An empty body of an endpoint, without any room yet; `full` is how large it may become.
     pub(super) fn new(in_flight: &Arc<InFlight>, endpoint: &Endpoint, full: usize) -> Self {
         let endpoint = Arc::clone(&endpoint.held_bytes);
-        Self { bytes: Vec::new(), reserved: 0, full, in_flight: Arc::clone(in_flight), endpoint }
+        Self { bytes: Vec::new(), reserved: 0, expected: 0, full, in_flight: Arc::clone(in_flight), endpoint }
+    }
+
+    /// So many bytes were announced. An announcement alone takes up nothing: it costs a client nothing either.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        self.expected = bytes;
     }
 
     /// Makes room for so many bytes in all, if all bodies together may take it.
-    pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
+    fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
         let more = bytes.saturating_sub(self.reserved);
         if more > 0 {
             self.in_flight.reserve(&self.endpoint, more)?;
@@ -147,7 +154,7 @@ impl HeldBody {
     pub(super) fn extend(&mut self, data: &[u8]) -> Result<(), Refusal> {
         let needed = self.bytes.len() + data.len();
         if needed > self.reserved {
-            self.make_room((self.reserved * 2).min(self.full).max(needed))?;
+            self.make_room((self.reserved * 2).max(self.expected).min(self.full).max(needed))?;
         }
         self.bytes.extend_from_slice(data);
         Ok(())

@@ -57,8 +57,8 @@ pub struct ListenerLimits {
     pub max_connections: usize,
     /// Most concurrent requests on one HTTP/2 connection.
     pub max_http2_streams: u32,
-    /// A connection whose answers are not taken, while no further request comes, is closed after so long; `None`: never.
-    pub answer_timeout: Option<Duration>,
+    /// A connection on which nothing is taken of the answers, while no further request comes, is closed after so long.
+    pub answer_timeout: Duration,
     /// On shutdown, requests in flight have so long to finish.
     pub shutdown_grace: Duration,
 }
@@ -73,7 +73,7 @@ impl ListenerLimits {
             max_header_bytes: config.max_header_bytes,
             max_connections: config.max_connections,
             max_http2_streams: config.max_http2_streams,
-            answer_timeout: Some(config.body_timeout.0 + ANSWER_TAKEN),
+            answer_timeout: config.body_timeout.0 + ANSWER_TAKEN,
             shutdown_grace: config.shutdown_grace.0,
         }
     }
@@ -314,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_does_not_take_its_answer_is_closed_in_the_end() {
-        let limits = ListenerLimits { answer_timeout: Some(Duration::from_millis(300)), ..limits() };
+        let limits = ListenerLimits { answer_timeout: Duration::from_millis(300), ..limits() };
         let door = served(limits).await;
         let waiting = door.sent(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert_eq!(until_closed(waiting).await, b"");

@@ -58,14 +58,16 @@ pub enum Refusal {
         /// The endpoint's limit in bytes.
         limit: usize,
     },
-    /// Target and headers are larger than the endpoint takes.
-    #[error("target and headers are larger than {limit} bytes (max_header_bytes of the endpoint)")]
+    /// Target and headers are larger, or the headers more, than is taken.
+    #[error("the head is beyond {bound}")]
     HeadTooLarge {
-        /// The endpoint's limit in bytes.
-        limit: usize,
+        /// Which bound, and where it is set.
+        bound: String,
     },
     /// The body is compressed.
-    #[error("the body has a Content-Encoding other than identity; turn compression off at the sender")]
+    #[error(
+        "the body has a Content-Encoding other than identity, or a Transfer-Encoding other than chunked; turn compression off at the sender"
+    )]
     EncodingUnsupported,
     /// The signature did not hold.
     #[error("{error}")]
@@ -234,7 +236,7 @@ mod tests {
             Refusal::BodyBroken,
             Refusal::BodyTimeout { limit: HumanDuration::seconds(10) },
             Refusal::BodyTooLarge { limit: 1_048_576 },
-            Refusal::HeadTooLarge { limit: 4_096 },
+            Refusal::HeadTooLarge { bound: "4096 bytes (max_header_bytes of the endpoint)".to_owned() },
             Refusal::EncodingUnsupported,
             Refusal::Signature { error: SignatureError::Mismatch, status: 401 },
             Refusal::Signature { error: SignatureError::Missing, status: 403 },
