@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
-use super::Config;
+use super::{Config, filter};
 
 /// A value that cannot be worked with.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub(super) struct Fault {
     pub(super) keys: Vec<String>,
     /// What is wrong.
     pub(super) message: String,
+    /// The stable code.
+    pub(super) code: &'static str,
+    /// What to do.
+    pub(super) help: String,
 }
 
 /// Everything that is wrong with a configuration whose types are right.
@@ -26,6 +30,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     faults.extend(too_large_a_body(config));
     faults.extend(backwards_backoff(config));
     faults.extend(same_names(config));
+    faults.extend(no_log_filter(config));
     faults
 }
 
@@ -90,8 +95,20 @@ fn same_names(config: &Config) -> Vec<Fault> {
     again.map(fault).collect()
 }
 
+fn no_log_filter(config: &Config) -> Option<Fault> {
+    let bad = filter::check(&config.telemetry.log_level).err()?;
+    Some(Fault::new(&["telemetry.log_level"], bad.message).because("invalid_setting", bad.help))
+}
+
 impl Fault {
     fn new(keys: &[&str], message: String) -> Self {
-        Self { keys: keys.iter().map(ToString::to_string).collect(), message }
+        let keys = keys.iter().map(ToString::to_string).collect();
+        let help = "see deploy/douane.toml for what each key bounds".to_owned();
+        Self { keys, message, code: "out_of_bounds", help }
+    }
+
+    /// The same, under another code and with its own help.
+    fn because(self, code: &'static str, help: impl Into<String>) -> Self {
+        Self { code, help: help.into(), ..self }
     }
 }

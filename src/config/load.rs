@@ -342,6 +342,18 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelt_log_level_is_told_where_it_was_set() {
+        let error = load_text("[telemetry]\nlog_level = \"inof\"\n", &[]).expect_err("refused");
+        assert!(
+            error.starts_with("douane.toml:2:13: telemetry.log_level \"inof\" is no log filter"),
+            "{error}"
+        );
+        assert!(error.contains("help: did you mean \"info\"?"), "{error}");
+        let error = load_text("", &[("DOUANE_TELEMETRY_LOG_LEVEL", "loud")]).expect_err("refused");
+        assert!(error.starts_with("environment (DOUANE_TELEMETRY_LOG_LEVEL): "), "{error}");
+    }
+
+    #[test]
     fn a_broker_has_a_name_of_its_own() {
         let broker = |name: &str| format!("[[broker]]\nname = \"{name}\"\nkind = \"stdout\"\n");
         assert!(load_text(&(broker("a") + &broker("b")), &[]).is_ok());

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod brokers;
+mod filter;
 mod load;
 mod origins;
 mod reference;

@@ -25,8 +25,7 @@ impl Origins<'_> {
     pub(super) fn locate(&self, fault: &Fault) -> Diagnostic {
         let place = fault.keys.iter().find_map(|key| self.place(key));
         let (file, at) = place.unwrap_or_else(|| (self.name.to_owned(), None));
-        let help = "see deploy/douane.toml for what each key bounds";
-        let diagnostic = Diagnostic::new("out_of_bounds", file, &fault.message, help);
+        let diagnostic = Diagnostic::new(fault.code, file, &fault.message, &fault.help);
         match at {
             Some(at) => diagnostic.at(self.text, at),
             None => diagnostic,

@@ -51,6 +51,21 @@ fn the_configuration_reference_is_the_default_file() {
 }
 
 #[test]
+fn a_misspelt_log_level_is_refused_and_silences_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("douane.toml");
+    std::fs::write(&file, "[telemetry]\nlog_level = \"inof\"\n").expect("written");
+    let config = file.to_str().expect("text");
+    let data = folder.path().join("data");
+    let serve = ["serve", "--config", config, "--data-dir", data.to_str().expect("text")];
+    let refused = verb(&serve).ended(2);
+    assert!(refused.err.contains("douane.toml:2:13: telemetry.log_level \"inof\""), "{}", refused.err);
+    assert!(refused.err.contains("did you mean \"info\"?"), "{}", refused.err);
+    let found = verb(&["doctor", "--config", config]).ended(1);
+    assert!(found.out.contains("✗ configuration"), "{}", found.out);
+}
+
+#[test]
 fn check_finds_the_shipped_mappings_sound() {
     let checked = verb(&["check"]).ended(0);
     assert!(checked.out.contains("6 partners: 0 errors"), "{}", checked.out);
