@@ -52,7 +52,6 @@ struct Sockets {
 impl Gateway {
     /// Composes the house, opens the doors and starts the stages.
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
-        refuse_open_private_door(&config)?;
         intake::raise_open_files_limit(config.intake.max_connections as u64 * 2);
         let sockets = Sockets::bind(&config).await?;
         let recorder = metrics::install()?;
@@ -153,20 +152,9 @@ impl Sockets {
     }
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Opens a door at an address.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
-}
-
-fn refuse_open_private_door(config: &Config) -> anyhow::Result<()> {
-    let listen = &config.listen;
-    if !listen.private.ip().is_loopback() && !listen.private_without_tls {
-        bail!(
-            "listen.private is {}, which is not loopback, and it speaks plain HTTP; put a proxy with TLS before it and \
-             say listen.private_without_tls = true, or use a loopback address",
-            listen.private
-        );
-    }
-    Ok(())
 }
 
 fn open_doors(

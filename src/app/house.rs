@@ -1,6 +1,6 @@
 //! Room `app`: the house, composed and standing still: every room with its neighbours in hand, nothing running.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -19,7 +19,10 @@ use crate::{
     },
     model::EventNumber,
     partners::{Registry, SecretsFrom},
-    pipeline::{CrashNote, PublicationParts, PublicationStage, TranslationParts, TranslationStage},
+    pipeline::{
+        BrokerStart, CrashNote, NotIntroduced, PublicationParts, PublicationStage, TranslationParts,
+        TranslationStage,
+    },
 };
 
 /// Names the range that stage 1 works, in the data folder: what an unclean end leaves.
@@ -106,7 +109,8 @@ impl House {
         let broken = reloader.reload().await.context("cannot read the mappings")?;
         if broken > 0 && config.mappings.strict {
             bail!(
-                "{broken} partners are broken and mappings.strict is set; `douane check` says what is wrong"
+                "{} broken and mappings.strict is set; `douane check` says what is wrong",
+                if broken == 1 { "1 partner is".to_owned() } else { format!("{broken} partners are") }
             );
         }
         let (notes, note_keeper) = Notes::new(Arc::clone(&ledger.records) as _, config.intake.refusals_kept);
@@ -197,6 +201,36 @@ fn broker(config: &BrokerConfig) -> anyhow::Result<Arc<dyn Broker>> {
         (BrokerKind::File, Some(path)) => Arc::new(FileBroker::new(&config.name, path, config.rotate_bytes)),
         (BrokerKind::File, None) => bail!("the broker {:?} is a file and needs a path", config.name),
     })
+}
+
+/// Looks whether a broker could take up its work, as `serve` would. Publishes nothing and changes nothing.
+pub async fn try_broker(
+    settings: &BrokerConfig,
+    config: &LedgerConfig,
+    ledger: Option<&Ledger>,
+) -> anyhow::Result<()> {
+    broker(settings)?;
+    match ledger.map(|ledger| &*ledger.records) {
+        Some(records) => {
+            BrokerStart::find(&settings.name, settings.from, records, records).await?;
+        }
+        None if settings.from.is_none() => Err(NotIntroduced::NeedsFrom(settings.name.clone()))?,
+        None => {}
+    }
+    match &settings.path {
+        Some(path) if settings.kind == BrokerKind::File && !begins_with_the_ledger(path, config)? => {
+            FileBroker::look(path).with_context(|| {
+                format!("the broker {:?} cannot append to {}", settings.name, path.display())
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a file stands in the data folder that the first start is yet to make.
+fn begins_with_the_ledger(path: &Path, config: &LedgerConfig) -> std::io::Result<bool> {
+    let folder = std::path::absolute(path)?.parent().map(Path::to_owned);
+    Ok(!config.data_dir.exists() && folder == Some(std::path::absolute(&config.data_dir)?))
 }
 
 fn chance() -> anyhow::Result<String> {

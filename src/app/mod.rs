@@ -15,8 +15,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use gateway::Gateway;
-pub use house::{House, Options, Stages};
+pub use gateway::{Gateway, bind};
+pub use house::{House, Options, Stages, try_broker};
 pub use rehearsal::{Answered, Rehearsal};
 pub use serving::Serving;
 

@@ -44,6 +44,15 @@ impl FileBroker {
         let files = Files { path: path.into(), rotate_bytes, current: None };
         Self { name: name.into(), files: Arc::new(Mutex::new(files)) }
     }
+
+    /// Looks whether the file could be appended to: that its folder opens, and the file too if it is there. Changes nothing.
+    pub fn look(path: &Path) -> io::Result<()> {
+        fs::read_dir(folder_of(path))?;
+        match OpenOptions::new().append(true).open(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[async_trait]

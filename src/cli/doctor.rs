@@ -1,6 +1,6 @@
 //! Room `cli`: `douane doctor`: looks at everything that would keep the gateway from working, and says what to do.
 
-use std::{net::TcpListener, path::Path};
+use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
@@ -77,7 +77,7 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
         }
     });
     if matches!(serving, Ok(None)) {
-        findings.extend(addresses(config));
+        findings.extend(addresses(config).await);
     }
     findings.push(space(config));
     findings.extend(ledger(config).await);
@@ -85,14 +85,19 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn addresses(config: &Config) -> Vec<Finding> {
-    [("public door", config.listen.public), ("private door", config.listen.private)]
-        .into_iter()
-        .map(|(what, address)| match TcpListener::bind(address) {
-            Ok(_) => Finding::sound(what, format!("{address} is free")),
-            Err(error) => Finding::wrong(what, format!("{address}: {error}"), "choose another address"),
-        })
-        .collect()
+/// Tries every door, and holds each until all were tried: as `serve` has them.
+async fn addresses(config: &Config) -> Vec<Finding> {
+    let (mut held, mut findings) = (Vec::new(), Vec::new());
+    for (key, address) in config.listen.doors() {
+        findings.push(match app::bind(address).await {
+            Ok(socket) => {
+                held.push(socket);
+                Finding::sound(key, format!("{address} is free"))
+            }
+            Err(error) => Finding::wrong(key, format!("{error:#}"), "choose another address"),
+        });
+    }
+    findings
 }
 
 fn space(config: &Config) -> Finding {
@@ -122,7 +127,9 @@ const RESTORE: &str = "restore ledger.json, records.sqlite and log/ from one bac
 
 async fn ledger(config: &Config) -> Vec<Finding> {
     if !app::has_ledger(config) {
-        return vec![Finding::sound("ledger", "none yet; the first start begins one")];
+        let mut findings = vec![Finding::sound("ledger", "none yet; the first start begins one")];
+        findings.extend(brokers_to_be(config, None).await);
+        return findings;
     }
     let ledger = match app::open_read_only(config).await {
         Ok(ledger) => ledger,
@@ -134,9 +141,26 @@ async fn ledger(config: &Config) -> Vec<Finding> {
     };
     let given = ledger.log.durable().0;
     let waiting = given.saturating_sub(figures.worked);
-    let found = format!("{given} entries, {waiting} waiting, {} events", figures.domain_events);
+    let counted =
+        |count: u64, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+    let (entries, events) =
+        (counted(given, "entry", "entries"), counted(figures.domain_events, "event", "events"));
+    let found = format!("{entries}, {waiting} waiting, {events}");
     let mut findings = vec![Finding::sound("ledger", found)];
     findings.extend(brokers(config, &ledger, figures.last_event).await);
+    findings.extend(brokers_to_be(config, Some(&ledger)).await);
+    findings
+}
+
+/// Every configured broker that could not take up its work.
+async fn brokers_to_be(config: &Config, ledger: Option<&Ledger>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for broker in &config.broker {
+        if let Err(error) = app::try_broker(broker, &config.ledger, ledger).await {
+            let help = "`serve` would not start, or this broker would wait: mend its [[broker]]";
+            findings.push(Finding::wrong("broker", format!("{error:#}"), help));
+        }
+    }
     findings
 }
 

@@ -1,11 +1,11 @@
 //! Room `config`: what types cannot say: values out of their bounds, and values that contradict each other.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use serde_json::Value;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
-use super::{Config, filter};
+use super::{BrokerConfig, BrokerKind, Config, filter};
 
 /// A value that cannot be worked with.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     faults.extend(backwards_backoff(config));
     faults.extend(same_names(config));
     faults.extend(no_log_filter(config));
+    faults.extend(no_namespace(config));
+    faults.extend(files_without_path(config));
+    faults.extend(open_private_door(config));
+    faults.extend(doors_in_one_place(config));
     faults
 }
 
@@ -86,7 +90,7 @@ fn same_names(config: &Config) -> Vec<Fault> {
     let mut known = BTreeSet::new();
     let brokers = config.broker.iter().enumerate();
     let again = brokers.filter(|(_, broker)| !known.insert(&broker.name));
-    let fault = |(index, broker): (usize, &super::BrokerConfig)| {
+    let fault = |(index, broker): (usize, &BrokerConfig)| {
         Fault::new(
             &[&format!("broker[{index}].name")],
             format!("two brokers have the name {:?}", broker.name),
@@ -98,6 +102,71 @@ fn same_names(config: &Config) -> Vec<Fault> {
 fn no_log_filter(config: &Config) -> Option<Fault> {
     let bad = filter::check(&config.telemetry.log_level).err()?;
     Some(Fault::new(&["telemetry.log_level"], bad.message).because("invalid_setting", bad.help))
+}
+
+/// It becomes a part of every event type, which is written like a domain name from its end.
+fn no_namespace(config: &Config) -> Option<Fault> {
+    let namespace = &config.events.namespace;
+    let is_label = |label: &str| {
+        !label.is_empty() && label.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+    };
+    // That it is empty was told as its length.
+    let wrong = !namespace.is_empty() && !namespace.split('.').all(is_label);
+    wrong.then(|| {
+        let message = format!("events.namespace {namespace:?} is no namespace");
+        Fault::new(&["events.namespace"], message).because(
+            "invalid_setting",
+            "write your domain from its end, as \"com.example\": letters, digits and hyphens, with dots between",
+        )
+    })
+}
+
+fn files_without_path(config: &Config) -> Vec<Fault> {
+    let brokers = config.broker.iter().enumerate();
+    let without = brokers.filter(|(_, broker)| broker.kind == BrokerKind::File && broker.path.is_none());
+    let fault = |(index, broker): (usize, &BrokerConfig)| {
+        let message = format!("the broker {:?} is a file and needs a path", broker.name);
+        Fault::new(&[&format!("broker[{index}].kind")], message)
+            .because("missing_setting", "add path = \"…\", the NDJSON file it appends to")
+    };
+    without.map(fault).collect()
+}
+
+fn open_private_door(config: &Config) -> Option<Fault> {
+    let listen = &config.listen;
+    let open = !listen.private.ip().is_loopback() && !listen.private_without_tls;
+    open.then(|| {
+        let message = format!(
+            "listen.private is {}, which is not loopback, and it speaks plain HTTP",
+            listen.private
+        );
+        Fault::new(&["listen.private"], message).because(
+            "open_private_door",
+            "put a proxy with TLS before it and say listen.private_without_tls = true, or use a loopback address",
+        )
+    })
+}
+
+/// Two doors of one address: the second could not be opened.
+fn doors_in_one_place(config: &Config) -> Vec<Fault> {
+    let doors: Vec<_> = config.listen.doors().collect();
+    let mut faults = Vec::new();
+    for (index, (key, address)) in doors.iter().enumerate() {
+        let taken = doors[..index].iter().find(|(_, other)| in_one_place(*other, *address));
+        faults.extend(taken.map(|(other_key, other)| {
+            let message = format!("{key} ({address}) and {other_key} ({other}) are one address");
+            Fault::new(&[key, other_key], message).because("one_address", "give each door a port of its own")
+        }));
+    }
+    faults
+}
+
+/// Whether what listens at one address keeps others from listening at the other. Port 0 is any free one.
+fn in_one_place(one: SocketAddr, other: SocketAddr) -> bool {
+    let every_ip = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || every_ip && one.is_ipv4() == other.is_ipv4())
 }
 
 impl Fault {

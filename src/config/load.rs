@@ -286,7 +286,7 @@ mod tests {
         let overrides = vec![("events.namespace", String::new())];
         let error = load(None, &BTreeMap::new(), &overrides).expect_err("refused").to_string();
         assert!(error.starts_with("command line: the length of events.namespace must be"), "{error}");
-        let broker = "[[broker]]\nname = \"a\"\nkind = \"file\"\n";
+        let broker = "[[broker]]\nname = \"a\"\nkind = \"stdout\"\n";
         let error = load_text(&format!("{broker}rotate_bytes = 1\n"), &[]).expect_err("refused");
         assert!(
             error.starts_with("douane.toml:4:16: broker[0].rotate_bytes must be at least 4096"),
@@ -351,6 +351,47 @@ mod tests {
         assert!(error.contains("help: did you mean \"info\"?"), "{error}");
         let error = load_text("", &[("DOUANE_TELEMETRY_LOG_LEVEL", "loud")]).expect_err("refused");
         assert!(error.starts_with("environment (DOUANE_TELEMETRY_LOG_LEVEL): "), "{error}");
+    }
+
+    #[test]
+    fn what_serve_could_not_work_with_is_told_where_it_was_set() {
+        for (text, told) in [
+            (
+                "[[broker]]\nname = \"a\"\nkind = \"file\"\n",
+                "3:8: the broker \"a\" is a file and needs a path [missing_setting]",
+            ),
+            (
+                "[listen]\nprivate = \"0.0.0.0:9\"\n",
+                "2:11: listen.private is 0.0.0.0:9, which is not loopback, and it speaks plain HTTP [open_private_door]",
+            ),
+            (
+                "[listen]\npublic = \"127.0.0.1:8081\"\n",
+                "2:10: listen.private (127.0.0.1:8081) and listen.public (127.0.0.1:8081) are one address [one_address]",
+            ),
+            (
+                "[listen]\npublic = \"0.0.0.0:9\"\nhealth = \"127.0.0.1:9\"\n",
+                "3:10: listen.health (127.0.0.1:9) and listen.public (0.0.0.0:9) are one address [one_address]",
+            ),
+            (
+                "[events]\nnamespace = \"com example\"\n",
+                "2:13: events.namespace \"com example\" is no namespace [invalid_setting]",
+            ),
+        ] {
+            let error = load_text(text, &[]).expect_err("refused");
+            assert!(error.starts_with(&format!("douane.toml:{told}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn doors_with_addresses_of_their_own_are_no_mistake() {
+        for text in [
+            "[listen]\npublic = \"127.0.0.1:0\"\nprivate = \"127.0.0.1:0\"\nhealth = \"127.0.0.1:0\"\n",
+            "[listen]\npublic = \"127.0.0.2:8081\"\n",
+            "[listen]\nprivate = \"0.0.0.0:9\"\nprivate_without_tls = true\n",
+            "[events]\nnamespace = \"org.a-b.events2\"\n",
+        ] {
+            assert!(load_text(text, &[]).is_ok(), "{text}");
+        }
     }
 
     #[test]

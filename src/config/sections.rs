@@ -64,6 +64,14 @@ pub struct ListenConfig {
     pub private_without_tls: bool,
 }
 
+impl ListenConfig {
+    /// The doors that are opened, each with its key and its address.
+    pub fn doors(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let always = [("listen.public", self.public), ("listen.private", self.private)];
+        always.into_iter().chain(self.health.map(|address| ("listen.health", address)))
+    }
+}
+
 impl Default for ListenConfig {
     fn default() -> Self {
         Self {

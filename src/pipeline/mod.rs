@@ -28,7 +28,7 @@ mod verdicts;
 
 pub use crash_note::CrashNote;
 pub use failure::{Failure, Remedy, StageError};
-pub use publication::{NotIntroduced, PublicationParts, PublicationStage};
+pub use publication::{BrokerStart, NotIntroduced, PublicationParts, PublicationStage};
 pub use retry::{Pace, Progress, Stage, run};
 pub use translation::{TranslationParts, TranslationStage};
 

@@ -48,6 +48,35 @@ pub enum NotIntroduced {
     Records(#[from] RecordsError),
 }
 
+/// After which event a broker takes up its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerStart {
+    /// Where its cursor stands.
+    Known(EventNumber),
+    /// It was never seen: where it is told to start.
+    New(EventNumber),
+}
+
+impl BrokerStart {
+    /// Looks it up; changes nothing.
+    pub async fn find(
+        name: &str,
+        from: Option<BrokerFrom>,
+        feed: &dyn FeedRecords,
+        records: &dyn PublicationRecords,
+    ) -> Result<Self, NotIntroduced> {
+        if let Some(known) = records.broker(name).await? {
+            return Ok(Self::Known(known.cursor));
+        }
+        Ok(Self::New(match from {
+            None => return Err(NotIntroduced::NeedsFrom(name.to_owned())),
+            Some(BrokerFrom::Now) => feed.last_event().await?,
+            Some(BrokerFrom::Beginning) => before(feed.first_event().await?),
+            Some(BrokerFrom::Number(number)) => before(EventNumber(number)),
+        }))
+    }
+}
+
 /// Events read for a broker, and which of them are its own.
 #[derive(Debug, Default)]
 pub(super) struct Offered {
@@ -67,16 +96,13 @@ impl PublicationStage {
     /// Takes up a broker where its cursor stands. One that was never seen starts at `from`, and that is journalled.
     pub async fn open(parts: PublicationParts, from: Option<BrokerFrom>) -> Result<Self, NotIntroduced> {
         let name = parts.broker.name();
-        if let Some(known) = parts.records.broker(name).await? {
-            return Ok(Self { cursor: known.cursor, parts });
-        }
-        let cursor = match from {
-            None => return Err(NotIntroduced::NeedsFrom(name.to_owned())),
-            Some(BrokerFrom::Now) => parts.feed.last_event().await?,
-            Some(BrokerFrom::Beginning) => before(parts.feed.first_event().await?),
-            Some(BrokerFrom::Number(number)) => before(EventNumber(number)),
+        let cursor = match BrokerStart::find(name, from, &*parts.feed, &*parts.records).await? {
+            BrokerStart::Known(cursor) => cursor,
+            BrokerStart::New(cursor) => {
+                parts.records.introduce_broker(name, cursor, parts.clock.now()).await?;
+                cursor
+            }
         };
-        parts.records.introduce_broker(name, cursor, parts.clock.now()).await?;
         Ok(Self { parts, cursor })
     }
 

@@ -106,5 +106,5 @@ async fn strict_refuses_to_start_with_a_broken_partner() {
     config.mappings.strict = true;
     config.ledger.data_dir = data.path().join("data");
     let refused = douane::app::Rehearsal::on(config, crate::gateway::NOON).await;
-    assert!(refused.err().expect("refused").to_string().contains("1 partners are broken"));
+    assert!(refused.err().expect("refused").to_string().contains("1 partner is broken"));
 }

@@ -408,6 +408,62 @@ fn doctor_finds_nothing_wrong_where_nothing_is() {
     assert_eq!(finding(&after, "endpoint")["sound"], true);
 }
 
+/// Configurations that `serve` refuses, and the words both it and doctor say.
+const REFUSED: [(&str, &str); 6] = [
+    (
+        "[[broker]]\nname = \"a\"\nkind = \"file\"\nfrom = \"now\"\n",
+        "douane.toml:3:8: the broker \"a\" is a file",
+    ),
+    ("[[broker]]\nname = \"a\"\nkind = \"stdout\"\n", "the broker \"a\" is new: say where it starts"),
+    ("[telemetry]\nlog_level = \"inof\"\n", "douane.toml:2:13: telemetry.log_level \"inof\""),
+    ("[listen]\nprivate = \"0.0.0.0:1\"\n", "douane.toml:2:11: listen.private is 0.0.0.0:1"),
+    ("[listen]\npublic = \"127.0.0.1:1\"\nprivate = \"127.0.0.1:1\"\n", "are one address"),
+    ("[events]\nnamespace = \"com example\"\n", "douane.toml:2:13: events.namespace \"com example\""),
+];
+
+#[test]
+fn doctor_finds_what_serve_would_refuse() {
+    let (home, mappings) = (tempfile::tempdir().expect("a folder"), Folder::new());
+    let file = home.path().join("douane.toml");
+    for (text, told) in REFUSED {
+        // The standard addresses may be taken on a machine that runs the tests.
+        let doors = if text.contains("listen") {
+            ""
+        } else {
+            "[listen]\npublic = \"127.0.0.1:0\"\nprivate = \"127.0.0.1:0\"\n"
+        };
+        std::fs::write(&file, format!("{text}{doors}")).expect("written");
+        let config = ["--config", file.to_str().expect("text")];
+        let run =
+            |name: &str| run_in(&home.path().join("data"), mappings.path(), &[&[name], &config[..]].concat());
+        let refused = run("serve").ended(2);
+        assert!(refused.err.contains(told), "{}", refused.err);
+        let found = run("doctor").ended(1);
+        assert!(found.out.contains(told), "{}", found.out);
+    }
+}
+
+#[test]
+fn doctor_tries_every_door_and_every_file_of_a_broker() {
+    let (home, mappings) = (tempfile::tempdir().expect("a folder"), Folder::new());
+    let data = home.path().join("data");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let taken = taken.local_addr().expect("an address");
+    let file = home.path().join("douane.toml");
+    let doctor = |health: &str, path: &Path| {
+        let listen = format!("public = \"127.0.0.1:0\"\nprivate = \"127.0.0.1:0\"\nhealth = \"{health}\"");
+        let broker = format!("name = \"a\"\nkind = \"file\"\nfrom = \"now\"\npath = {path:?}");
+        std::fs::write(&file, format!("[listen]\n{listen}\n[[broker]]\n{broker}\n")).expect("written");
+        run_in(&data, mappings.path(), &[&DOCTOR[..], &["--config", file.to_str().expect("text")]].concat())
+    };
+    doctor("127.0.0.1:0", &data.join("events.ndjson")).ended(0);
+    let found = finding(&doctor(&taken.to_string(), &data.join("events.ndjson")).ended(1), "listen.health");
+    assert!(found["found"].to_string().contains(&taken.to_string()), "{found}");
+    let found =
+        finding(&doctor("127.0.0.1:0", &home.path().join("nowhere/events.ndjson")).ended(1), "broker");
+    assert!(found["found"].to_string().contains("cannot append to"), "{found}");
+}
+
 #[test]
 fn doctor_says_which_half_of_a_ledger_is_missing() {
     let lab = Lab::start();
@@ -550,6 +606,6 @@ fn serve_refuses_what_would_do_harm() {
     let strict = ["serve", "--strict", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"];
     lab.mappings.mapping(BROKEN);
     let refused = run_in(&elsewhere.path().join("data"), lab.mappings.path(), &strict).ended(2);
-    assert!(refused.err.contains("1 partners are broken"), "{}", refused.err);
+    assert!(refused.err.contains("1 partner is broken"), "{}", refused.err);
     assert!(refused.err.contains("measured.vrl:1:"), "it says where: {}", refused.err);
 }
