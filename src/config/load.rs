@@ -24,7 +24,7 @@ const MAX_TYPOS: usize = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("the configuration {path} cannot be read: {source}")]
+    #[error("the configuration {path} cannot be read")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -52,9 +52,9 @@ pub fn load(
     let mut table: Table = toml::from_str(&text).unwrap_or_default();
     let variables = apply_environment(&mut table, environment)?;
     for (key, value) in overrides {
-        set(&mut table, key, value);
+        set(&mut table, key, value, "command line")?;
     }
-    let config = deserialize(table)?;
+    let config = deserialize(table).map_err(|error| invalid(wrong_setting(&name, &error)))?;
     let overridden = overrides.iter().map(|(key, _)| *key).collect();
     let origins = Origins { name: &name, text: &text, variables, overridden };
     let faults: Vec<_> = bounds::faults(&config).iter().map(|fault| origins.locate(fault)).collect();
@@ -77,15 +77,37 @@ fn invalid(diagnostic: Diagnostic) -> ConfigError {
     ConfigError::Invalid(vec![diagnostic])
 }
 
+/// The place of a setting that stands in the environment.
+pub(super) fn variable(name: &str) -> String {
+    format!("environment ({name})")
+}
+
 fn lines(diagnostics: &[Diagnostic]) -> String {
     diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn deserialize(table: Table) -> Result<Config, ConfigError> {
-    serde::Deserialize::deserialize(Value::Table(table)).map_err(|error: toml::de::Error| {
-        let help = "see deploy/douane.toml for every key and its type";
-        invalid(Diagnostic::new("invalid_setting", "environment or command line", error.message(), help))
-    })
+fn deserialize(table: Table) -> Result<Config, toml::de::Error> {
+    serde::Deserialize::deserialize(Value::Table(table))
+}
+
+fn wrong_setting(place: &str, error: &toml::de::Error) -> Diagnostic {
+    let help = "see deploy/douane.toml for every key and its type";
+    Diagnostic::new("invalid_setting", place, in_words(error.message()), help)
+}
+
+/// What was expected, in words instead of Rust's types.
+fn in_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 7] = [
+        ("expected usize", "expected a whole number, without a unit"),
+        ("expected u64", "expected a whole number, without a unit"),
+        ("expected u32", "expected a whole number, without a unit"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a string", "expected a text"),
+        ("expected path string", "expected a path"),
+        ("invalid socket address syntax", "expected an IP address and a port, as 127.0.0.1:8080"),
+    ];
+    let known = WORDS.iter().find(|(type_name, _)| message.ends_with(type_name));
+    known.map_or_else(|| message.to_owned(), |(type_name, words)| message.replace(type_name, words))
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -98,15 +120,18 @@ fn apply_environment(
     table: &mut Table,
     environment: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, ConfigError> {
-    let keys = every_key();
+    let (keys, lists) = (every_key(), every_list());
     let mut variables = BTreeMap::new();
     for (name, value) in environment {
         let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
         let wanted = rest.to_ascii_lowercase();
         match keys.iter().find(|key| key.replace('.', "_") == wanted) {
             Some(key) => {
-                set(table, key, value);
+                set(table, key, value, &variable(name))?;
                 variables.insert(key.clone(), name.clone());
+            }
+            None if lists.iter().any(|list| begins_with(&wanted, list)) => {
+                return Err(invalid(of_a_list(name)));
             }
             None if names_a_section(&wanted, &keys) || is_misspelt(&wanted, &keys) => {
                 return Err(invalid(unknown_variable(name, &wanted, &keys)));
@@ -125,9 +150,17 @@ fn is_misspelt(wanted: &str, keys: &[String]) -> bool {
 }
 
 fn names_a_section(wanted: &str, keys: &[String]) -> bool {
-    keys.iter()
-        .filter_map(|key| key.split('.').next())
-        .any(|section| wanted.strip_prefix(section).is_some_and(|rest| rest.starts_with('_')))
+    keys.iter().filter_map(|key| key.split('.').next()).any(|section| begins_with(wanted, section))
+}
+
+fn begins_with(wanted: &str, section: &str) -> bool {
+    wanted.strip_prefix(section).is_some_and(|rest| rest.starts_with('_'))
+}
+
+/// A setting of an entry in a list: a variable could not say of which.
+fn of_a_list(name: &str) -> Diagnostic {
+    let help = "brokers stand in the configuration file only, each as [[broker]]";
+    Diagnostic::new("unknown_key", variable(name), format!("{name} sets nothing"), help)
 }
 
 fn unknown_variable(name: &str, wanted: &str, keys: &[String]) -> Diagnostic {
@@ -136,7 +169,7 @@ fn unknown_variable(name: &str, wanted: &str, keys: &[String]) -> Diagnostic {
         Some(near) => format!("did you mean {ENVIRONMENT_PREFIX}{}?", near.to_ascii_uppercase()),
         None => "see deploy/douane.toml for every key".to_owned(),
     };
-    Diagnostic::new("unknown_key", "environment", format!("{name} sets nothing"), help)
+    Diagnostic::new("unknown_key", variable(name), format!("{name} sets nothing"), help)
 }
 
 /// The nearest of the known names, if one is near enough to be meant.
@@ -162,17 +195,34 @@ fn every_key() -> Vec<String> {
     keys
 }
 
-/// Sets `section.key`; a text that reads as a TOML number or boolean becomes one.
-fn set(table: &mut Table, key: &str, text: &str) {
-    let Some((section, key)) = key.split_once('.') else { return };
-    let value = match text.parse::<Value>() {
-        Ok(value @ (Value::Integer(_) | Value::Boolean(_))) => value,
-        _ => Value::String(text.to_owned()),
+/// The lists, which stand in the file only.
+fn every_list() -> Vec<String> {
+    let schema = schemars::schema_for!(Config).to_value();
+    let sections = schema["properties"].as_object().into_iter().flatten();
+    sections.filter(|(_, property)| property["type"] == "array").map(|(list, _)| list.clone()).collect()
+}
+
+/// Sets `section.key` as a person writes it in the environment or on the command line: what reads as a TOML number or
+/// boolean may be meant as one or as a text, so the key's type decides. Tried alone, so that a mistake names its `place`.
+fn set(table: &mut Table, key: &str, text: &str, place: &str) -> Result<(), ConfigError> {
+    let Some((section, key)) = key.split_once('.') else { return Ok(()) };
+    let literal = text.parse().ok().filter(|value| matches!(value, Value::Integer(_) | Value::Boolean(_)));
+    let texts = Value::String(text.to_owned());
+    let alone = |value: &Value| {
+        let keys = Value::Table(Table::from_iter([(key.to_owned(), value.clone())]));
+        deserialize(Table::from_iter([(section.to_owned(), keys)]))
     };
+    let value = literal.filter(|value| alone(value).is_ok()).unwrap_or(texts);
+    alone(&value).map_err(|error| {
+        let mut wrong = wrong_setting(place, &error);
+        wrong.message = format!("{section}.{key}: {}", wrong.message);
+        invalid(wrong)
+    })?;
     let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     if let Value::Table(section) = section {
         section.insert(key.to_owned(), value);
     }
+    Ok(())
 }
 
 fn at_place(name: &str, text: &str, error: &toml::de::Error) -> Diagnostic {
@@ -181,7 +231,7 @@ fn at_place(name: &str, text: &str, error: &toml::de::Error) -> Diagnostic {
         Some((wrong, known)) => ("unknown_key", suggestion(&wrong, known)),
         None => ("invalid_setting", "see deploy/douane.toml for every key and its type".to_owned()),
     };
-    let diagnostic = Diagnostic::new(code, name, message, help);
+    let diagnostic = Diagnostic::new(code, name, in_words(message), help);
     match error.span() {
         Some(span) => diagnostic.at(text, span.start),
         None => diagnostic,
@@ -265,6 +315,54 @@ mod tests {
         let others = others.map(|name| format!("DOUANE_{name}"));
         let others: Vec<_> = others.iter().map(|name| (name.as_str(), "anything")).collect();
         assert_eq!(load_text("", &others), Ok(Config::default()));
+    }
+
+    #[test]
+    fn a_variable_of_the_wrong_type_is_named_and_told_what_is_expected() {
+        for (name, value, told) in [
+            (
+                "DOUANE_INTAKE_MAX_BODY_BYTES",
+                "1MB",
+                "intake.max_body_bytes: invalid type: string \"1MB\", expected a whole number, without a unit",
+            ),
+            (
+                "DOUANE_MAPPINGS_STRICT",
+                "yes",
+                "mappings.strict: invalid type: string \"yes\", expected true or false",
+            ),
+            (
+                "DOUANE_LISTEN_PUBLIC",
+                "8080",
+                "listen.public: expected an IP address and a port, as 127.0.0.1:8080",
+            ),
+            ("DOUANE_MAPPINGS_POLL", "soon", "mappings.poll: \"soon\" is no duration; write it as \"250ms\""),
+            (
+                "DOUANE_TELEMETRY_LOG_FORMAT",
+                "xml",
+                "telemetry.log_format: unknown variant `xml`, expected `human`",
+            ),
+        ] {
+            let error = load_text("", &[(name, value)]).expect_err("refused");
+            assert!(error.starts_with(&format!("environment ({name}): {told}")), "{error}");
+        }
+        let error = load_text("[intake]\nmax_body_bytes = \"1MB\"\n", &[]).expect_err("refused");
+        assert!(error.contains("expected a whole number, without a unit"), "{error}");
+    }
+
+    #[test]
+    fn a_text_of_digits_is_a_text_where_one_is_wanted() {
+        let config = load_text("", &[("DOUANE_LEDGER_DATA_DIR", "2026")]).expect("valid");
+        assert_eq!(config.ledger.data_dir, PathBuf::from("2026"));
+    }
+
+    #[test]
+    fn no_variable_sets_a_broker() {
+        let error = load_text("", &[("DOUANE_BROKER_NAME", "archive")]).expect_err("refused");
+        assert!(
+            error.starts_with("environment (DOUANE_BROKER_NAME): DOUANE_BROKER_NAME sets nothing"),
+            "{error}"
+        );
+        assert!(error.contains("[[broker]]"), "{error}");
     }
 
     #[test]

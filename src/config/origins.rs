@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use super::bounds::Fault;
+use super::{bounds::Fault, load};
 use crate::model::Diagnostic;
 
 /// Where the settings come from that are not the defaults.
@@ -37,7 +37,7 @@ impl Origins<'_> {
             return Some(("command line".to_owned(), None));
         }
         if let Some(variable) = self.variables.get(key) {
-            return Some((format!("environment ({variable})"), None));
+            return Some((load::variable(variable), None));
         }
         offset(self.text, key).map(|at| (self.name.to_owned(), Some(at)))
     }
