@@ -105,6 +105,7 @@ impl House {
             mappings: config.mappings.clone(),
             secrets: options.secrets,
             seen: None,
+            failed: None,
         };
         let broken = reloader.reload().await.context("cannot read the mappings")?;
         if broken > 0 && config.mappings.strict {

@@ -11,6 +11,9 @@ use crate::{
     partners::{DeskState, Registry},
 };
 
+/// What holds for a partner whose folder is gone: it may well be meant, so it is no problem.
+pub(super) const REMOVED: &str = "its address answers 404; its last desk works what is waiting";
+
 /// What readiness is read off.
 pub(super) struct Signs {
     pub(super) registry: Arc<Registry>,
@@ -54,15 +57,17 @@ fn partners(registry: &Registry) -> Readiness {
     for (partner, state) in &snapshot.desks {
         let (what, problems) = match state {
             DeskState::Ready(_) => continue,
-            // Removed on purpose; its last desk works what is waiting.
-            DeskState::LastGood { .. } if !snapshot.doors.contains_key(partner) => continue,
+            DeskState::LastGood { .. } if !snapshot.doors.contains_key(partner) => {
+                readiness.removed.push(format!("{partner}: {REMOVED}"));
+                continue;
+            }
             DeskState::LastGood { desk, problems } => {
                 (format!("revision {} goes on", desk.revision), problems)
             }
             DeskState::Broken { problems } => ("deliveries wait".to_owned(), problems),
         };
-        let first = problems.first().map_or("the folder is gone", |problem| problem.message.as_str());
-        readiness.desks.push(format!("{partner}: {what}: {first}"));
+        let first = problems.first().map(|problem| format!(": {}: {}", problem.place(), problem.message));
+        readiness.desks.push(format!("{partner}: {what}{}", first.unwrap_or_default()));
     }
     readiness
 }

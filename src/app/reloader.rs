@@ -12,6 +12,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use super::readiness::REMOVED;
 use crate::{
     clock::Clock,
     config::MappingsConfig,
@@ -30,6 +31,8 @@ pub(super) struct Reloader {
     pub(super) mappings: MappingsConfig,
     pub(super) secrets: SecretsFrom,
     pub(super) seen: Option<Fingerprint>,
+    /// Why the folder could not be taken in when this was last tried, as it was told.
+    pub(super) failed: Option<String>,
 }
 
 /// The latest good desks that the ledger keeps.
@@ -68,6 +71,9 @@ impl Reloader {
 
     fn tell(&self, report: &ReloadReport) {
         let snapshot = self.registry.snapshot();
+        for partner in &report.removed {
+            tracing::warn!(partner, "partner removed: {REMOVED}");
+        }
         for (partner, problems) in &report.problems {
             let state = snapshot.desks.get(partner.as_str()).map_or("unreadable", DeskState::as_str);
             for problem in problems {
@@ -98,20 +104,33 @@ impl Reloader {
                 _ = hang_up.recv() => true,
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             };
-            if forced || self.has_changed().await? {
-                if let Err(error) = self.reload().await {
-                    tracing::error!("the mappings were not reloaded: {error:#}");
-                }
-            } else {
-                let (registry, secrets) = (Arc::clone(&self.registry), self.secrets);
-                spawn_blocking(move || registry.refresh_keys(secrets)).await?;
-            }
+            let taken_in = match self.has_changed().await {
+                Ok(changed) if forced || changed => self.reload().await.map(drop),
+                looked => looked.map(drop),
+            };
+            self.tell_whether(&taken_in, forced);
+            let (registry, secrets) = (Arc::clone(&self.registry), self.secrets);
+            spawn_blocking(move || registry.refresh_keys(secrets)).await?;
         }
     }
 
     async fn has_changed(&self) -> anyhow::Result<bool> {
         let path = self.mappings.path.clone();
-        let now = spawn_blocking(move || fingerprint(&path).ok()).await?;
-        Ok(now.is_some() && now != self.seen)
+        let now = spawn_blocking(move || fingerprint(&path)).await??;
+        Ok(Some(now) != self.seen)
+    }
+
+    /// Tells a failure when it begins, changes or was `asked` about, and when it is over: the folder is looked at too often
+    /// to tell it each time.
+    fn tell_whether(&mut self, taken_in: &anyhow::Result<()>, asked: bool) {
+        let failed = taken_in.as_ref().err().map(|error| format!("{error:#}"));
+        match &failed {
+            Some(why) if asked || failed != self.failed => {
+                tracing::error!("the mappings were not taken in, what was read last goes on: {why}");
+            }
+            None if self.failed.is_some() => tracing::info!("the mappings can be taken in again"),
+            _ => {}
+        }
+        self.failed = failed;
     }
 }

@@ -25,6 +25,8 @@ pub struct Readiness {
     pub not_configured: Vec<String>,
     /// Partners whose desk is broken, with what goes on instead.
     pub desks: Vec<String>,
+    /// Partners whose folder is gone, and what holds for them. No problem: it may be meant.
+    pub removed: Vec<String>,
 }
 
 /// Whether the process runs.

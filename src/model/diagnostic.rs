@@ -56,18 +56,20 @@ impl Diagnostic {
         self.source_line = source[line_start..].lines().next().map(str::to_owned);
         self
     }
+
+    /// Where it is: `file`, `file:line` or `file:line:column`.
+    pub fn place(&self) -> String {
+        match (self.line, self.column) {
+            (0, _) => self.file.clone(),
+            (line, 0) => format!("{}:{line}", self.file),
+            (line, column) => format!("{}:{line}:{column}", self.file),
+        }
+    }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file)?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
-        }
-        if self.column > 0 {
-            write!(f, ":{}", self.column)?;
-        }
-        write!(f, ": {} [{}]", self.message, self.code)?;
+        write!(f, "{}: {} [{}]", self.place(), self.message, self.code)?;
         if let Some(line) = &self.source_line {
             write!(f, "\n    | {}", line.trim_end())?;
             if self.column > 0 {

@@ -29,6 +29,8 @@ pub struct ReloadReport {
     pub good: Vec<GoodDesk>,
     /// What is wrong, by partner folder; partners without a problem are not here.
     pub problems: BTreeMap<String, Vec<Diagnostic>>,
+    /// The partners whose doors this reload closed, because their folders are gone.
+    pub removed: Vec<String>,
 }
 
 /// A desk to be kept in the ledger.
@@ -72,6 +74,8 @@ impl Reload<'_> {
                 report.problems.insert(name.clone(), vec![bad_partner_name(name)]);
             }
         }
+        let closed = self.previous.doors.keys().filter(|partner| !next.doors.contains_key(*partner));
+        report.removed.extend(closed.map(ToString::to_string));
         self.keep_removed_partners(&mut next);
         self.keep_removed_endpoints(&mut next, &mut report);
         (next, report)

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -24,8 +25,12 @@ pub struct Process {
     pub public: SocketAddr,
     pub private: SocketAddr,
     pub token: String,
-    _log: std::thread::JoinHandle<()>,
+    log: Log,
+    _reader: std::thread::JoinHandle<()>,
 }
+
+/// The lines that a process wrote to its log.
+type Log = Arc<Mutex<Vec<String>>>;
 
 /// The binary with what every test gives it.
 pub fn douane() -> Command {
@@ -103,7 +108,9 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let (ready, log) = wait_until_serving(child.stderr.take().expect("standard error"));
+        let log = Log::default();
+        let stderr = child.stderr.take().expect("standard error");
+        let (ready, reader) = wait_until_serving(stderr, Arc::clone(&log));
         if !ready {
             let _ = child.kill();
             return Err(child.wait().expect("ended"));
@@ -116,8 +123,14 @@ impl Process {
             private: address("private"),
             token: serving["token"].as_str().expect("a token").to_owned(),
             child,
-            _log: log,
+            log,
+            _reader: reader,
         })
+    }
+
+    /// How often its log says something.
+    pub fn told(&self, text: &str) -> usize {
+        self.log.lock().expect("not poisoned").iter().filter(|line| line.contains(text)).count()
     }
 
     /// How it ended by itself, if it has.
@@ -200,7 +213,7 @@ impl Process {
 }
 
 /// Reads the log until it says that the gateway serves; goes on reading so that the pipe never fills.
-fn wait_until_serving(stderr: ChildStderr) -> (bool, std::thread::JoinHandle<()>) {
+fn wait_until_serving(stderr: ChildStderr, log: Log) -> (bool, std::thread::JoinHandle<()>) {
     let (told, heard) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -209,6 +222,7 @@ fn wait_until_serving(stderr: ChildStderr) -> (bool, std::thread::JoinHandle<()>
             } else if std::env::var_os("DOUANE_TEST_LOG").is_some() {
                 eprintln!("{line}");
             }
+            log.lock().expect("not poisoned").push(line);
         }
     });
     (heard.recv_timeout(Duration::from_mins(1)).is_ok(), reader)

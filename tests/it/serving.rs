@@ -112,6 +112,8 @@ fn a_changed_folder_is_found_and_a_broken_one_does_no_harm() {
     lab.mappings.mapping(BROKEN);
     let desks = |answer: &Answer| answer.json()["desks"].to_string();
     lab.gateway.wait_until("/readyz", |answer| desks(answer).contains("goes on"));
+    let told = desks(&lab.gateway.get("/readyz"));
+    assert!(told.contains("goes on: partners/lab/measured.vrl:1:"), "it says where: {told}");
     assert_eq!(lab.deliver(&measured("2", 3))["external_events"][0]["outcome"], "translated");
     lab.mappings.mapping(DOUBLED);
     lab.gateway.wait_until("/readyz", |answer| desks(answer) == "[]");
@@ -133,6 +135,27 @@ fn a_partner_comes_and_goes_without_a_restart() {
     lab.gateway.wait_until("/readyz", |_| post() == 200);
     std::fs::remove_dir_all(lab.mappings.path().join("partners/annexe")).expect("removed");
     lab.gateway.wait_until("/readyz", |_| post() == 404);
+    let ready = lab.gateway.get("/readyz").json();
+    let told = "annexe: its address answers 404; its last desk works what is waiting";
+    assert_eq!((&ready["removed"], &ready["desks"]), (&json!([told]), &json!([])));
+    lab.gateway.wait_until("/readyz", |_| lab.gateway.told("partner removed") == 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_told_once_and_so_is_its_return() {
+    let lab = Lab::with(Folder::new(), &[QUICK_POLL]);
+    let (folder, aside) = (lab.mappings.path().join("partners"), lab.mappings.path().join("aside"));
+    for times in 1..=2 {
+        std::fs::rename(&folder, &aside).expect("moved away");
+        lab.gateway.wait_until("/readyz", |_| lab.gateway.told("the mappings were not taken in") == times);
+        assert_eq!(
+            lab.deliver(&measured(&times.to_string(), 3))["external_events"][0]["outcome"],
+            "translated"
+        );
+        std::fs::rename(&aside, &folder).expect("moved back");
+        lab.gateway.wait_until("/readyz", |_| lab.gateway.told("can be taken in again") == times);
+        assert_eq!(lab.gateway.told("the mappings were not taken in"), times);
+    }
 }
 
 /// The lab, whose endpoint verifies as Stripe's does, with secrets as given.

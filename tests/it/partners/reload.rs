@@ -287,9 +287,11 @@ fn a_removed_partner_closes_its_doors_and_works_what_is_waiting() {
     let mut world = World::default();
     world.reload(&Files::sound());
     let nothing = Files(BTreeMap::new());
-    for _ in 0..2 {
+    for told in [&["acme"][..], &[]] {
         let report = world.reload(&nothing);
         assert!(report.problems.is_empty(), "it may be meant to go");
+        assert_eq!(report.removed, told, "it is told when its door closes, and not after a restart");
+        assert!(world.reload(&nothing).removed.is_empty(), "it is told once");
         assert_eq!(world.door("default"), None);
         assert!(world.works("default").is_some());
         assert_eq!(world.summary().state, "removed");
