@@ -28,25 +28,7 @@ const MAX_TOLERANCE: Duration = Duration::from_hours(24);
 /// tolerance = "10m"             # the one thing that may stand beside a preset
 /// ```
 ///
-/// or the grammar spelled out. Paths are those of `[identify]`; `as` says how the text there is written.
-///
-/// ```toml
-/// [signature]
-/// algorithm = "hmac-sha256"
-/// secret    = { as = "text" }                                       # text | hex | base64; prefix = "whsec_" is stripped first
-/// value     = { path = "header.acme-signature", prefix = "sha256=", as = "hex" }   # hex | base64
-/// message   = "{body}"                                              # the raw bytes; or {timestamp}, {header.…}, {body.…}, {item.…}
-/// assurance = "full"                                                # full | body | partial
-/// # a list of signatures:      separator = ","
-/// # named ones, `t=1,v1=ab`:   pair = "v1", assign = "=", separator = ","   (the last two are the defaults)
-/// # the time of sending:       timestamp = { path = "header.acme-time", as = "unix_s" }   (unix_s | unix_ms | rfc3339)
-/// #                            tolerance = "5m"
-/// # each item signed:          items = "body.events[]", then value and message look into item.…
-/// # a message must come apart in one way only: two fields side by side do not load, and a field may not contain the text
-/// #                            that separates it; {timestamp} and a JSON {body} may stand beside a field without one
-/// # a field that is no string:   message = "{body.id}.{body.amount:integer}.{body.live:boolean}"
-/// # a signed field with odd text: free = "item.reference" is the one field that may contain what separates the others
-/// ```
+/// or the grammar spelled out: `mappings/README.md`, "Spell a signature out", has every key and rule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureTable {
@@ -371,7 +353,9 @@ fn from_toml(code: &'static str, error: &toml::de::Error) -> SchemeError {
     let help = match (code, close) {
         (_, Some(close)) => format!("did you mean {close:?}?"),
         ("signature_syntax", _) => "correct the TOML here".to_owned(),
-        _ => "write what is expected here; the presets show how".to_owned(),
+        _ => {
+            "write what is expected here; mappings/README.md, \"Spell a signature out\", shows how".to_owned()
+        }
     };
     SchemeError { code, message: error.message().to_owned(), help, span: error.span() }
 }
@@ -401,6 +385,15 @@ tolerance = "10m"
 message   = "{header.acme-id}.{timestamp}.{body}"
 assurance = "full"
 "#;
+
+    #[test]
+    fn the_example_for_platform_engineers_loads() {
+        let guide = include_str!("../../mappings/README.md");
+        let section = guide.split("### Spell a signature out").nth(1).expect("the section");
+        let example = section.split("```toml\n[signature]\n").nth(1).expect("the example");
+        let scheme = Scheme::parse(example.split("```").next().expect("its end")).expect("a scheme");
+        assert_eq!(scheme.covers(), ["timestamp", "body"]);
+    }
 
     /// What is said about [`GOOD`] with one text replaced, and what it points at.
     fn mistake(good: &str, bad: &str) -> (&'static str, String) {
