@@ -9,7 +9,7 @@ use super::{
 use crate::{
     app,
     config::Config,
-    partners::{EndpointSummary, IdentifySummary, PartnerSummary, SameBody, SecretsFrom},
+    partners::{EndpointSummary, IdentifySummary, PartnerSummary, SameBody, SecretsFrom, SignatureSummary},
 };
 
 #[derive(Debug, Subcommand)]
@@ -64,7 +64,7 @@ fn list(partners: &[PartnerSummary]) {
             vec![
                 partner.partner.clone(),
                 partner.owner.clone(),
-                partner.state.to_owned(),
+                state(partner),
                 endpoint.address.clone(),
                 endpoint.assurance.map_or("?", |assurance| assurance.as_str()).to_owned(),
                 endpoint.not_configured.clone().unwrap_or_else(|| secrets(endpoint)),
@@ -75,22 +75,36 @@ fn list(partners: &[PartnerSummary]) {
     output::table(&head, rows.collect(), "there are no partners");
 }
 
+/// The state of its desk, and whether its door is open.
+fn state(partner: &PartnerSummary) -> String {
+    let closed = partner.endpoints.iter().filter(|endpoint| endpoint.not_configured.is_some()).count();
+    match closed {
+        0 => partner.state.to_owned(),
+        1 => format!("{}, 1 endpoint not configured", partner.state),
+        _ => format!("{}, {closed} endpoints not configured", partner.state),
+    }
+}
+
 fn show(partner: &PartnerSummary) {
     output::say(&format!("{} ({}), owned by {}", partner.name, partner.partner, partner.owner));
     if let Some(docs) = &partner.docs {
         output::say(&format!("docs      {docs}"));
     }
     let revision = partner.revision.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-    output::say(&format!("state     {}, revision {revision}", partner.state));
+    output::say(&format!("state     {}; revision {revision}", state(partner)));
     for endpoint in &partner.endpoints {
         show_endpoint(endpoint);
     }
-    let mappings = partner
-        .mappings
-        .iter()
-        .map(|mapping| vec![mapping.on.join(", "), mapping.module.clone(), mapping.emits.join(", ")]);
+    let mappings = partner.mappings.iter().map(|mapping| {
+        let key = mapping.ordering_key.clone().unwrap_or_default();
+        vec![mapping.on.join(", "), mapping.module.clone(), mapping.emits.join(", "), key]
+    });
     output::say("");
-    output::table(&["external types", "module", "emits"], mappings.collect(), "no mappings");
+    output::table(
+        &["external types", "module", "emits", "ordering_key of its own"],
+        mappings.collect(),
+        "no mappings",
+    );
     let ignores = partner.ignores.iter().map(|ignore| vec![ignore.on.join(", "), ignore.why.clone()]);
     output::table(&["ignored", "why"], ignores.collect(), "nothing is ignored");
     for problem in &partner.problems {
@@ -108,6 +122,9 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     let assurance = endpoint.assurance.map_or("nobody knows how", |assurance| assurance.as_str());
     line("assurance", assurance);
     line("signed is", endpoint.covers.join(", "));
+    if let Some(signature) = &endpoint.signature {
+        show_signature(signature);
+    }
     for secret in &endpoint.secrets {
         line("secret", format!("{} from {}", secret.id, secret.from));
     }
@@ -125,6 +142,15 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     line("rate", rate.unwrap_or_else(|| "no limit".to_owned()));
     if let Some(identify) = &endpoint.identify {
         show_identify(identify);
+    }
+}
+
+fn show_signature(signature: &SignatureSummary) {
+    line("signature", &signature.value);
+    line("signed text", &signature.message);
+    line("signed items", signature.items.as_deref().unwrap_or_default());
+    if let (Some(stands), Some(tolerance)) = (&signature.timestamp, &signature.tolerance) {
+        line("sent at", format!("{stands}; at most {tolerance} from now"));
     }
 }
 

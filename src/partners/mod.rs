@@ -37,4 +37,5 @@ pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
 pub use summary::{
     EndpointSummary, IdentifySummary, IgnoreSummary, MappingSummary, PartnerSummary, SecretSummary,
+    SignatureSummary,
 };

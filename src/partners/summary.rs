@@ -12,7 +12,10 @@ use super::{
     registry::{DeskState, Snapshot},
     rules,
 };
-use crate::model::{Assurance, Diagnostic, FieldPath, Revision};
+use crate::{
+    model::{Assurance, Diagnostic, FieldPath, Revision},
+    signatures::Scheme,
+};
 
 /// A partner in a listing.
 #[derive(Clone, Debug, Serialize)]
@@ -51,6 +54,8 @@ pub struct EndpointSummary {
     pub assurance: Option<Assurance>,
     /// What exactly the signature covers.
     pub covers: Vec<String>,
+    /// Where the signature stands and what is signed; `None` when nothing is, or nobody knows.
+    pub signature: Option<SignatureSummary>,
     /// Its secrets by id and source, never the secrets.
     pub secrets: Vec<SecretSummary>,
     /// Why it answers 503; `None` when it is configured.
@@ -69,6 +74,21 @@ pub struct EndpointSummary {
     pub handshakes: Vec<String>,
     /// How its deliveries are identified, the preset's defaults included; `None` while there is no desk.
     pub identify: Option<IdentifySummary>,
+}
+
+/// A signature in a listing, as `[signature]` writes it.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignatureSummary {
+    /// Where the signature stands, with the name and prefix of its text.
+    pub value: String,
+    /// The bytes that are signed.
+    pub message: String,
+    /// Where the time of sending stands.
+    pub timestamp: Option<String>,
+    /// How far that time may be from now.
+    pub tolerance: Option<String>,
+    /// The items that are signed one by one.
+    pub items: Option<String>,
 }
 
 /// A secret in a listing.
@@ -120,6 +140,8 @@ pub struct MappingSummary {
     pub module: String,
     /// The contracts it may emit.
     pub emits: Vec<String>,
+    /// What keeps the order of its events; `None`: the endpoint's `ordering_key`.
+    pub ordering_key: Option<String>,
 }
 
 /// An ignore in a listing.
@@ -189,6 +211,10 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         address: format!("/in/{}", endpoint.name),
         assurance,
         covers,
+        signature: match &endpoint.check {
+            SignatureCheck::Scheme(scheme) => Some(signature(scheme)),
+            SignatureCheck::Unsigned | SignatureCheck::Unknown => None,
+        },
         secrets: door.secrets.get(name).into_iter().flatten().map(secret).collect(),
         not_configured: endpoint.keys.as_ref().err().map(ToString::to_string),
         max_body_bytes: endpoint.max_body_bytes,
@@ -198,6 +224,17 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         signature_failure_status: endpoint.signature_failure_status,
         handshakes: endpoint.handshakes.iter().map(handshake).collect(),
         identify: desk.and_then(|desk| desk.endpoints.get(name)).map(|found| identify(&found.identify)),
+    }
+}
+
+fn signature(scheme: &Scheme) -> SignatureSummary {
+    let stamp = scheme.timestamp();
+    SignatureSummary {
+        value: scheme.value().place.to_string(),
+        message: scheme.message().to_string(),
+        timestamp: stamp.map(|stamp| stamp.at.place.to_string()),
+        tolerance: stamp.map(|stamp| window(stamp.tolerance)),
+        items: scheme.signed_items().map(str::to_owned),
     }
 }
 
@@ -249,6 +286,7 @@ fn mappings(desk: &Desk) -> Vec<MappingSummary> {
         endpoints: rule.endpoints.clone(),
         module: rule.module.clone(),
         emits: rule.emits.clone(),
+        ordering_key: rule.ordering_key.as_ref().map(ToString::to_string),
     };
     desk.mappings.iter().map(summary).collect()
 }

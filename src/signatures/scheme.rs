@@ -208,6 +208,19 @@ impl Place {
     }
 }
 
+/// For people: `header.stripe-signature, v1=…`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        write!(f, "{}", self.path)?;
+        match &self.pair {
+            Some(pair) => write!(f, ", {}{}{prefix}…", pair.name, pair.assign),
+            None if !prefix.is_empty() => write!(f, ", {prefix}…"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The time of sending: where it stands, and how far from now it may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {

@@ -13,7 +13,7 @@
 //!   the brackets that would begin or end it.
 //! - Any other two parts side by side, that is two fields, do not load.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use super::{SignatureError, View};
 use crate::model::{FieldPath, PathError, Root};
@@ -96,6 +96,18 @@ impl Message<'_> {
 impl<'a> From<&'a [u8]> for Message<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Self(vec![Cow::Borrowed(bytes)])
+    }
+}
+
+/// As it is written in a `[signature]` table.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Literal(text) => f.write_str(&text.replace('{', "{{")),
+            Part::Body => f.write_str("{body}"),
+            Part::Timestamp => f.write_str("{timestamp}"),
+            Part::Field(path) => write!(f, "{{{path}}}"),
+        })
     }
 }
 

@@ -173,6 +173,7 @@ fn verify_explains_and_never_shows_a_secret() {
 fn partners_are_listed_and_shown() {
     let listed = verb(&["partner", "ls"]).ended(0);
     assert!(listed.out.contains("/in/stripe/default") && listed.out.contains("payments-platform"));
+    assert!(listed.out.contains("ready, 2 endpoints not configured"), "{}", listed.out);
     let rows = verb(&["partner", "ls", "--format", "json"]).ended(0).json();
     let names = column(&rows, "partner");
     assert_eq!(names, ["acme", "adyen", "github", "shopify", "slack", "stripe"]);
@@ -198,9 +199,22 @@ fn a_partner_is_shown_as_it_is_read_and_its_secrets_by_name_only() {
         "identity      item.merchantAccountCode, ",
         "2026-11 from env:ADYEN_HMAC_KEY",
         "window        35d",
+        "signed items  body.notificationItems[].NotificationRequestItem",
+        "signature     item.additionalData.hmacSignature",
     ] {
         assert!(adyen.out.contains(text), "{text} is missing:\n{}", adyen.out);
     }
+    let acme = verb(&["partner", "show", "acme"]).ended(0);
+    for text in [
+        "signature     header.webhook-signature, v1,…",
+        "signed text   {header.webhook-id}.{timestamp}.{body}",
+        "sent at       header.webhook-timestamp; at most 5m from now",
+    ] {
+        assert!(acme.out.contains(text), "{text} is missing:\n{}", acme.out);
+    }
+    let github = verb(&["partner", "show", "github"]).ended(0);
+    let own = r#"{ join = ["body.repository.id", "body.workflow_run.id"], by = ":" }"#;
+    assert!(github.out.contains(own), "a mapping's own ordering_key is missing:\n{}", github.out);
     // What slack's file does not say, its preset does.
     let slack = verb(&["partner", "show", "slack"]).ended(0);
     for text in [
