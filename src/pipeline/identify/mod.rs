@@ -9,9 +9,12 @@ use vrl::value::Value;
 use self::naming::{Unnamed, name, optional_name};
 use super::canonical;
 use crate::{
-    model::{Delivery, EventRef, ExternalEvent, Fields, ReasonCode, read_body},
+    model::{Delivery, EventRef, ExternalEvent, Fields, ReasonCode, read_body, reads_as_form},
     partners::{Desk, Identify, Split, ValueRule},
 };
+
+/// What explains that nothing stands where it should.
+const AS_FORM: &str = " (the body was read as a form, by its content type)";
 
 /// A delivery as it lies on the desk.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +64,13 @@ pub(super) fn identify(opened: &Opened<'_>, max_items: usize) -> Vec<Found> {
         },
         Err(unreadable) => Err(Unidentified::new(ReasonCode::Unreadable, unreadable.to_string())),
     };
-    found.unwrap_or_else(|whole| vec![Err(whole)])
+    let mut found = found.unwrap_or_else(|whole| vec![Err(whole)]);
+    if reads_as_form(&opened.delivery.meta.headers) {
+        let unidentified = found.iter_mut().filter_map(|found| found.as_mut().err());
+        let unnamed = unidentified.filter(|found| found.code == ReasonCode::Unidentifiable);
+        unnamed.for_each(|found| found.detail.push_str(AS_FORM));
+    }
+    found
 }
 
 fn single(opened: &Opened<'_>, rules: &Identify, body: Value) -> Found {

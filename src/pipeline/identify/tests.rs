@@ -50,13 +50,17 @@ fn desk(identify: Identify) -> Desk {
 }
 
 fn found(rules: Identify, body: &[u8]) -> Vec<Found> {
+    found_with(Headers::default(), rules, body)
+}
+
+fn found_with(headers: Headers, rules: Identify, body: &[u8]) -> Vec<Found> {
     let meta = DeliveryMeta {
         id: DeliveryId(uuid::Uuid::nil()),
         endpoint: EndpointName::new("acme", "default"),
         method: "POST".to_owned(),
         target: "/in/acme?shop=here".to_owned(),
         version: "HTTP/1.1".to_owned(),
-        headers: Headers::default(),
+        headers,
         assurance: Assurance::Full,
         secret_id: None,
     };
@@ -78,6 +82,20 @@ fn one(rules: Identify, body: &str) -> Found {
 fn refusal(rules: Identify, body: &str) -> (ReasonCode, String) {
     let unidentified = one(rules, body).expect_err("must not be identified");
     (unidentified.code, unidentified.detail)
+}
+
+#[test]
+fn json_that_says_it_is_a_form_is_told_so() {
+    let mut headers = Headers::default();
+    headers.push("content-type", "application/x-www-form-urlencoded");
+    let batch = batch_rules(OwnedValuePath::root());
+    for (rules, told) in [(batch, "there is no array at body.items"), (rules(), "event_type: nothing stands")]
+    {
+        let found = found_with(headers.clone(), rules, br#"{"type":"paid","items":[]}"#).remove(0);
+        let detail = found.expect_err("unidentified").detail;
+        assert!(detail.starts_with(told), "{detail}");
+        assert!(detail.ends_with(" (the body was read as a form, by its content type)"), "{detail}");
+    }
 }
 
 #[test]
