@@ -34,7 +34,7 @@ pub struct Fingerprint(String);
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// The folder is not there or not readable.
-    #[error("the mappings folder {path} cannot be read: {source}")]
+    #[error("the mappings folder {path} cannot be read")]
     Unreadable {
         /// Which folder.
         path: PathBuf,

@@ -127,7 +127,7 @@ impl Positions {
         self.frontier = advance.through;
         self.abreast.extend(advance.met);
         for (endpoint, cursor) in advance.left {
-            error!(%endpoint, after = %cursor, "has no desk that works; its deliveries are kept and wait");
+            error!(%endpoint, after = %cursor, "an endpoint has no desk that works; its deliveries are kept and wait");
             figures::standing_still(&endpoint, true);
             self.abreast.remove(&endpoint);
             self.behind.insert(endpoint, cursor);

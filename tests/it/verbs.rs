@@ -73,7 +73,10 @@ fn check_finds_the_shipped_mappings_sound() {
     assert_eq!(report["errors"], json!([]));
     assert!(column(&report["warnings"], "code").contains(&json!("not_configured")));
     verb(&["check", "--strict"]).ended(1);
-    verb(&["check", "--mappings", "/nowhere"]).ended(2);
+    let missing = [["--mappings", "/nowhere"], ["--config", "/nowhere.toml"]];
+    for missing in missing.map(|missing| verb(&[&["check"], &missing[..]].concat()).ended(2)) {
+        assert_eq!(missing.err.matches("(os error 2)").count(), 1, "{}", missing.err);
+    }
 }
 
 #[test]
