@@ -105,6 +105,12 @@ fn show(plan: &ReplayPlan, dry_run: bool) {
         "{} events: {} published again as stored, {} translated afresh; {} duplicates left alone",
         plan.events, plan.repeated, plan.translated_afresh, plan.duplicates_left_alone
     ));
+    if plan.conflicts_left_alone > 0 {
+        output::say(&format!(
+            "{} conflicts left alone: a person must look; name them by --outcome conflict or --delivery",
+            plan.conflicts_left_alone
+        ));
+    }
     if plan.damaged_left_alone > 0 {
         output::say(&format!(
             "{} damaged entries cannot be worked again: their bytes are gone",

@@ -74,6 +74,9 @@ pub struct ReplayPlan {
     pub translated_afresh: u64,
     /// Matching duplicates: left alone, for their owner speaks for them.
     pub duplicates_left_alone: u64,
+    /// Matching conflicts: left alone, for a person must look first. To work them, choose the outcome `conflict` or name
+    /// their deliveries or external ids.
+    pub conflicts_left_alone: u64,
     /// Matching entries whose bytes are damaged: left alone, for nothing of them can be read any more.
     pub damaged_left_alone: u64,
     /// Events by endpoint.
@@ -125,7 +128,7 @@ pub async fn plan(records: &dyn Records, request: &ReplayRequest) -> Result<Plan
             let Some(last) = rows.last() else { break };
             after = Some(last.at);
             for row in &rows {
-                planned.add(row);
+                planned.add(row, request);
             }
             if planned.plan.events > MAX_REPLAYED as u64 {
                 return Err(ReplayError::TooMany);
@@ -152,6 +155,13 @@ fn chooses(request: &ReplayRequest) -> bool {
         || request.outcome.is_some()
         || request.from.is_some()
         || request.to.is_some()
+        || !request.deliveries.is_empty()
+        || !request.external_ids.is_empty()
+}
+
+/// Whether conflicts are meant. Nobody has looked at those that a replay merely happens upon.
+fn points_at_conflicts(request: &ReplayRequest) -> bool {
+    request.outcome == Some(OutcomeKind::Conflict)
         || !request.deliveries.is_empty()
         || !request.external_ids.is_empty()
 }
@@ -188,12 +198,17 @@ async fn filters(
 
 impl Planned {
     /// Adds an event; one that several of the request's ids point at counts once.
-    fn add(&mut self, row: &EventRow) {
-        let damaged = row.endpoint_name.partner.is_empty();
-        if damaged || row.outcome == OutcomeKind::Duplicate {
-            let news = u64::from(self.left_alone.insert(row.at));
-            self.plan.damaged_left_alone += if damaged { news } else { 0 };
-            self.plan.duplicates_left_alone += if damaged { 0 } else { news };
+    fn add(&mut self, row: &EventRow, request: &ReplayRequest) {
+        let left_alone = match row.outcome {
+            _ if row.endpoint_name.partner.is_empty() => Some(&mut self.plan.damaged_left_alone),
+            OutcomeKind::Duplicate => Some(&mut self.plan.duplicates_left_alone),
+            OutcomeKind::Conflict if !points_at_conflicts(request) => {
+                Some(&mut self.plan.conflicts_left_alone)
+            }
+            _ => None,
+        };
+        if let Some(count) = left_alone {
+            *count += u64::from(self.left_alone.insert(row.at));
             return;
         }
         if !self.events.entry(row.endpoint_name.clone()).or_default().insert(row.at) {

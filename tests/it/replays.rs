@@ -71,12 +71,41 @@ async fn two_events_of_one_id_are_not_published_as_two_facts_under_it() {
     let conflict = gateway.deliver(measured("1", 9)).await;
     folder.mapping(MAPPING);
     gateway.house.reload().await.expect("read");
-    let everything = ReplayRequest { partner: Some("lab".to_owned()), ..ReplayRequest::default() };
-    replay(&mut gateway, everything).await;
+    let both = ReplayRequest { external_ids: vec!["1".to_owned()], ..ReplayRequest::default() };
+    assert_eq!(replay(&mut gateway, both).await, 2);
     let events: Vec<_> = gateway.events().await.iter().map(cloud_event).collect();
     assert_eq!(events.len(), 1, "the owner's");
     assert_eq!(events[0]["data"]["size"], 3);
     assert!(gateway.event(&conflict).await.reason.is_some_and(|reason| reason.starts_with("needs_reissue")));
+    gateway.end().await;
+}
+
+#[tokio::test]
+async fn a_conflict_is_left_alone_unless_it_is_pointed_at() {
+    let folder = Folder::new();
+    let mut gateway = Gateway::with(folder.path()).await;
+    gateway.deliver(measured("1", 3)).await;
+    let conflict = gateway.deliver(measured("1", 9)).await;
+    gateway.events().await;
+    for reissue in [false, true] {
+        let everything =
+            ReplayRequest { partner: Some("lab".to_owned()), reissue, ..ReplayRequest::default() };
+        let planned = plan(&*gateway.house.ledger().records, &everything).await.expect("planned").plan;
+        assert_eq!((planned.events, planned.conflicts_left_alone), (1, 1));
+        assert_eq!(replay(&mut gateway, everything).await, 1);
+        let again: Vec<_> = gateway.events().await.iter().map(cloud_event).collect();
+        assert!(again.iter().all(|event| event["data"]["size"] == 3), "nobody has looked at the other");
+        assert_eq!(gateway.event(&conflict).await.outcome.as_str(), "conflict");
+    }
+    let id = conflict.delivery.expect("kept");
+    for pointed in [
+        ReplayRequest { outcome: Some(OutcomeKind::Conflict), ..ReplayRequest::default() },
+        ReplayRequest { deliveries: vec![id], ..ReplayRequest::default() },
+        ReplayRequest { external_ids: vec!["1".to_owned()], ..ReplayRequest::default() },
+    ] {
+        let planned = plan(&*gateway.house.ledger().records, &pointed).await.expect("planned").plan;
+        assert_eq!((planned.translated_afresh, planned.conflicts_left_alone), (1, 0), "{pointed:?}");
+    }
     gateway.end().await;
 }
 
