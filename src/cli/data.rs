@@ -9,9 +9,9 @@ use crate::{
     model::{EntryNumber, OutcomeKind, Timestamp},
 };
 
-/// Which deliveries are meant; everything given must hold.
+/// Which deliveries are meant, whatever became of them; everything given must hold.
 #[derive(Clone, Debug, Default, Args, Serialize)]
-pub(super) struct Choice {
+pub(super) struct Scope {
     /// The partner
     #[arg(long)]
     pub(super) partner: Option<String>,
@@ -24,9 +24,6 @@ pub(super) struct Choice {
     /// The partner's type of one of the events
     #[arg(long, value_name = "TYPE")]
     pub(super) event_type: Option<String>,
-    /// The latest outcome of one of the events
-    #[arg(long)]
-    pub(super) outcome: Option<OutcomeKind>,
     /// Accepted at or after (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = clap::builder::ValueParser::new(time))]
     pub(super) from: Option<Timestamp>,
@@ -35,20 +32,32 @@ pub(super) struct Choice {
     pub(super) to: Option<Timestamp>,
 }
 
+/// Which deliveries are meant; everything given must hold.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub(super) struct Choice {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(super) scope: Scope,
+    /// The latest outcome of one of the events
+    #[arg(long)]
+    pub(super) outcome: Option<OutcomeKind>,
+}
+
 fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::from_rfc3339(text).ok_or_else(|| "write a time as 2026-11-23T07:41:05Z".to_owned())
 }
 
 impl Choice {
     pub(super) fn filter(&self, limit: usize, before: Option<u64>) -> DeliveryFilter {
+        let Self { scope, outcome } = self;
         DeliveryFilter {
-            partner: self.partner.clone(),
-            endpoint: self.endpoint.clone(),
-            external_id: self.external_id.clone(),
-            event_type: self.event_type.clone(),
-            outcome: self.outcome,
-            from: self.from,
-            to: self.to,
+            partner: scope.partner.clone(),
+            endpoint: scope.endpoint.clone(),
+            external_id: scope.external_id.clone(),
+            event_type: scope.event_type.clone(),
+            outcome: *outcome,
+            from: scope.from,
+            to: scope.to,
             limit,
             number: None,
             before: before.map(EntryNumber),

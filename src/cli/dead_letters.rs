@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     Common, Verdict, block_on,
-    data::Choice,
+    data::{Choice, Scope},
     deliveries,
     output::{self, Format},
     replay,
@@ -21,7 +21,7 @@ pub(super) enum DeadLettersVerb {
     /// List external events whose latest outcome is a dead letter, and publications a broker refused for good
     Ls {
         #[command(flatten)]
-        choice: Choice,
+        scope: Scope,
         /// At most so many deliveries
         #[arg(long, default_value_t = 50)]
         limit: usize,
@@ -37,7 +37,7 @@ pub(super) enum DeadLettersVerb {
     /// Translate them afresh, with the mappings as they are now
     Retry {
         #[command(flatten)]
-        choice: Choice,
+        scope: Scope,
         /// Only these deliveries
         #[arg(long = "delivery", value_name = "ID")]
         deliveries: Vec<DeliveryId>,
@@ -53,26 +53,30 @@ pub(super) fn run(common: &Common, verb: &DeadLettersVerb) -> anyhow::Result<Ver
     let config = common.load(Vec::new())?;
     block_on(async {
         match verb {
-            DeadLettersVerb::Ls { choice, limit, format } => {
-                list(&app::open_read_only(&config).await?, choice, *limit, *format).await
+            DeadLettersVerb::Ls { scope, limit, format } => {
+                list(&app::open_read_only(&config).await?, scope, *limit, *format).await
             }
             DeadLettersVerb::Show { name } => {
                 deliveries::show(&config, &app::open_read_only(&config).await?, *name, false).await
             }
-            DeadLettersVerb::Retry { choice, deliveries, dry_run, format } => {
-                let chosen = Choice { outcome: Some(OutcomeKind::DeadLetter), ..choice.clone() };
-                let request = ReplayRequest { dry_run: *dry_run, ..replay::request(&chosen, deliveries) };
+            DeadLettersVerb::Retry { scope, deliveries, dry_run, format } => {
+                let request = replay::request(&dead_letters(scope), deliveries);
+                let request = ReplayRequest { dry_run: *dry_run, ..request };
                 replay::carry_out(&config, &request, *format).await
             }
         }
     })
 }
 
-async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) -> anyhow::Result<Verdict> {
-    let chosen = Choice { outcome: Some(OutcomeKind::DeadLetter), ..choice.clone() };
-    let page = ledger.records.deliveries(&chosen.filter(limit, None)).await?;
+/// Those of a scope that are dead letters.
+fn dead_letters(scope: &Scope) -> Choice {
+    Choice { scope: scope.clone(), outcome: Some(OutcomeKind::DeadLetter) }
+}
+
+async fn list(ledger: &Ledger, scope: &Scope, limit: usize, format: Format) -> anyhow::Result<Verdict> {
+    let page = ledger.records.deliveries(&dead_letters(scope).filter(limit, None)).await?;
     let publications = ledger.records.publication_dead_letters(limit).await?;
-    let damaged = match (&chosen.partner, &chosen.endpoint) {
+    let damaged = match (&scope.partner, &scope.endpoint) {
         (None, None) => ledger.records.damaged(limit).await?,
         _ => Vec::new(),
     };

@@ -51,15 +51,16 @@ pub(super) fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Verdict>
 
 /// The replay of a choice of deliveries.
 pub(super) fn request(choice: &Choice, deliveries: &[DeliveryId]) -> ReplayRequest {
+    let Choice { scope, outcome } = choice;
     ReplayRequest {
-        partner: choice.partner.clone(),
-        endpoint: choice.endpoint.clone(),
-        outcome: choice.outcome,
-        event_type: choice.event_type.clone(),
-        from: choice.from,
-        to: choice.to,
+        partner: scope.partner.clone(),
+        endpoint: scope.endpoint.clone(),
+        outcome: *outcome,
+        event_type: scope.event_type.clone(),
+        from: scope.from,
+        to: scope.to,
         deliveries: deliveries.to_vec(),
-        external_ids: choice.external_id.iter().cloned().collect(),
+        external_ids: scope.external_id.iter().cloned().collect(),
         ..ReplayRequest::default()
     }
 }

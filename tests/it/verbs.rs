@@ -29,6 +29,11 @@ fn an_unknown_verb_or_option_cannot_run() {
     }
     verb(&["deliveries", "ls", "--outcome", "lost"]).ended(2);
     verb(&["replay", "--from", "yesterday"]).ended(2);
+    // A dead letter has one outcome: to ask for another here would be passed over.
+    for of_dead_letters in ["ls", "retry"] {
+        let refused = verb(&["dead-letters", of_dead_letters, "--outcome", "conflict"]).ended(2);
+        assert!(refused.err.contains("unexpected argument '--outcome'"), "{}", refused.err);
+    }
     assert!(verb(&["--help"]).ended(0).out.contains("dead-letters"));
     verb(&["--version"]).ended(0);
 }
