@@ -112,6 +112,13 @@ pub struct ExpectedEvent {
 
 /// Every case below `fixtures`, in order of partner and name; of one partner when it is given.
 pub fn all(fixtures: &Path, partner: Option<&str>) -> anyhow::Result<Vec<Case>> {
+    let cases = all_to_bless(fixtures, partner)?;
+    cases.iter().try_for_each(Case::names_each_request)?;
+    Ok(cases)
+}
+
+/// The same, for who will write what is found as what is expected: entries may be missing, or left over.
+pub(super) fn all_to_bless(fixtures: &Path, partner: Option<&str>) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     for folder in folders(fixtures)? {
         let name = file_name(&folder);
@@ -124,13 +131,18 @@ pub fn all(fixtures: &Path, partner: Option<&str>) -> anyhow::Result<Vec<Case>> 
     if let (Some(partner), true) = (partner, cases.is_empty()) {
         bail!("there are no cases in {}", fixtures.join(partner).display());
     }
+    if cases.is_empty() {
+        bail!("there are no cases in {}", fixtures.display());
+    }
     Ok(cases)
 }
 
 /// One case, as `<partner>/<case>`.
 pub fn one(fixtures: &Path, path: &str) -> anyhow::Result<Case> {
     let (partner, _) = path.split_once('/').context("a case is named <partner>/<case>")?;
-    read(partner, &fixtures.join(path))
+    let case = read(partner, &fixtures.join(path))?;
+    case.names_each_request()?;
+    Ok(case)
 }
 
 fn folders(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -150,7 +162,7 @@ fn read(partner: &str, folder: &Path) -> anyhow::Result<Case> {
     let text = fs::read(&expected).with_context(|| format!("cannot read {}", expected.display()))?;
     let expected: Expected = serde_json::from_slice(&text).with_context(|| expected.display().to_string())?;
     let mut requests = Vec::new();
-    for number in 1..=expected.requests.len() {
+    for number in 1..=request_files(folder)?.max(1) {
         let file = folder.join(request_file(number));
         let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let request = parse(&bytes).and_then(|request| posted_to(partner, request));
@@ -172,6 +184,14 @@ fn posted_to(partner: &str, request: RawRequest) -> anyhow::Result<RawRequest> {
         bail!("the case is of {partner}, and its request goes to {path}; write /in/{partner}");
     }
     Ok(request)
+}
+
+/// How many files of the folder are requests.
+fn request_files(folder: &Path) -> anyhow::Result<usize> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let names = entries.flatten().map(|entry| file_name(&entry.path()));
+    let numbered = |rest: &str| rest == "http" || rest.strip_suffix(".http").is_some();
+    Ok(names.filter(|name| name.strip_prefix("request.").is_some_and(numbered)).count())
 }
 
 fn request_file(number: usize) -> String {
@@ -208,6 +228,21 @@ impl Case {
     /// `<partner>/<case>`.
     pub fn path(&self) -> String {
         format!("{}/{}", self.partner, self.name)
+    }
+
+    /// An error when requests and entries of `expected.json` differ in number: one without the other tests nothing.
+    fn names_each_request(&self) -> anyhow::Result<()> {
+        let (requests, entries) = (self.requests.len(), self.expected.requests.len());
+        if requests != entries {
+            let (expected, last) = (self.folder.join("expected.json"), request_file(requests));
+            bail!(
+                "{} has {entries} entries, and there are {requests} requests (the last is {last}); \
+                 `douane test {} --bless` evens them",
+                expected.display(),
+                self.partner
+            );
+        }
+        Ok(())
     }
 
     /// Writes what was found as what is expected from now on.

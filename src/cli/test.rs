@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     Common, Verdict, block_on,
-    cases::{self, Case, ExpectedEvent, ExpectedOutcome, ExpectedRequest},
+    cases::{self, Case, ExpectedEvent, ExpectedOutcome, ExpectedRequest, Sign},
     output::{self, Format},
     signer,
 };
@@ -48,7 +48,8 @@ const BETWEEN: std::time::Duration = std::time::Duration::from_mins(1);
 
 pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
-    let cases = cases::all(&args.fixtures, args.partner.as_deref())?;
+    let read = if args.bless { cases::all_to_bless } else { cases::all };
+    let cases = read(&args.fixtures, args.partner.as_deref())?;
     let bar = output::progress(cases.len() as u64, "testing");
     let player = Player::new(config);
     let (mut tested, mut blessed) = (Vec::new(), 0);
@@ -89,14 +90,15 @@ fn show(tested: &Tested) {
 /// Every way in which what was found is not what the case expects.
 pub fn differences(case: &Case, found: &[ExpectedRequest]) -> Vec<String> {
     let pairs = case.expected.requests.iter().zip(found).enumerate();
-    pairs
-        .flat_map(|(at, (expected, found))| {
-            expected
-                .differences(found)
-                .into_iter()
-                .map(move |difference| format!("request {}: {difference}", at + 1))
-        })
-        .collect()
+    let differences = pairs.flat_map(|(at, (expected, found))| {
+        expected
+            .differences(found)
+            .into_iter()
+            .map(move |difference| format!("request {}: {difference}", at + 1))
+    });
+    let (entries, requests) = (case.expected.requests.len(), found.len());
+    let uneven = (entries != requests).then(|| format!("requests: expected {entries}, found {requests}"));
+    differences.chain(uneven).collect()
 }
 
 /// Plays cases, each on a ledger of its own. The partners are compiled once.
@@ -116,8 +118,9 @@ impl Player {
         let mappings = &self.config.mappings.path;
         let mut house = Rehearsal::begin_with(mappings, BEGIN, Arc::clone(&self.registry)).await?;
         let mut found = Vec::new();
-        for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
-            found.push(play_one(&mut house, &self.config, request, expected).await?);
+        for (at, request) in case.requests.iter().enumerate() {
+            let sign = case.expected.requests.get(at).map(|expected| expected.sign).unwrap_or_default();
+            found.push(play_one(&mut house, &self.config, request, sign).await?);
             house.clock.advance(BETWEEN);
         }
         house.end().await?;
@@ -129,11 +132,11 @@ async fn play_one(
     house: &mut Rehearsal,
     config: &Config,
     request: &crate::model::RawRequest,
-    expected: &ExpectedRequest,
+    sign: Sign,
 ) -> anyhow::Result<ExpectedRequest> {
     let snapshot = house.registry().snapshot();
     let now = crate::clock::Clock::now(&*house.clock);
-    let signed = signer::signed(&snapshot, request, expected.sign, now)?;
+    let signed = signer::signed(&snapshot, request, sign, now)?;
     let answered = house.deliver(&signed).await?;
     house.settle().await?;
     let published = house.published().await?;
@@ -144,7 +147,7 @@ async fn play_one(
     };
     let namespace = &config.events.namespace;
     Ok(ExpectedRequest {
-        sign: expected.sign,
+        sign,
         status: answered.status,
         refusal: answered.refusal,
         reply_body: reply_body.then_some(answered.body),

@@ -130,6 +130,44 @@ fn test_plays_the_cases_of_one_partner() {
 }
 
 #[test]
+fn a_case_has_an_entry_for_each_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fixtures = folder.path().to_str().expect("text");
+    let case = folder.path().join("acme/stock-counted");
+    copy(Path::new("fixtures/acme/stock-counted"), &case);
+    let entries = || {
+        let text = std::fs::read(case.join("expected.json")).expect("read");
+        let expected: Value = serde_json::from_slice(&text).expect("JSON");
+        expected["requests"].as_array().expect("entries").len()
+    };
+    let uneven = |said: &str| {
+        for arguments in [&["test"][..], &["demo", "--once"], &["send", "acme/stock-counted"]] {
+            let refused = verb(&[arguments, &["--fixtures", fixtures]].concat()).ended(2);
+            assert!(refused.err.contains(said) && refused.err.contains("acme/stock-counted/expected.json"));
+        }
+    };
+    std::fs::copy(case.join("request.http"), case.join("request.2.http")).expect("copied");
+    uneven("has 1 entries, and there are 2 requests (the last is request.2.http)");
+    verb(&["test", "--fixtures", fixtures, "--bless"]).ended(0);
+    assert_eq!(entries(), 2);
+    verb(&["test", "--fixtures", fixtures]).ended(0);
+
+    std::fs::remove_file(case.join("request.2.http")).expect("removed");
+    uneven("has 2 entries, and there are 1 requests (the last is request.http)");
+    let blessed = verb(&["test", "--fixtures", fixtures, "--bless"]).ended(0);
+    assert!(blessed.out.ends_with("1 cases: 1 written anew\n"), "{}", blessed.out);
+    assert_eq!(entries(), 1);
+
+    std::fs::rename(case.join("request.http"), case.join("request.3.http")).expect("moved");
+    assert!(verb(&["test", "--fixtures", fixtures, "--bless"]).ended(2).err.contains("request.http"));
+    std::fs::remove_dir_all(folder.path().join("acme")).expect("removed");
+    for arguments in [&["test"][..], &["demo", "--once"]] {
+        let nothing = verb(&[arguments, &["--fixtures", fixtures]].concat()).ended(2);
+        assert!(nothing.err.contains("there are no cases in"), "{}", nothing.err);
+    }
+}
+
+#[test]
 fn the_demo_shows_the_whole_road() {
     let shown = verb(&["demo", "--once"]).ended(0);
     for text in
