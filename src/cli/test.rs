@@ -1,6 +1,6 @@
 //! Room `cli`: `douane test`: every case through the whole house, stepped by hand, each on a ledger of its own.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use serde::Serialize;
@@ -15,8 +15,8 @@ use crate::{
     app::Rehearsal,
     config::Config,
     ledger::EventRow,
-    model::{StoredEvent, Timestamp},
-    partners::Registry,
+    model::{Diagnostic, StoredEvent, Timestamp},
+    partners::{MappingsFolder, Registry, SecretsFrom},
 };
 
 #[derive(Debug, Args)]
@@ -38,6 +38,8 @@ pub(super) struct TestArgs {
 struct Tested {
     case: String,
     as_expected: bool,
+    #[serde(skip)]
+    blessed: bool,
     /// What differs, one line or several each.
     differences: Vec<String>,
 }
@@ -52,17 +54,17 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     let cases = read(&args.fixtures, args.partner.as_deref())?;
     let bar = output::progress(cases.len() as u64, "testing");
     let player = Player::new(config);
-    let (mut tested, mut blessed) = (Vec::new(), 0);
+    let broken = player.broken(&cases)?;
+    if args.format == Format::Table {
+        broken.values().flatten().for_each(|problem| output::say(&format!("error: {problem}\n")));
+    }
+    let mut tested = Vec::new();
     for case in &cases {
-        let found = block_on(player.play(case))?;
+        let this = match broken.get(&case.partner) {
+            Some(problems) => Tested::not_played(case, problems),
+            None => Tested::played(case, block_on(player.play(case))?, args.bless)?,
+        };
         bar.inc(1);
-        let mut differences = differences(case, &found);
-        if args.bless && !differences.is_empty() {
-            case.bless(found)?;
-            blessed += 1;
-            differences.clear();
-        }
-        let this = Tested { case: case.path(), as_expected: differences.is_empty(), differences };
         if args.format == Format::Table {
             bar.suspend(|| show(&this));
         }
@@ -70,13 +72,42 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> anyhow::Result<Verdict> {
     }
     bar.finish_and_clear();
     let wrong = tested.iter().filter(|tested| !tested.as_expected).count();
-    let what =
-        if args.bless { format!("{blessed} written anew") } else { format!("{wrong} not as expected") };
     match args.format {
         Format::Json => output::json(&tested)?,
-        Format::Table => output::say(&format!("{} cases: {what}", cases.len())),
+        Format::Table => output::say(&summary(&tested, wrong, args.bless)),
     }
     Ok(if wrong == 0 { Verdict::Fine } else { Verdict::FoundWrong })
+}
+
+impl Tested {
+    /// A case that was played; `bless` makes what was found what is expected.
+    fn played(case: &Case, found: Vec<ExpectedRequest>, bless: bool) -> anyhow::Result<Self> {
+        let differences = differences(case, &found);
+        let blessed = bless && !differences.is_empty();
+        if blessed {
+            case.bless(found)?;
+        }
+        let as_expected = blessed || differences.is_empty();
+        let differences = if blessed { Vec::new() } else { differences };
+        Ok(Self { case: case.path(), as_expected, blessed, differences })
+    }
+
+    /// A case of a partner that does not load.
+    fn not_played(case: &Case, problems: &[Diagnostic]) -> Self {
+        let first_line = |problem: &Diagnostic| problem.to_string().lines().next().map(str::to_owned);
+        let why = problems.iter().filter_map(first_line).map(|line| format!("not played: {line}"));
+        Self { case: case.path(), as_expected: false, blessed: false, differences: why.collect() }
+    }
+}
+
+fn summary(tested: &[Tested], wrong: usize, bless: bool) -> String {
+    let blessed = tested.iter().filter(|tested| tested.blessed).count();
+    let what = match (bless, wrong) {
+        (true, 0) => format!("{blessed} written anew"),
+        (true, wrong) => format!("{blessed} written anew, {wrong} not played"),
+        (false, wrong) => format!("{wrong} not as expected"),
+    };
+    format!("{} cases: {what}", tested.len())
 }
 
 fn show(tested: &Tested) {
@@ -111,6 +142,14 @@ impl Player {
     /// Plays by the mappings and the namespace of a configuration.
     pub fn new(config: Config) -> Self {
         Self { config, registry: Arc::default() }
+    }
+
+    /// What is wrong with those partners of the cases that do not load: nothing of theirs can be played.
+    fn broken(&self, cases: &[Case]) -> anyhow::Result<BTreeMap<String, Vec<Diagnostic>>> {
+        let folder = MappingsFolder::read(&self.config.mappings.path)?;
+        let mut problems = self.registry.reload(&folder, &BTreeMap::new(), SecretsFrom::TestTables).problems;
+        problems.retain(|partner, _| cases.iter().any(|case| case.partner == *partner));
+        Ok(problems)
     }
 
     /// Plays a case and says what became of each request.

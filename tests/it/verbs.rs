@@ -168,6 +168,38 @@ fn a_case_has_an_entry_for_each_request() {
 }
 
 #[test]
+fn test_says_why_a_partner_cannot_be_played() {
+    let (mappings, fixtures) = (Folder::new(), tempfile::tempdir().expect("a folder"));
+    mappings.another_partner("sound");
+    for partner in ["lab", "sound"] {
+        let case = fixtures.path().join(partner).join("thing");
+        std::fs::create_dir_all(&case).expect("made");
+        let request = format!("POST /in/{partner} HTTP/1.1\r\n\r\n{}", measured("1", 3));
+        std::fs::write(case.join("request.http"), request).expect("written");
+        std::fs::write(case.join("expected.json"), r#"{"description":"A thing.","requests":[]}"#)
+            .expect("written");
+    }
+    let folders = [mappings.path(), fixtures.path()].map(|path| path.to_str().expect("text"));
+    let test =
+        |more: &[&str]| verb(&[&["test", "--mappings", folders[0], "--fixtures", folders[1]], more].concat());
+    test(&["--bless"]).ended(0);
+    test(&[]).ended(0);
+    mappings.mapping(BROKEN);
+    let failed = test(&[]).ended(1);
+    assert!(failed.out.starts_with("error: partners/lab/measured.vrl:1:"), "{}", failed.out);
+    for text in
+        [BROKEN.trim(), "FAIL lab/thing\n     not played: partners/lab/measured.vrl:1:", "ok   sound/thing"]
+    {
+        assert!(failed.out.contains(text), "{text} is missing:\n{}", failed.out);
+    }
+    let blessed = test(&["--bless"]).ended(1);
+    assert!(blessed.out.ends_with("2 cases: 0 written anew, 1 not played\n"), "{}", blessed.out);
+    let report = test(&["--format", "json"]).ended(1).json();
+    assert_eq!(column(&report, "as_expected"), [json!(false), json!(true)]);
+    test(&["sound"]).ended(0);
+}
+
+#[test]
 fn the_demo_shows_the_whole_road() {
     let shown = verb(&["demo", "--once"]).ended(0);
     for text in
