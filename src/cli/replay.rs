@@ -106,6 +106,12 @@ fn show(plan: &ReplayPlan, dry_run: bool) {
         "{} events: {} published again as stored, {} translated afresh; {} duplicates left alone",
         plan.events, plan.repeated, plan.translated_afresh, plan.duplicates_left_alone
     ));
+    if plan.may_be_reissued > 0 {
+        output::say(&format!(
+            "{} published events are translated afresh and may be reissued: under a new id what differs, else as stored",
+            plan.may_be_reissued
+        ));
+    }
     if plan.conflicts_left_alone > 0 {
         output::say(&format!(
             "{} conflicts left alone: a person must look; name them by --outcome conflict or --delivery",

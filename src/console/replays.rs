@@ -68,10 +68,13 @@ pub struct ReplayPlan {
     pub replay: Option<DeliveryId>,
     /// External events to be worked again.
     pub events: u64,
-    /// Of those, published again as stored (`translated`).
+    /// Of those, published again as stored (`translated`, without `reissue`).
     pub repeated: u64,
-    /// Of those, translated afresh (all other outcomes).
+    /// Of those, translated afresh (all outcomes but `translated`).
     pub translated_afresh: u64,
+    /// Of those, translated afresh although they are published (`translated`, with `reissue`): a result that differs is
+    /// published under a new id, one that does not again as stored.
+    pub may_be_reissued: u64,
     /// Matching duplicates: left alone, for their owner speaks for them.
     pub duplicates_left_alone: u64,
     /// Matching conflicts: left alone, for a person must look first. To work them, choose the outcome `conflict` or name
@@ -216,6 +219,7 @@ impl Planned {
         }
         self.plan.events += 1;
         match row.outcome {
+            OutcomeKind::Translated if request.reissue => self.plan.may_be_reissued += 1,
             OutcomeKind::Translated => self.plan.repeated += 1,
             _ => self.plan.translated_afresh += 1,
         }

@@ -92,6 +92,7 @@ async fn a_conflict_is_left_alone_unless_it_is_pointed_at() {
             ReplayRequest { partner: Some("lab".to_owned()), reissue, ..ReplayRequest::default() };
         let planned = plan(&*gateway.house.ledger().records, &everything).await.expect("planned").plan;
         assert_eq!((planned.events, planned.conflicts_left_alone), (1, 1));
+        assert_eq!((planned.repeated, planned.may_be_reissued), if reissue { (0, 1) } else { (1, 0) });
         assert_eq!(replay(&mut gateway, everything).await, 1);
         let again: Vec<_> = gateway.events().await.iter().map(cloud_event).collect();
         assert!(again.iter().all(|event| event["data"]["size"] == 3), "nobody has looked at the other");

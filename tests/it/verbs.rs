@@ -363,6 +363,10 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     let plan = run(&["replay", "--partner", "lab", "--dry-run", "--format", "json"]).ended(0).json();
     assert_eq!((&plan["events"], &plan["repeated"], &plan["replay"]), (&json!(3), &json!(1), &Value::Null));
     assert!(run(&["replay", "--partner", "lab", "--dry-run"]).ended(0).out.contains("(dry run)"));
+    let reissue = ["replay", "--partner", "lab", "--reissue", "--dry-run"];
+    assert!(
+        run(&reissue).ended(0).out.contains("1 published events are translated afresh and may be reissued")
+    );
     run(&["replay", "--dry-run"]).ended(2);
     let report = run(&["reconcile", "--scrub", "--format", "json"]).ended(0).json();
     assert_eq!((&report["numbers_hold"], &report["events_hold"]), (&json!(true), &json!(true)));
