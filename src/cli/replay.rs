@@ -28,7 +28,8 @@ pub(super) struct ReplayArgs {
     /// Publish a changed result of something already published under a new id (extension `replayof` names the old one)
     #[arg(long)]
     reissue: bool,
-    /// Publish to this broker only (may be repeated; default: all)
+    /// Publish to this broker only (may be repeated; default: all). The built-in feed is the records themselves: the feed
+    /// always repeats it
     #[arg(long = "broker", value_name = "NAME")]
     brokers: Vec<String>,
     /// Only say what would be done

@@ -54,7 +54,7 @@ pub struct ReplayRequest {
     pub external_ids: Vec<String>,
     /// Publish a changed result of something already published under a new id.
     pub reissue: bool,
-    /// Publish to these brokers only; empty: to all.
+    /// Publish to these brokers only; empty: to all. The built-in feed is the records themselves and always repeats it.
     pub brokers: Vec<String>,
     /// Only say what would be done.
     pub dry_run: bool,
