@@ -13,7 +13,7 @@ use crate::{
     app,
     console::{replays::ReplayRequest, stored::Named},
     ledger::{DamagedEntry, DeliveryRow, EventRow, Ledger},
-    model::{DeliveryId, OutcomeKind},
+    model::OutcomeKind,
 };
 
 #[derive(Debug, Subcommand)]
@@ -38,9 +38,9 @@ pub(super) enum DeadLettersVerb {
     Retry {
         #[command(flatten)]
         scope: Scope,
-        /// Only these deliveries
+        /// Only these deliveries, by id or number (may be repeated)
         #[arg(long = "delivery", value_name = "ID")]
-        deliveries: Vec<DeliveryId>,
+        deliveries: Vec<Named>,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -60,7 +60,7 @@ pub(super) fn run(common: &Common, verb: &DeadLettersVerb) -> anyhow::Result<Ver
                 deliveries::show(&config, &app::open_read_only(&config).await?, *name, false).await
             }
             DeadLettersVerb::Retry { scope, deliveries, dry_run, format } => {
-                let request = replay::request(&dead_letters(scope), deliveries);
+                let request = replay::request(&config, &dead_letters(scope), deliveries).await?;
                 let request = ReplayRequest { dry_run: *dry_run, ..request };
                 replay::carry_out(&config, &request, *format).await
             }

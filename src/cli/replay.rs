@@ -1,6 +1,7 @@
 //! Room `cli`: `douane replay`. First the plan; then, unless it is a dry run, the request: through the private door
 //! when a server runs, else straight into the intake log, to be worked at the next start.
 
+use anyhow::Context;
 use clap::Args;
 use reqwest::Method;
 use serde_json::json;
@@ -14,7 +15,10 @@ use super::{
 use crate::{
     app::{self, Entries},
     config::Config,
-    console::replays::{self, ReplayPlan, ReplayRequest},
+    console::{
+        replays::{self, ReplayPlan, ReplayRequest},
+        stored::{self, Named},
+    },
     model::DeliveryId,
 };
 
@@ -22,9 +26,9 @@ use crate::{
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     choice: Choice,
-    /// Only these deliveries
+    /// Only these deliveries, by id or number (may be repeated)
     #[arg(long = "delivery", value_name = "ID")]
-    deliveries: Vec<DeliveryId>,
+    deliveries: Vec<Named>,
     /// Publish a changed result of something already published under a new id (extension `replayof` names the old one)
     #[arg(long)]
     reissue: bool,
@@ -41,29 +45,53 @@ pub(super) struct ReplayArgs {
 
 pub(super) fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
-    let request = ReplayRequest {
-        reissue: args.reissue,
-        brokers: args.brokers.clone(),
-        dry_run: args.dry_run,
-        ..request(&args.choice, &args.deliveries)
-    };
-    block_on(carry_out(&config, &request, args.format))
+    block_on(async {
+        let request = ReplayRequest {
+            reissue: args.reissue,
+            brokers: args.brokers.clone(),
+            dry_run: args.dry_run,
+            ..request(&config, &args.choice, &args.deliveries).await?
+        };
+        carry_out(&config, &request, args.format).await
+    })
 }
 
 /// The replay of a choice of deliveries.
-pub(super) fn request(choice: &Choice, deliveries: &[DeliveryId]) -> ReplayRequest {
+pub(super) async fn request(
+    config: &Config,
+    choice: &Choice,
+    deliveries: &[Named],
+) -> anyhow::Result<ReplayRequest> {
     let Choice { scope, outcome } = choice;
-    ReplayRequest {
+    Ok(ReplayRequest {
         partner: scope.partner.clone(),
         endpoint: scope.endpoint.clone(),
         outcome: *outcome,
         event_type: scope.event_type.clone(),
         from: scope.from,
         to: scope.to,
-        deliveries: deliveries.to_vec(),
+        deliveries: ids(config, deliveries).await?,
         external_ids: scope.external_id.iter().cloned().collect(),
         ..ReplayRequest::default()
+    })
+}
+
+/// The ids of deliveries. Only numbers have to be looked up.
+async fn ids(config: &Config, deliveries: &[Named]) -> anyhow::Result<Vec<DeliveryId>> {
+    let mut ids = Vec::new();
+    for name in deliveries {
+        ids.push(match *name {
+            Named::Id(id) => id,
+            Named::Number(number) => {
+                let found = stored::find(&app::open_read_only(config).await?, *name).await?;
+                found
+                    .with_context(|| format!("there is no delivery number {number} in this ledger"))?
+                    .row
+                    .delivery
+            }
+        });
     }
+    Ok(ids)
 }
 
 /// Requests a replay and shows its plan.
@@ -72,13 +100,17 @@ pub(super) async fn carry_out(
     request: &ReplayRequest,
     format: Format,
 ) -> anyhow::Result<Verdict> {
-    let plan = match PrivateDoor::find(&config.ledger.data_dir)? {
+    let server = PrivateDoor::find(&config.ledger.data_dir)?;
+    let plan = match &server {
         Some(door) => door.ask(Method::POST, "/replays", Some(request)).await?.unwrap_or_default(),
         None => offline(config, request).await?,
     };
     match format {
         Format::Json => output::json(&plan)?,
-        Format::Table => show(&plan, request.dry_run),
+        Format::Table => {
+            show(&plan);
+            output::say(&what_was_requested(&plan, request.dry_run, server.is_some()));
+        }
     }
     Ok(Verdict::Fine)
 }
@@ -100,7 +132,7 @@ async fn offline(config: &Config, request: &ReplayRequest) -> anyhow::Result<Rep
     Ok(plan)
 }
 
-fn show(plan: &ReplayPlan, dry_run: bool) {
+fn show(plan: &ReplayPlan) {
     let rows = plan.by_endpoint.iter().map(|(endpoint, events)| vec![endpoint.clone(), events.to_string()]);
     output::table(&["endpoint", "events"], rows.collect(), "nothing matches");
     output::say(&format!(
@@ -125,9 +157,13 @@ fn show(plan: &ReplayPlan, dry_run: bool) {
             plan.damaged_left_alone
         ));
     }
+}
+
+fn what_was_requested(plan: &ReplayPlan, dry_run: bool, served: bool) -> String {
     match plan.replay {
-        Some(id) => output::say(&format!("requested as replay {id}")),
-        None if dry_run => output::say("nothing was requested (dry run)"),
-        None => {}
+        Some(id) if served => format!("requested as replay {id}"),
+        Some(id) => format!("requested as replay {id}: it is worked when a server runs on this folder"),
+        None if dry_run => "nothing was requested (dry run)".to_owned(),
+        None => "nothing was requested".to_owned(),
     }
 }

@@ -363,6 +363,11 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     let plan = run(&["replay", "--partner", "lab", "--dry-run", "--format", "json"]).ended(0).json();
     assert_eq!((&plan["events"], &plan["repeated"], &plan["replay"]), (&json!(3), &json!(1), &Value::Null));
     assert!(run(&["replay", "--partner", "lab", "--dry-run"]).ended(0).out.contains("(dry run)"));
+    let by_number =
+        run(&["replay", "--delivery", "2", "--delivery", &ids[0], "--dry-run", "--format", "json"]);
+    assert_eq!(by_number.ended(0).json()["events"], 2);
+    let unknown = run(&["replay", "--delivery", "4", "--dry-run"]).ended(2);
+    assert!(unknown.err.contains("there is no delivery number 4"), "{}", unknown.err);
     let reissue = ["replay", "--partner", "lab", "--reissue", "--dry-run"];
     assert!(
         run(&reissue).ended(0).out.contains("1 published events are translated afresh and may be reissued")
@@ -401,11 +406,12 @@ fn dead_letters_are_retried_with_and_without_a_server() {
     let lab = Lab::with(mappings, &[]);
     let dead = lab.deliver(&measured("1", 3))["delivery"].as_str().expect("an id").to_owned();
     let path = format!("/api/v1/deliveries/{dead}");
-    let retried =
-        lab.verb(&["dead-letters", "retry", "--delivery", &dead, "--format", "json"]).ended(0).json();
+    let retried = lab.verb(&["dead-letters", "retry", "--delivery", "1", "--format", "json"]).ended(0).json();
     assert_eq!(retried["translated_afresh"], 1);
+    let served = lab.verb(&["dead-letters", "retry", "--delivery", &dead]).ended(0);
+    assert!(served.out.contains("requested as replay") && !served.out.contains("when a server"));
     lab.gateway.wait_until("/metrics", |_| {
-        lab.gateway.metric("douane_outcomes_total") + lab.gateway.metric("douane_dead_letters_total") >= 3.0
+        lab.gateway.metric("douane_outcomes_total") + lab.gateway.metric("douane_dead_letters_total") >= 5.0
     });
     assert_eq!(lab.gateway.get(&path).json()["external_events"][0]["outcome"], "dead_letter");
 
@@ -413,12 +419,13 @@ fn dead_letters_are_retried_with_and_without_a_server() {
     stopped.mappings.mapping(crate::folder::MAPPING);
     let requested = stopped.verb(&["dead-letters", "retry", "--partner", "lab"]).ended(0);
     assert!(requested.out.contains("requested as replay"), "{}", requested.out);
+    assert!(requested.out.contains("it is worked when a server runs on this folder"), "{}", requested.out);
     let report = stopped.verb(&["reconcile", "--format", "json"]).ended(0).json();
-    assert_eq!((&report["given"], &report["waiting"]), (&json!(3), &json!(1)), "it waits for the next start");
+    assert_eq!((&report["given"], &report["waiting"]), (&json!(4), &json!(1)), "it waits for the next start");
     let lab = stopped.start(&[]);
     lab.gateway.wait_until(&path, |answer| answer.json()["external_events"][0]["outcome"] == "translated");
     let noted: Vec<_> = lab.journal("replay.requested").iter().map(|row| row["who"].clone()).collect();
-    assert_eq!(noted, ["cli:ada", "cli:ada"]);
+    assert_eq!(noted, ["cli:ada", "cli:ada", "cli:ada"]);
 }
 
 #[test]
