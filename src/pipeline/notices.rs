@@ -15,10 +15,30 @@ const MAX_LINES: usize = 20;
 #[derive(Debug, PartialEq, Eq)]
 struct Notice {
     at: EventRef,
-    origin: Option<(DeliveryId, EndpointName)>,
+    origin: Option<Origin>,
     external_id: Option<String>,
     outcome: OutcomeKind,
     reason: String,
+}
+
+/// The entry that was worked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    delivery: Option<DeliveryId>,
+    /// The place of the event names its delivery then.
+    replay: Option<DeliveryId>,
+    endpoint: EndpointName,
+}
+
+impl Origin {
+    fn of(kind: &WorkedKind) -> Option<Self> {
+        let (delivery, replay, endpoint) = match kind {
+            WorkedKind::Delivery { meta, .. } => (Some(meta.id), None, &meta.endpoint),
+            WorkedKind::Replay(meta) => (None, Some(meta.id), &meta.endpoint),
+            WorkedKind::Damaged => return None,
+        };
+        Some(Self { delivery, replay, endpoint: endpoint.clone() })
+    }
 }
 
 /// The notices of a batch, taken before it is handed to the records.
@@ -33,17 +53,12 @@ impl Notices {
     pub(super) fn of(entries: &[WorkedEntry]) -> Self {
         let mut notices = Self::default();
         for entry in entries {
-            let origin = match &entry.kind {
-                WorkedKind::Delivery { meta, .. } => Some((meta.id, &meta.endpoint)),
-                WorkedKind::Replay(meta) => Some((meta.id, &meta.endpoint)),
-                WorkedKind::Damaged => None,
-            };
-            entry.events.iter().for_each(|event| notices.look_at(event, origin));
+            entry.events.iter().for_each(|event| notices.look_at(event, &entry.kind));
         }
         notices
     }
 
-    fn look_at(&mut self, event: &WorkedEvent, origin: Option<(DeliveryId, &EndpointName)>) {
+    fn look_at(&mut self, event: &WorkedEvent, kind: &WorkedKind) {
         let outcome = event.outcome.kind();
         if !matches!(outcome, OutcomeKind::DeadLetter | OutcomeKind::Conflict) {
             return;
@@ -54,7 +69,7 @@ impl Notices {
         }
         self.lines.push(Notice {
             at: event.at,
-            origin: origin.map(|(id, endpoint)| (id, endpoint.clone())),
+            origin: Origin::of(kind),
             external_id: event.event.as_ref().and_then(|event| event.external_id.clone()),
             outcome,
             reason: event.outcome.reason().unwrap_or_default(),
@@ -64,10 +79,12 @@ impl Notices {
     /// Tells of them, when the batch is committed.
     pub(super) fn tell(&self) {
         for Notice { at, origin, external_id, outcome, reason } in &self.lines {
-            let (delivery, endpoint) = origin.as_ref().map(|(id, endpoint)| (id, endpoint)).unzip();
+            let origin = origin.as_ref();
+            let endpoint = origin.map(|origin| &origin.endpoint);
             warn!(
                 %at,
-                delivery = delivery.map(tracing::field::display),
+                delivery = origin.and_then(|origin| origin.delivery).map(tracing::field::display),
+                replay = origin.and_then(|origin| origin.replay).map(tracing::field::display),
                 partner = endpoint.map(|name| tracing::field::display(&name.partner)),
                 endpoint = endpoint.map(|name| tracing::field::display(&name.endpoint)),
                 external_id,
@@ -85,7 +102,7 @@ impl Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EntryNumber, Outcome, ReasonCode, Timestamp};
+    use crate::model::{EntryNumber, Outcome, ReasonCode, ReplayMeta, Timestamp};
 
     fn worked(outcomes: Vec<Outcome>) -> WorkedEntry {
         let event = |(outcome, ordinal)| WorkedEvent {
@@ -105,6 +122,23 @@ mod tests {
 
     fn dead() -> Outcome {
         Outcome::DeadLetter { code: ReasonCode::Unreadable, detail: "no JSON".to_owned() }
+    }
+
+    #[test]
+    fn a_replay_is_not_told_as_a_delivery() {
+        let id = DeliveryId(uuid::Uuid::from_u128(7));
+        let meta = ReplayMeta {
+            id,
+            endpoint: EndpointName::new("lab", "default"),
+            events: Vec::new(),
+            reissue: false,
+            brokers: Vec::new(),
+            by: "ada".to_owned(),
+        };
+        let notices =
+            Notices::of(&[WorkedEntry { kind: WorkedKind::Replay(meta.into()), ..worked(vec![dead()]) }]);
+        let origin = notices.lines[0].origin.as_ref().expect("known");
+        assert_eq!((origin.delivery, origin.replay), (None, Some(id)));
     }
 
     #[test]
