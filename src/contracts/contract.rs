@@ -11,6 +11,10 @@ use crate::model::{Diagnostic, strict_json};
 /// How much memory one compiled pattern may take.
 const MAX_PATTERN_BYTES: usize = 1024 * 1024;
 
+/// How many keys that a contract does not know a reason names, and how many characters of each.
+const MAX_KEYS_SHOWN: usize = 3;
+const MAX_KEY_SHOWN: usize = 64;
+
 /// The keyword that stands beside every `"type": "integer"` when a contract is compiled. To JSON Schema `1.0` is an
 /// integer; to a consumer that reads integers it is not.
 const WRITTEN_AS_INTEGER: &str = "writtenAsInteger";
@@ -189,8 +193,8 @@ fn rule(error: &ValidationError<'_>) -> String {
     };
     match error.kind() {
         ValidationErrorKind::Required { property } => format!("{place} lacks {property}"),
-        ValidationErrorKind::AdditionalProperties { .. } => {
-            format!("{place} has a key the contract does not know")
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            format!("{place} has {}, which the contract does not know", keys(unexpected))
         }
         ValidationErrorKind::Format { format } => format!("{place} is no {format}"),
         ValidationErrorKind::Custom { .. } => {
@@ -198,6 +202,15 @@ fn rule(error: &ValidationError<'_>) -> String {
         }
         kind => format!("{place} breaks `{}`", kind.keyword()),
     }
+}
+
+/// The first few of these keys, each as far as a person reads: a mapping may make keys of what it was sent.
+fn keys(names: &[String]) -> String {
+    let quoted = |name: &String| format!("{:?}", name.chars().take(MAX_KEY_SHOWN).collect::<String>());
+    let shown: Vec<String> = names.iter().take(MAX_KEYS_SHOWN).map(quoted).collect();
+    let word = if names.len() == 1 { "the key" } else { "the keys" };
+    let more = if names.len() > MAX_KEYS_SHOWN { " and others" } else { "" };
+    format!("{word} {}{more}", shown.join(", "))
 }
 
 /// The steps of a JSON pointer (RFC 6901).

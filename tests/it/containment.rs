@@ -74,6 +74,20 @@ async fn what_is_no_domain_event_or_breaks_its_contract_is_told() {
 }
 
 #[tokio::test]
+async fn a_broken_contract_is_told_once_by_place_rule_and_key() {
+    let told = async |data: &str| {
+        let outcome = outcome_of(&format!(r#"{{ "type": "lab.ThingMeasured.v1", "data": {data} }}"#)).await;
+        let reason =
+            outcome.strip_prefix("dead_letter: contract_broken: measured.vrl: lab.ThingMeasured.v1: ");
+        reason.unwrap_or_else(|| panic!("{outcome}")).to_owned()
+    };
+    assert_eq!(told(r#"{ "size": "hush" }"#).await, "/size breaks `type`");
+    assert_eq!(told("{}").await, "the data lacks \"size\"");
+    let unknown = told(r#"{ "size": 1, "colour": "hush" }"#).await;
+    assert_eq!(unknown, "the data has the key \"colour\", which the contract does not know");
+}
+
+#[tokio::test]
 async fn ten_thousand_items_are_worked_and_one_more_is_over_the_limit() {
     let folder = Folder::new();
     folder.change_partner(
