@@ -16,6 +16,7 @@ use crate::{
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeadLetterParams {
     /// The partner.
@@ -42,13 +43,18 @@ pub(super) struct DeadLetterList {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PublicationDeadLetter {
+    /// The broker that refused it.
     broker: String,
+    /// The domain event's number.
     event_number: u64,
+    /// Why.
     reason: String,
 }
 
 /// Open dead letters, newest first.
-#[utoipa::path(get, path = "/api/v1/dead-letters", params(DeadLetterParams), responses((status = 200, body = DeadLetterList)))]
+#[utoipa::path(get, path = "/api/v1/dead-letters", operation_id = "list_dead_letters", tag = "dead letters",
+    params(DeadLetterParams),
+    responses((status = 200, description = "A page of them.", body = DeadLetterList)))]
 pub(super) async fn list(
     State(console): State<Arc<Console>>,
     Params(params): Params<DeadLetterParams>,

@@ -32,6 +32,7 @@ const MAX_ROWS: usize = 1_000;
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeliveryParams {
     /// The partner.
@@ -69,7 +70,10 @@ pub(super) fn page_size(limit: Option<usize>) -> usize {
 }
 
 /// Deliveries, newest first; those not worked yet stand first and say `waiting`.
-#[utoipa::path(get, path = "/api/v1/deliveries", params(DeliveryParams), responses((status = 200, body = DeliveryList)))]
+#[utoipa::path(get, path = "/api/v1/deliveries", operation_id = "list_deliveries", tag = "deliveries",
+    params(DeliveryParams),
+    responses((status = 200, description = "A page of them.", body = DeliveryList),
+              (status = 410, description = "The log was pruned while it was looked through; ask again.")))]
 pub(super) async fn list(
     State(console): State<Arc<Console>>,
     Params(params): Params<DeliveryParams>,
@@ -92,8 +96,11 @@ pub(super) async fn list(
 
 /// One delivery, by its id or its number, with method, target and headers; without them when the payload is gone, and then
 /// `payload` says why.
-#[utoipa::path(get, path = "/api/v1/deliveries/{id}", params(("id" = String, Path)),
-    responses((status = 200, body = DeliveryDetail), (status = 404)))]
+#[utoipa::path(get, path = "/api/v1/deliveries/{id}", operation_id = "show_delivery", tag = "deliveries",
+    params(("id" = String, Path, description = "Its id or its number.")),
+    responses((status = 200, description = "The delivery.", body = DeliveryDetail),
+              (status = 404, description = "No delivery has this id or number."),
+              (status = 410, description = "The log was pruned while it was looked through; ask again.")))]
 pub(super) async fn show(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
@@ -105,8 +112,14 @@ pub(super) async fn show(
 }
 
 /// The exact bytes of the body.
-#[utoipa::path(get, path = "/api/v1/deliveries/{id}/body", params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 404), (status = 410)))]
+#[utoipa::path(get, path = "/api/v1/deliveries/{id}/body", operation_id = "read_delivery_body", tag = "deliveries",
+    params(("id" = String, Path, description = "Its id or its number.")),
+    responses((status = 200, description = "The bytes, as an attachment.",
+                body = serde_json::Value, content_type = "application/octet-stream",
+                headers(("repr-digest" = String, description = "SHA-256 of the bytes (RFC 9530)."))),
+              (status = 404, description = "No delivery has this id or number."),
+              (status = 410, description = "Retention has dropped the payload."),
+              (status = 500, description = "The stored bytes are damaged (`damaged`) and are not served.")))]
 pub(super) async fn body(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,

@@ -28,6 +28,7 @@ const MAX_EVENTS: usize = 10_000;
 const SSE_BATCH: usize = 500;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FeedParams {
     /// The number of the last event you have; 0 or absent: from the beginning.
@@ -42,8 +43,14 @@ pub(super) struct FeedParams {
 
 /// The feed. Each line is a CloudEvent with its feed number as `sequence`; with `Accept: text/event-stream` it goes on
 /// as events come, `id:` is the number, and `Last-Event-ID` continues.
-#[utoipa::path(get, path = "/api/v1/events", params(FeedParams),
-    responses((status = 200, content_type = "application/x-ndjson"), (status = 410)))]
+#[utoipa::path(get, path = "/api/v1/events", operation_id = "read_feed", tag = "events",
+    params(FeedParams,
+        ("last-event-id" = Option<u64>, Header,
+            description = "Goes before `after`: what a consumer of the live feed sends that comes back.")),
+    responses((status = 200, description = "The events: one a line, or live.",
+                content((String = "application/x-ndjson"), (String = "text/event-stream"))),
+              (status = 410,
+                description = "Events up to there have been dropped; `first_available` is the first one left.")))]
 pub(super) async fn feed(
     State(console): State<Arc<Console>>,
     headers: HeaderMap,

@@ -30,14 +30,16 @@ pub struct Readiness {
 }
 
 /// Whether the process runs.
-#[utoipa::path(get, path = "/livez", security(()), responses((status = 200, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/livez", operation_id = "live", tag = "health", security(()),
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain")))]
 pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
 /// Whether this process can keep a delivery, and what else a person should know.
-#[utoipa::path(get, path = "/readyz", security(()),
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+#[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "health", security(()),
+    responses((status = 200, description = "It can.", body = Readiness),
+              (status = 503, description = "It cannot; `reasons` says why.", body = Readiness)))]
 pub(super) async fn ready(State(console): State<Arc<Console>>) -> impl IntoResponse {
     let readiness = (console.readiness)();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -45,7 +47,8 @@ pub(super) async fn ready(State(console): State<Arc<Console>>) -> impl IntoRespo
 }
 
 /// Every metric that has a figure, in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", security(()), responses((status = 200, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "health", security(()),
+    responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(console): State<Arc<Console>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (console.render_metrics)())
 }

@@ -16,6 +16,7 @@ use crate::ledger::{JournalEntry, JournalRow};
 const MAX_ROWS: usize = 1_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JournalParams {
     /// At most so many, 1 to 1000.
@@ -32,7 +33,9 @@ pub(super) struct JournalList {
 }
 
 /// The journal, newest first.
-#[utoipa::path(get, path = "/api/v1/journal", params(JournalParams), responses((status = 200, body = JournalList)))]
+#[utoipa::path(get, path = "/api/v1/journal", operation_id = "list_journal", tag = "journal",
+    params(JournalParams),
+    responses((status = 200, description = "A page of it.", body = JournalList)))]
 pub(super) async fn list(
     State(console): State<Arc<Console>>,
     Params(params): Params<JournalParams>,
@@ -60,7 +63,9 @@ pub(super) fn act(
 }
 
 /// Notes an act of a verb on this machine, which reads the data folder itself. Nobody else may write to the journal.
-#[utoipa::path(post, path = "/api/v1/journal", request_body = Object, responses((status = 204), (status = 403)))]
+#[utoipa::path(post, path = "/api/v1/journal", operation_id = "note_act", tag = "journal",
+    request_body = Object,
+    responses((status = 204, description = "It is noted.")))]
 pub(super) async fn note(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,

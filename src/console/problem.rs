@@ -11,11 +11,15 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::ledger::{AppendError, LogError, RecordsError};
 
 /// A refused or failed request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(super) struct Problem {
+    /// The status answered.
     pub(super) status: u16,
+    /// What a program goes by; it does not change.
     pub(super) code: &'static str,
+    /// The code in words.
     pub(super) title: &'static str,
+    /// What was wrong this time.
     pub(super) detail: String,
     /// The first number that can still be had, on 410.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,7 @@ use crate::ledger::{RefusalFilter, Refused};
 const MAX_ROWS: usize = 1_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RefusalParams {
     /// The partner as named in the path.
@@ -29,11 +30,14 @@ pub(super) struct RefusalParams {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RefusalList {
+    /// Newest first.
     items: Vec<Refused>,
 }
 
 /// The kept refusals, newest first: metadata, never a body.
-#[utoipa::path(get, path = "/api/v1/refusals", params(RefusalParams), responses((status = 200, body = RefusalList)))]
+#[utoipa::path(get, path = "/api/v1/refusals", operation_id = "list_refusals", tag = "refusals",
+    params(RefusalParams),
+    responses((status = 200, description = "The refusals.", body = RefusalList)))]
 pub(super) async fn list(
     State(console): State<Arc<Console>>,
     Params(params): Params<RefusalParams>,

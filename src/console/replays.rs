@@ -254,9 +254,10 @@ impl Planned {
 }
 
 /// Plans a replay and, unless it is a dry run, requests it.
-#[utoipa::path(post, path = "/api/v1/replays", request_body = ReplayRequest,
-    responses((status = 200, body = ReplayPlan, description = "the plan of a dry run"),
-              (status = 202, body = ReplayPlan, description = "requested"), (status = 400)))]
+#[utoipa::path(post, path = "/api/v1/replays", operation_id = "request_replay", tag = "replays",
+    request_body = ReplayRequest,
+    responses((status = 200, body = ReplayPlan, description = "The plan of a dry run, or of a replay without events."),
+              (status = 202, body = ReplayPlan, description = "The replay is requested.")))]
 pub(super) async fn request(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,

@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{ArrayBuilder, ArrayItems, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type},
+};
 
 use super::waiting;
 use crate::{
@@ -91,7 +94,7 @@ pub struct DeliveryDetail {
     /// The request's target as sent.
     pub target: Option<String>,
     /// Name and value in the order received; credentials are shown as `[sealed]`.
-    #[schema(value_type = Option<Vec<Vec<String>>>)]
+    #[schema(schema_with = pairs_schema)]
     pub headers: Option<Vec<(String, HeaderValue)>>,
     /// The exact body, in exports.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +102,19 @@ pub struct DeliveryDetail {
     /// Why there is no payload: dropped by retention, or damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
+}
+
+/// What JSON cannot say in text is told in base64, so a value is one of two things.
+fn pairs_schema() -> Schema {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let bytes = ObjectBuilder::new().property("base64", text()).required("base64");
+    let value = OneOfBuilder::new().item(text()).item(bytes);
+    let pair =
+        ArrayBuilder::new().prefix_items([text().into(), Schema::from(value)]).items(ArrayItems::False);
+    let or_null = SchemaType::from_iter([Type::Array, Type::Null]);
+    let shown = "Name and value in the order received; credentials are shown as `[sealed]`, \
+                 bytes that are not UTF-8 in base64.";
+    ArrayBuilder::new().schema_type(or_null).items(pair).description(Some(shown)).into()
 }
 
 impl DeliveryDetail {

@@ -45,6 +45,7 @@ pub struct NewToken {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TokenList {
+    /// Revoked ones too.
     items: Vec<TokenRow>,
 }
 
@@ -85,14 +86,17 @@ pub fn mint(request: &TokenRequest, now: Timestamp) -> Result<(TokenRow, NewToke
 }
 
 /// Every token, without the token itself.
-#[utoipa::path(get, path = "/api/v1/tokens", responses((status = 200, body = TokenList)))]
+#[utoipa::path(get, path = "/api/v1/tokens", operation_id = "list_tokens", tag = "tokens",
+    responses((status = 200, description = "The tokens.", body = TokenList)))]
 pub(super) async fn list(State(console): State<Arc<Console>>) -> Result<Json<TokenList>, Problem> {
     Ok(Json(TokenList { items: console.ledger.records.tokens().await? }))
 }
 
 /// Makes a token; the answer is the only place where it is ever shown.
-#[utoipa::path(post, path = "/api/v1/tokens", request_body = TokenRequest,
-    responses((status = 201, body = NewToken), (status = 400), (status = 409)))]
+#[utoipa::path(post, path = "/api/v1/tokens", operation_id = "create_token", tag = "tokens",
+    request_body = TokenRequest,
+    responses((status = 201, description = "The token.", body = NewToken),
+              (status = 409, description = "The name is or was another token's.")))]
 pub(super) async fn create(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
@@ -119,8 +123,10 @@ fn name_taken(name: &str) -> Problem {
 }
 
 /// Revokes a token at once.
-#[utoipa::path(delete, path = "/api/v1/tokens/{name}", params(("name" = String, Path)),
-    responses((status = 204), (status = 404)))]
+#[utoipa::path(delete, path = "/api/v1/tokens/{name}", operation_id = "revoke_token", tag = "tokens",
+    params(("name" = String, Path, description = "The token's name.")),
+    responses((status = 204, description = "It is revoked."),
+              (status = 404, description = "No valid token has this name.")))]
 pub(super) async fn revoke(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,

@@ -20,6 +20,7 @@ mod folder;
 mod gateway;
 mod hostile;
 mod lab;
+mod openapi;
 mod partners;
 mod process;
 mod reload;
