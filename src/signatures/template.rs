@@ -106,7 +106,9 @@ impl fmt::Display for Template {
             Part::Literal(text) => f.write_str(&text.replace('{', "{{")),
             Part::Body => f.write_str("{body}"),
             Part::Timestamp => f.write_str("{timestamp}"),
-            Part::Field(path) => write!(f, "{{{path}}}"),
+            Part::Field(path, JsonType::Text) => write!(f, "{{{path}}}"),
+            Part::Field(path, JsonType::Integer) => write!(f, "{{{path}:integer}}"),
+            Part::Field(path, JsonType::Boolean) => write!(f, "{{{path}:boolean}}"),
         })
     }
 }
