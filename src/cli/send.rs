@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use reqwest::{Client, Method, Url};
+use serde_json::Value;
 
 use super::{Common, Verdict, block_on, cases, output, signer};
 use crate::{
@@ -46,15 +47,30 @@ pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
                 output::say(&format!("{} {}", reply.status, reply.body));
                 if reply.status != expected.status {
                     output::complain(&format!("the case expects {}", expected.status));
-                    if reply.status == 401 && !args.real_secrets {
-                        output::complain("`serve` does not believe development secrets: add --real-secrets");
-                    }
+                    explain(&reply, args);
                     verdict = Verdict::FoundWrong;
                 }
             }
         }
         Ok(verdict)
     })
+}
+
+/// What a person can do about an answer that was not expected.
+fn explain(reply: &Reply, args: &SendArgs) {
+    if reply.status == 401 && !args.real_secrets {
+        output::complain("`serve` does not believe development secrets: add --real-secrets");
+    }
+    if reply.status == 503 {
+        let code = problem_code(&reply.body).unwrap_or_else(|| "no code".to_owned());
+        output::complain(&format!("the fault is the gateway's ({code}): `douane doctor` says what it is"));
+    }
+}
+
+/// The code of a refusal; nothing when the body is no problem.
+pub(super) fn problem_code(body: &str) -> Option<String> {
+    let problem: Value = serde_json::from_str(body).ok()?;
+    problem["code"].as_str().map(str::to_owned)
 }
 
 /// A client that does only what it is told: no redirects, no proxies, no decompression.

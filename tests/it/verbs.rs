@@ -326,6 +326,8 @@ fn send_posts_a_case_as_its_partner_would() {
     let refused = verb(&["send", case, "--to", &to]).ended(1);
     assert!(refused.out.starts_with("401 "), "serve does not believe development secrets: {}", refused.out);
     assert!(refused.err.contains("add --real-secrets"), "{}", refused.err);
+    let unready = verb(&["send", "acme/stock-counted", "--to", &to]).ended(1);
+    assert!(unready.err.contains("(not_configured): `douane doctor`"), "{}", unready.err);
     verb(&["send", "stripe/nothing", "--to", &to]).ended(2);
     verb(&["send", case, "--to", "http://127.0.0.1:1"]).ended(2);
 }
