@@ -198,12 +198,25 @@ fn request_file(number: usize) -> String {
     if number == 1 { "request.http".to_owned() } else { format!("request.{number}.http") }
 }
 
-/// A request as HTTP/1.1 writes it: request line, CRLF headers, blank line, exact body.
+/// How the lines of the head end: CRLF, or LF when a tool on the way has turned all of them into that. The body is as
+/// it is.
+fn line_end(bytes: &[u8]) -> &'static str {
+    let first = bytes.iter().position(|byte| *byte == b'\n');
+    match first.and_then(|at| bytes.get(at.checked_sub(1)?)) {
+        None | Some(b'\r') => "\r\n",
+        Some(_) => "\n",
+    }
+}
+
+/// A request as HTTP/1.1 writes it: request line, CRLF headers, blank line, exact body. Headers that end with LF alone
+/// are read too, as people paste them.
 pub fn parse(bytes: &[u8]) -> anyhow::Result<RawRequest> {
-    let end =
-        bytes.windows(4).position(|window| window == b"\r\n\r\n").context("no blank line (CRLF CRLF)")?;
+    let line_end = line_end(bytes);
+    let blank = line_end.repeat(2);
+    let end = bytes.windows(blank.len()).position(|window| window == blank.as_bytes());
+    let end = end.context("no blank line ends the headers (lines end with CRLF)")?;
     let head = std::str::from_utf8(&bytes[..end]).context("the headers are not UTF-8")?;
-    let mut lines = head.split("\r\n");
+    let mut lines = head.split(line_end);
     let mut request_line = lines.next().unwrap_or_default().split(' ');
     let (Some(method), Some(target)) = (request_line.next(), request_line.next()) else {
         bail!("the first line is METHOD TARGET HTTP/1.1");
@@ -219,7 +232,7 @@ pub fn parse(bytes: &[u8]) -> anyhow::Result<RawRequest> {
         target: target.to_owned(),
         version: "HTTP/1.1".to_owned(),
         headers,
-        body: Bytes::copy_from_slice(&bytes[end + 4..]),
+        body: Bytes::copy_from_slice(&bytes[end + blank.len()..]),
         peer: None,
     })
 }

@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct VerifyArgs {
     /// The endpoint, as <partner> or <partner>/<endpoint>
     endpoint: String,
-    /// The captured request: request line, CRLF headers, blank line, exact body
+    /// The captured request: request line, headers (CRLF, or LF alone), blank line, exact body
     request: PathBuf,
     /// Say step by step what was extracted, what was signed, and which common mistake would explain it
     #[arg(long)]
@@ -41,7 +41,7 @@ pub(super) fn run(common: &Common, args: &VerifyArgs) -> anyhow::Result<Verdict>
     let now = time(args.at.as_deref())?;
     let bytes =
         std::fs::read(&args.request).with_context(|| format!("cannot read {}", args.request.display()))?;
-    let request = cases::parse(&bytes)?;
+    let request = cases::parse(&bytes).with_context(|| args.request.display().to_string())?;
     let secrets = if args.test_secrets { SecretsFrom::TestTables } else { SecretsFrom::Sources };
     let (partner, endpoint) = args.endpoint.split_once('/').unwrap_or((&args.endpoint, "default"));
     let registry = block_on(app::load_partners(&config, secrets, Some(partner)))?;

@@ -227,6 +227,15 @@ fn verify_explains_and_never_shows_a_secret() {
     let good = captured(folder.path(), &wire::stripe_signature(STRIPE_SECRET, body.as_bytes(), now), body);
     let told = verb(&["verify", "stripe", &good, "--at", at, "--explain"]).ended(0);
     assert!(told.out.contains("✓") && !told.out.contains('✗'), "{}", told.out);
+    // As an editor saves it: the head with other line ends, the body as it came.
+    let pasted = std::fs::read_to_string(&good).expect("read").replace("\r\n", "\n");
+    let lf = folder.path().join("pasted.http");
+    std::fs::write(&lf, pasted).expect("written");
+    let lf = lf.to_str().expect("text");
+    assert!(verb(&["verify", "stripe", lf, "--at", at]).ended(0).out.contains("verified with secret"));
+    std::fs::write(lf, "POST /in/stripe HTTP/1.1\nhost: x\n").expect("written");
+    let cut = verb(&["verify", "stripe", lf]).ended(2);
+    assert!(cut.err.contains("pasted.http") && cut.err.contains("no blank line"), "{}", cut.err);
     let late = verb(&["verify", "stripe", &good, "--at", "2026-11-23T13:00:00Z", "--explain"]).ended(1);
     assert!(late.out.contains("✗") && late.out.contains("not verified: timestamp_stale"), "{}", late.out);
     let spoiled = captured(
