@@ -12,13 +12,14 @@ use super::{
     Common, Verdict, block_on,
     cases::{self, Case, ExpectedRequest},
     output,
-    send::{Sent, http_client},
+    send::{Reply, Sent, http_client, problem_code},
+    test,
 };
 use crate::{
     app::{self, Gateway, Options},
     config::Config,
     ledger::{DeliveryRow, EventFilter, Ledger},
-    model::{DeliveryId, EventNumber},
+    model::{DeliveryId, EventNumber, StoredEvent},
     partners::SecretsFrom,
 };
 
@@ -32,6 +33,9 @@ pub(super) struct DemoArgs {
     fixtures: PathBuf,
 }
 
+/// The one code that the public door has for all failures of a signature.
+const SIGNATURE_FAILED: &str = "signature_failed";
+
 /// One request of a case, as it went.
 struct Shown {
     case: String,
@@ -41,7 +45,8 @@ struct Shown {
     events: Vec<String>,
     /// Why there are no events, as far as there is a reason.
     reason: Option<String>,
-    as_expected: bool,
+    /// In which ways it is not what the case expects.
+    differences: Vec<String>,
 }
 
 pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
@@ -62,8 +67,9 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
         let to = Url::parse(&format!("http://{}", gateway.public()))?;
         let partners = registry.snapshot();
         let sent = Sent { partners: &partners, client: &client, to: &to };
-        let shown = deliver_all(&gateway, &sent, &cases).await?;
-        let as_expected = shown.iter().filter(|shown| shown.as_expected).count();
+        let shown = deliver_all(&gateway, &sent, &cases, &config.events.namespace).await?;
+        let as_expected = shown.iter().filter(|shown| shown.differences.is_empty()).count();
+        explain(&shown);
         one_event_in_full(gateway.ledger()).await?;
         output::say(&format!("\n{as_expected} of {} requests went as expected.", shown.len()));
         if args.once {
@@ -90,7 +96,12 @@ fn introduce(gateway: &Gateway, cases: &[Case]) {
     ));
 }
 
-async fn deliver_all(gateway: &Gateway, sent: &Sent<'_>, cases: &[Case]) -> anyhow::Result<Vec<Shown>> {
+async fn deliver_all(
+    gateway: &Gateway,
+    sent: &Sent<'_>,
+    cases: &[Case],
+    namespace: &str,
+) -> anyhow::Result<Vec<Shown>> {
     let mut shown = Vec::new();
     let widths = Widths::of(cases);
     output::say(&widths.line("case", "status", "outcome", "domain events, or why there are none"));
@@ -102,17 +113,17 @@ async fn deliver_all(gateway: &Gateway, sent: &Sent<'_>, cases: &[Case]) -> anyh
                 Some(id) => Some(worked(gateway.ledger(), id).await?),
                 None => None,
             };
+            let published = published(gateway.ledger(), row.as_ref()).await?;
+            let found = found(expected, &reply, row.as_ref(), &published, namespace);
+            let events = found.outcomes.iter().flat_map(|outcome| &outcome.events);
             let line = Shown {
                 case: case.path(),
                 request: at + 1,
                 status: reply.status,
                 outcomes: outcomes(&reply.body, row.as_ref()),
-                events: events(gateway.ledger(), row.as_ref()).await?,
-                reason: row
-                    .iter()
-                    .flat_map(|row| &row.external_events)
-                    .find_map(|event| event.reason.clone()),
-                as_expected: as_expected(expected, reply.status, row.as_ref()),
+                events: events.map(|event| event.event_type.clone()).collect(),
+                reason: found.outcomes.iter().find_map(|outcome| outcome.reason.clone()),
+                differences: expected.differences(&found),
             };
             output::say(&widths.shown(&line));
             shown.push(line);
@@ -138,37 +149,51 @@ fn outcomes(body: &str, row: Option<&DeliveryRow>) -> Vec<String> {
         Some(row) if row.external_events.is_empty() => vec!["no events".to_owned()],
         Some(row) => row.external_events.iter().map(|event| event.outcome.to_string()).collect(),
         None => {
-            let problem: Value = serde_json::from_str(body).unwrap_or_default();
-            vec![
-                problem["code"]
-                    .as_str()
-                    .map_or_else(|| "handshake".to_owned(), |code| format!("refused: {code}")),
-            ]
+            vec![problem_code(body).map_or_else(|| "handshake".to_owned(), |code| format!("refused: {code}"))]
         }
     }
 }
 
-async fn events(ledger: &Ledger, row: Option<&DeliveryRow>) -> anyhow::Result<Vec<String>> {
+async fn published(ledger: &Ledger, row: Option<&DeliveryRow>) -> anyhow::Result<Vec<StoredEvent>> {
     let Some(row) = row else { return Ok(Vec::new()) };
-    let wanted: Vec<&String> = row.external_events.iter().flat_map(|event| &event.domain_events).collect();
-    if wanted.is_empty() {
+    if row.external_events.iter().all(|event| event.domain_events.is_empty()) {
         return Ok(Vec::new());
     }
     let all = ledger.records.events_after(EventNumber(0), 10_000, &EventFilter::default()).await?;
-    Ok(all
-        .iter()
-        .filter(|event| event.made_from.number == row.number)
-        .map(|event| event.event_type.rsplitn(4, '.').take(3).collect::<Vec<_>>())
-        .map(|parts| parts.into_iter().rev().collect::<Vec<_>>().join("."))
-        .collect())
+    Ok(all.into_iter().filter(|event| event.made_from.number == row.number).collect())
 }
 
-/// As the case expects, but for what only a manual clock can decide exactly.
-fn as_expected(expected: &ExpectedRequest, status: u16, row: Option<&DeliveryRow>) -> bool {
-    let found: Vec<&str> =
-        row.into_iter().flat_map(|row| &row.external_events).map(|event| event.outcome.as_str()).collect();
-    let wanted: Vec<&str> = expected.outcomes.iter().map(|outcome| outcome.outcome.as_str()).collect();
-    expected.status == status && found == wanted
+/// What was found, in the words of a case.
+fn found(
+    expected: &ExpectedRequest,
+    reply: &Reply,
+    row: Option<&DeliveryRow>,
+    published: &[StoredEvent],
+    namespace: &str,
+) -> ExpectedRequest {
+    let refusal = problem_code(&reply.body).filter(|_| row.is_none());
+    let handshake = row.is_none() && refusal.is_none();
+    ExpectedRequest {
+        sign: expected.sign,
+        status: reply.status,
+        refusal: match (&expected.refusal, refusal) {
+            // All that a partner, and so the demo, is told of whichever failure of a signature.
+            (Some(cause), Some(code)) if code == SIGNATURE_FAILED => Some(cause.clone()),
+            (_, code) => code,
+        },
+        reply_body: handshake.then(|| reply.body.clone()),
+        outcomes: row
+            .map(|row| test::outcomes(&row.external_events, published, namespace))
+            .unwrap_or_default(),
+    }
+}
+
+/// Says of each ✗ what was expected and what was found.
+fn explain(shown: &[Shown]) {
+    for wrong in shown.iter().filter(|shown| !shown.differences.is_empty()) {
+        output::say(&format!("\n✗ {} #{}", wrong.case, wrong.request));
+        test::show_differences(&wrong.differences);
+    }
 }
 
 async fn one_event_in_full(ledger: &Ledger) -> anyhow::Result<()> {
@@ -222,8 +247,9 @@ impl Widths {
             _ => grouped(&shown.events),
         };
         let line = self.line(&case, &shown.status.to_string(), &grouped(&shown.outcomes), &events);
-        let mark = if shown.as_expected { '✓' } else { '✗' };
-        let colour = match (shown.as_expected, shown.status) {
+        let as_expected = shown.differences.is_empty();
+        let mark = if as_expected { '✓' } else { '✗' };
+        let colour = match (as_expected, shown.status) {
             _ if !self.colours => return format!("{mark}{}", &line[1..]),
             (false, _) => 31,
             (true, 200..=299) if shown.outcomes.iter().all(|outcome| outcome == "translated") => 32,

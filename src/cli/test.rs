@@ -113,7 +113,11 @@ fn summary(tested: &[Tested], wrong: usize, bless: bool) -> String {
 fn show(tested: &Tested) {
     let mark = if tested.as_expected { "ok  " } else { "FAIL" };
     output::say(&format!("{mark} {}", tested.case));
-    for difference in &tested.differences {
+    show_differences(&tested.differences);
+}
+
+pub(super) fn show_differences(differences: &[String]) {
+    for difference in differences {
         output::say(&format!("     {}", difference.replace('\n', "\n     ")));
     }
 }
@@ -180,18 +184,26 @@ async fn play_one(
     house.settle().await?;
     let published = house.published().await?;
     let reply_body = answered.delivery.is_none() && answered.refusal.is_none();
-    let outcomes = match answered.delivery {
+    let events = match answered.delivery {
         Some(id) => house.outcome_of(id).await?.external_events,
         None => Vec::new(),
     };
-    let namespace = &config.events.namespace;
     Ok(ExpectedRequest {
         sign,
         status: answered.status,
         refusal: answered.refusal,
         reply_body: reply_body.then_some(answered.body),
-        outcomes: outcomes.iter().map(|event| outcome(event, &published, namespace)).collect(),
+        outcomes: outcomes(&events, &published, &config.events.namespace),
     })
+}
+
+/// What became of the events of a delivery, as a case would expect it.
+pub(super) fn outcomes(
+    events: &[EventRow],
+    published: &[StoredEvent],
+    namespace: &str,
+) -> Vec<ExpectedOutcome> {
+    events.iter().map(|event| outcome(event, published, namespace)).collect()
 }
 
 fn outcome(event: &EventRow, published: &[StoredEvent], namespace: &str) -> ExpectedOutcome {

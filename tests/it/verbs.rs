@@ -207,6 +207,24 @@ fn the_demo_shows_the_whole_road() {
     {
         assert!(shown.out.contains(text), "{text} is missing:\n{}", shown.out);
     }
+    assert!(!shown.out.contains('✗'), "{}", shown.out);
+}
+
+#[test]
+fn the_demo_says_what_is_not_as_expected() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let case = folder.path().join("acme/stock-counted");
+    copy(Path::new("fixtures/acme/stock-counted"), &case);
+    let text = std::fs::read_to_string(case.join("expected.json")).expect("read");
+    let mut expected: Value = serde_json::from_str(&text).expect("JSON");
+    expected["requests"][0]["outcomes"][0]["events"][0]["data"]["location"] = json!("the moon");
+    std::fs::write(case.join("expected.json"), expected.to_string()).expect("written");
+    let shown = verb(&["demo", "--once", "--fixtures", folder.path().to_str().expect("text")]).ended(1);
+    for text in
+        ["\n✗ acme/stock-counted", "domain events: expected [", "the moon", ", found [", "0 of 1 requests"]
+    {
+        assert!(shown.out.contains(text), "{text} is missing:\n{}", shown.out);
+    }
 }
 
 /// Writes a captured request as `verify` reads it.
