@@ -13,7 +13,10 @@ use utoipa::{
 use super::waiting;
 use crate::{
     ledger::{DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, Page, RecordsError},
-    model::{DeliveryId, DeliveryMeta, Entry, EntryMeta, EntryNumber, HeaderValue, is_credential_header},
+    model::{
+        DeliveryId, DeliveryMeta, Entry, EntryMeta, EntryNumber, HeaderValue, is_credential_header,
+        is_credential_parameter,
+    },
 };
 
 /// What stands in place of a credential.
@@ -91,7 +94,7 @@ pub struct DeliveryDetail {
     pub row: DeliveryRow,
     /// The request's method; absent without a payload, as are the next two.
     pub method: Option<String>,
-    /// The request's target as sent.
+    /// The request's target as sent, but for the values of query parameters that carry credentials: `[sealed]`.
     pub target: Option<String>,
     /// Name and value in the order received; credentials are shown as `[sealed]`.
     #[schema(schema_with = pairs_schema)]
@@ -126,7 +129,7 @@ impl DeliveryDetail {
             Ok(Entry { meta: EntryMeta::Delivery(meta), body, .. }) => Self {
                 headers: Some(presentable(&meta)),
                 method: Some(meta.method),
-                target: Some(meta.target),
+                target: Some(presentable_target(&meta.target)),
                 body_base64: with_body.then(|| STANDARD.encode(&body)),
                 ..bare
             },
@@ -196,6 +199,19 @@ pub async fn payload(ledger: &Ledger, number: EntryNumber) -> Result<Result<Entr
     })
 }
 
+/// The target as people may see it. The log keeps it as it came, and rules may read it.
+fn presentable_target(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let shown = |pair: &str| match pair.split_once('=') {
+        Some((name, value)) if !value.is_empty() && is_credential_parameter(name) => {
+            format!("{name}={SEALED}")
+        }
+        _ => pair.to_owned(),
+    };
+    let pairs: Vec<String> = query.split('&').map(shown).collect();
+    format!("{path}?{}", pairs.join("&"))
+}
+
 /// The headers as people may see them: credentials stay sealed.
 fn presentable(meta: &DeliveryMeta) -> Vec<(String, HeaderValue)> {
     let shown = |(name, value): &(String, HeaderValue)| {
@@ -203,4 +219,23 @@ fn presentable(meta: &DeliveryMeta) -> Vec<(String, HeaderValue)> {
         (name.clone(), value)
     };
     meta.headers.0.iter().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_shown_without_the_credentials_in_it() {
+        for (sent, shown) in [
+            ("/in/lab", "/in/lab"),
+            ("/in/lab?", "/in/lab?"),
+            ("/in/lab?a=1&a=%20&b", "/in/lab?a=1&a=%20&b"),
+            ("/in/lab?token=hush&a=1&Api_Key=hush", "/in/lab?token=[sealed]&a=1&Api_Key=[sealed]"),
+            ("/in/lab?%74oken=hu=sh&token&token=", "/in/lab?%74oken=[sealed]&token&token="),
+            ("/in/lab?signature=5f?&x?token=hush", "/in/lab?signature=5f?&x?token=[sealed]"),
+        ] {
+            assert_eq!(presentable_target(sent), shown);
+        }
+    }
 }

@@ -32,11 +32,14 @@ mod tests {
         headers.push("Authorization", "Basic c2VjcmV0");
         headers.push("Cookie", "a=1");
         headers.push("Cookie", "b=2");
+        headers.push("X-Auth", "hush");
+        headers.push("X-Hub-Signature-256", "sha256=5f");
         seal(&sealer, &mut headers).expect("sealed");
 
         let text = |index: usize| headers.0[index].1.as_str().expect("text");
         assert_eq!(text(0), "ping");
-        assert!(!text(1).contains("c2VjcmV0"));
+        assert!(!text(1).contains("c2VjcmV0") && !text(4).contains("hush"));
+        assert_eq!(text(5), "sha256=5f");
         let opened = |index: usize, name: &str| {
             sealer.unseal(name, text(index)).map(|secret| secret.expose().to_vec())
         };

@@ -25,6 +25,8 @@ pub use event::{CheckedEvent, DomainEvent, ExternalEvent, StoredEvent};
 pub use fields::{FieldPath, Fields, PathError, Root};
 pub use ids::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, Revision};
 pub use outcome::{Outcome, OutcomeKind, ReasonCode, Verdict};
-pub use request::{CREDENTIAL_PARTS, HeaderValue, Headers, RawRequest, is_credential_header};
+pub use request::{
+    CREDENTIAL_PARTS, HeaderValue, Headers, RawRequest, is_credential_header, is_credential_parameter,
+};
 pub use secret::Secret;
 pub use timestamp::Timestamp;

@@ -45,18 +45,51 @@ impl<'de> Deserialize<'de> for HeaderValue {
     }
 }
 
-/// Headers whose name has one of these parts carry a credential.
-pub const CREDENTIAL_PARTS: [&str; 7] =
-    ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
+/// Headers whose name has one of these parts carry a credential; `_` counts as `-`.
+pub const CREDENTIAL_PARTS: [&str; 18] = [
+    "access-key",
+    "accesskey",
+    "api-key",
+    "apikey",
+    "auth-key",
+    "authkey",
+    "authorization",
+    "cookie",
+    "credential",
+    "jwt",
+    "passphrase",
+    "passwd",
+    "password",
+    "private-key",
+    "secret",
+    "session",
+    "signing-key",
+    "token",
+];
+
+/// Names that say it whole; as parts they would be in too many others (`x-author`).
+const CREDENTIAL_NAMES: [&str; 2] = ["auth", "x-auth"];
 
 /// Whether a header of this (lower-case) name carries a credential: such ones are sealed in the intake log, unknown to
-/// mappings, shown to nobody.
+/// mappings, shown to nobody. Signatures and ids are none: rules read them.
 pub fn is_credential_header(name: &str) -> bool {
     let bytes = name.as_bytes();
     let begins_here =
-        |at: usize| CREDENTIAL_PARTS.iter().any(|part| bytes[at..].starts_with(part.as_bytes()));
+        |at: usize| CREDENTIAL_PARTS.iter().any(|part| begins_with(&bytes[at..], part.as_bytes()));
     // Asked of every header of every delivery: where none of the parts can begin, none is compared.
-    (0..bytes.len()).any(|at| matches!(bytes[at], b'a' | b'c' | b't' | b's' | b'p') && begins_here(at))
+    (0..bytes.len()).any(|at| matches!(bytes[at], b'a' | b'c' | b'j' | b'p' | b's' | b't') && begins_here(at))
+        || CREDENTIAL_NAMES.contains(&name)
+}
+
+fn begins_with(name: &[u8], part: &[u8]) -> bool {
+    let is_same = |(byte, due): (&u8, &u8)| byte == due || (*byte == b'_' && *due == b'-');
+    name.len() >= part.len() && name.iter().zip(part).all(is_same)
+}
+
+/// Whether a query parameter carries a credential; `name` as it stands in the target.
+pub fn is_credential_parameter(name: &str) -> bool {
+    let mut decoded = form_urlencoded::parse(name.as_bytes());
+    decoded.next().is_some_and(|(name, _)| is_credential_header(&name.to_ascii_lowercase()))
 }
 
 /// Headers in the order received: names lower-cased, repeated values each on their own.
@@ -104,5 +137,70 @@ impl RawRequest {
     /// The query part of the target, without `?`; empty when there is none.
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_carries_a_credential_is_known_by_its_name() {
+        for part in CREDENTIAL_PARTS {
+            assert!(is_credential_header(part) && is_credential_header(&format!("x-lab-{part}-1")), "{part}");
+        }
+        for name in [
+            "authorization",
+            "proxy-authorization",
+            "set-cookie",
+            "x-auth",
+            "x-auth-key",
+            "x-auth-token",
+            "x-access-key",
+            "x-signing-key",
+            "x-passwd",
+            "x-credential",
+            "x-jwt",
+            "x-session-id",
+            "x_api_key",
+        ] {
+            assert!(is_credential_header(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn signatures_and_ids_carry_none() {
+        for name in [
+            "x-hub-signature-256",
+            "x-shopify-hmac-sha256",
+            "webhook-signature",
+            "stripe-signature",
+            "hmacsignature",
+            "x-slack-signature",
+            "x-github-delivery",
+            "x-shopify-webhook-id",
+            "webhook-id",
+            "idempotency-key",
+            "x-author",
+            "authority",
+            "user-agent",
+            "content-type",
+            "x-request-id",
+            "",
+        ] {
+            assert!(!is_credential_header(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_known_however_it_is_written() {
+        for name in
+            ["api_key", "apiKey", "access_token", "ACCESS-TOKEN", "%74oken", "secret", "password", "auth"]
+        {
+            assert!(is_credential_parameter(name), "{name}");
+        }
+        for name in ["signature", "id", "shop", "", "author"] {
+            assert!(!is_credential_parameter(name), "{name}");
+        }
     }
 }

@@ -47,7 +47,7 @@ fn kept_path(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<FieldP
         "`{path}` counts as a credential and is sealed before the delivery is kept: it would differ with every retry"
     );
     let help = format!(
-        "take another header or a field of the body; sealed are headers with one of these in their name: {}",
+        "take another header or a field of the body; sealed are headers with one of these in their name: {}; and x-auth",
         CREDENTIAL_PARTS.join(", ")
     );
     problems.push(entry.problem("sealed_header", message, help));

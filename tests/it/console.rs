@@ -261,6 +261,69 @@ fn the_exact_bytes_come_back_and_every_read_is_journalled() {
 }
 
 #[test]
+fn a_credential_in_the_query_is_kept_and_shown_to_nobody() {
+    let lab = Lab::start();
+    let sent = wire::exchange(
+        lab.gateway.public,
+        "POST",
+        "/in/lab?access_token=hush&shop=here&signature=5f",
+        &[("x-auth-key", "hush"), ("x-session-id", "hush")],
+        measured("1", 3).to_string().as_bytes(),
+    );
+    let path = format!("/api/v1/deliveries/{}", sent.delivery());
+    let detail = lab.gateway.get(&path).json();
+    assert_eq!(detail["target"], "/in/lab?access_token=[sealed]&shop=here&signature=5f");
+    let shown = lab.verb(&["deliveries", "show", &sent.delivery()]).ended(0);
+    let exported = lab.verb(&["deliveries", "export"]).ended(0);
+    for text in [detail.to_string(), shown.out, exported.out] {
+        assert!(text.contains("access_token=[sealed]") && !text.contains("hush"), "{text}");
+    }
+
+    for path in ["/in/nobody?token=hush", "/in/lab/nowhere?token=hush"] {
+        let refused = wire::exchange(lab.gateway.public, "POST", path, &[], b"{}");
+        assert_eq!(refused.status, 404);
+        assert!(!String::from_utf8_lossy(&refused.body).contains("hush"));
+    }
+    let both = |answer: &Answer| answer.json()["items"].as_array().is_some_and(|rows| rows.len() == 2);
+    lab.gateway.wait_until("/api/v1/refusals", both);
+    assert!(!lab.gateway.get("/api/v1/refusals").json().to_string().contains("hush"));
+}
+
+/// A header that a shipped rule reads must not be sealed before it is read.
+#[test]
+fn no_header_that_a_shipped_preset_or_partner_names_is_a_credential() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
+    toml_files(&root.join("src/signatures/presets"), &mut files);
+    toml_files(&root.join("mappings/partners"), &mut files);
+    assert!(files.len() >= 13, "{files:?}");
+    for file in &files {
+        let text = std::fs::read_to_string(file).expect("readable").to_ascii_lowercase();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let names =
+            text.split("header.").skip(1).map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default());
+        for name in names.filter(|name| !name.is_empty()) {
+            assert!(!douane::model::is_credential_header(name), "{}: {name}", file.display());
+            seen.insert(name.to_owned());
+        }
+    }
+    for known in ["x-hub-signature-256", "x-shopify-webhook-id", "webhook-signature", "stripe-signature"] {
+        assert!(seen.contains(known), "{known} is not among {seen:?}");
+    }
+}
+
+fn toml_files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            toml_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
 fn what_waits_is_listed_found_and_readable() {
     let mappings = Folder::new();
     mappings.mapping(BROKEN);
