@@ -66,7 +66,11 @@ pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
     };
     let (writer, reader) =
         segments::open(Arc::new(OsFolder::create(&log_folder(&config.data_dir))?), options)?;
-    Ok(Embedded { lock, writer, ledger: Ledger { log: Arc::new(reader), records }, sealer })
+    let ledger = Ledger { log: Arc::new(reader), records };
+    if let Some((first, last)) = ledger.missing_start().await? {
+        tracing::error!(%first, %last, "the intake log is damaged: its oldest entries are missing, and retention did not drop them");
+    }
+    Ok(Embedded { lock, writer, ledger, sealer })
 }
 
 /// Opens the ledger of a data folder to read, beside a running server or without one. Halves that do not belong together

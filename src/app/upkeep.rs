@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     config::{LedgerConfig, RetentionConfig},
     ledger::{JournalEntry, Ledger, LogItem},
-    model::EntryNumber,
+    model::{EntryNumber, Timestamp},
     telemetry::metrics::{
         LEDGER_FREE_BYTES, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER, TIDY_EVERY,
     },
@@ -111,29 +111,46 @@ pub(super) async fn retention(
     }
 }
 
-/// One round of retention. Returns the first number left.
-pub(super) async fn drop_old(
-    ledger: &Ledger,
-    keep: Duration,
-    clock: &dyn Clock,
-) -> anyhow::Result<EntryNumber> {
-    let cursors = ledger.records.cursors().await?;
-    let mut through = cursors.iter().map(|(_, through)| *through).min().unwrap_or_default();
-    if let Some(pinned) = ledger.records.lowest_open_dead_letter().await? {
-        through = through.min(EntryNumber(pinned.0.saturating_sub(1)));
-    }
-    let before = ledger.log.first();
+/// One round of retention.
+async fn drop_old(ledger: &Ledger, keep: Duration, clock: &dyn Clock) -> anyhow::Result<()> {
     let now = clock.now();
-    let first = ledger.log.prune(now.minus(keep), through).await?;
-    if first > before {
-        let entry = JournalEntry {
-            at: now,
-            who: "system".to_owned(),
-            act: "retention.dropped".to_owned(),
-            subject: format!("entries {before} to {}", first.0 - 1),
-            detail: json!({ "keep": keep.as_secs(), "first_left": first }),
-        };
-        ledger.records.journal(entry).await?;
+    let through = droppable_through(ledger).await?;
+    let left = ledger.log.prunable(now.minus(keep), through).await?;
+    if left > ledger.log.first() {
+        let through = EntryNumber(left.0 - 1);
+        // Before any file goes: what a crash leaves in between is a file too many, never a log that begins too late.
+        note_dropped(ledger, through, keep, now).await?;
+        ledger.log.prune(now.minus(keep), through).await?;
     }
-    Ok(first)
+    Ok(())
+}
+
+async fn droppable_through(ledger: &Ledger) -> anyhow::Result<EntryNumber> {
+    let cursors = ledger.records.cursors().await?;
+    let through = cursors.iter().map(|(_, through)| *through).min().unwrap_or_default();
+    let pinned = ledger.records.lowest_open_dead_letter().await?;
+    Ok(pinned.map_or(through, |pinned| through.min(EntryNumber(pinned.0.saturating_sub(1)))))
+}
+
+async fn note_dropped(
+    ledger: &Ledger,
+    through: EntryNumber,
+    keep: Duration,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let missing = ledger.missing_start().await?;
+    let first = ledger.log.first().max(ledger.records.dropped_through().await?.next());
+    let mut detail = json!({ "keep": keep.as_secs(), "first_left": through.next() });
+    if let Some((from, to)) = missing {
+        // From now on nothing else tells these from what retention dropped.
+        detail["missing_before"] = json!(format!("{from} to {to}"));
+    }
+    let entry = JournalEntry {
+        at: now,
+        who: "system".to_owned(),
+        act: "retention.dropped".to_owned(),
+        subject: format!("entries {first} to {through}"),
+        detail,
+    };
+    Ok(ledger.records.note_dropped(through, entry).await?)
 }

@@ -147,6 +147,15 @@ async fn ledger(config: &Config) -> Vec<Finding> {
         (counted(given, "entry", "entries"), counted(figures.domain_events, "event", "events"));
     let found = format!("{entries}, {waiting} waiting, {events}");
     let mut findings = vec![Finding::sound("ledger", found)];
+    match ledger.missing_start().await {
+        Ok(None) => {}
+        Ok(Some((first, last))) => findings.push(Finding::wrong(
+            "intake log",
+            format!("entries {first} to {last} are missing, and retention did not drop them"),
+            RESTORE,
+        )),
+        Err(error) => findings.push(Finding::wrong("intake log", error.to_string(), RESTORE)),
+    }
     findings.extend(brokers(config, &ledger, figures.last_event).await);
     findings.extend(brokers_to_be(config, Some(&ledger)).await);
     findings

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app,
-    ledger::{Conservation, LogItem, LogReader},
+    ledger::{Conservation, Ledger, LogItem, LogReader},
     model::EntryNumber,
 };
 
@@ -33,7 +33,9 @@ struct Report {
     worked: u64,
     /// Entries not worked yet.
     waiting: u64,
-    /// `given == worked + waiting`; worked counts what retention dropped since, for it was worked first.
+    /// Payloads that retention dropped. Their records stay, so that `worked` counts them.
+    pruned: u64,
+    /// `given == worked + waiting`.
     numbers_hold: bool,
     /// External events identified.
     identified: u64,
@@ -41,7 +43,7 @@ struct Report {
     outcomes: u64,
     /// `identified == outcomes`, and no outcome without a delivery.
     events_hold: bool,
-    /// Damaged ranges found in the log.
+    /// Damaged and missing ranges of the log.
     damaged: Vec<String>,
     /// The figures of the records.
     records: Conservation,
@@ -53,8 +55,8 @@ pub(super) fn run(common: &Common, args: &ReconcileArgs) -> anyhow::Result<Verdi
         let records = app::open_read_only(&config).await?.records.conservation().await?;
         // Opened after the figures were read, for what it holds is fixed when it is opened: what a running server works
         // in between can only be counted as waiting.
-        let log = app::open_read_only(&config).await?.log;
-        let report = report(&*log, records, args.scrub).await?;
+        let ledger = app::open_read_only(&config).await?;
+        let report = report(&ledger, records, args.scrub).await?;
         match args.format {
             Format::Json => output::json(&report)?,
             Format::Table => show(&report),
@@ -65,15 +67,21 @@ pub(super) fn run(common: &Common, args: &ReconcileArgs) -> anyhow::Result<Verdi
 }
 
 /// Puts the figures of the records beside what the log holds.
-async fn report(log: &dyn LogReader, records: Conservation, scrub: bool) -> anyhow::Result<Report> {
+async fn report(ledger: &Ledger, records: Conservation, scrub: bool) -> anyhow::Result<Report> {
+    let log = &*ledger.log;
     let given = log.durable().0;
     let waiting = waiting(log, &records).await?;
-    let damaged = if scrub { damaged(log).await? } else { Vec::new() };
+    let mut damaged = missing_start(ledger).await?;
+    if scrub {
+        damaged.extend(damage(log).await?);
+    }
+    let dropped = ledger.records.dropped_through().await?.0;
     let outcomes = records.outcomes.iter().map(|(_, count)| count).sum();
     Ok(Report {
         given,
         worked: records.worked,
         waiting,
+        pruned: dropped.min(log.first().0.saturating_sub(1)),
         numbers_hold: given == records.worked + waiting,
         identified: records.identified,
         outcomes,
@@ -116,7 +124,12 @@ async fn waiting(log: &dyn LogReader, records: &Conservation) -> anyhow::Result<
     Ok(waiting)
 }
 
-async fn damaged(log: &dyn LogReader) -> anyhow::Result<Vec<String>> {
+async fn missing_start(ledger: &Ledger) -> anyhow::Result<Vec<String>> {
+    let told = |(first, last)| format!("{first} to {last}: missing, and retention did not drop them");
+    Ok(ledger.missing_start().await?.map(told).into_iter().collect())
+}
+
+async fn damage(log: &dyn LogReader) -> anyhow::Result<Vec<String>> {
     let durable = log.durable();
     let bar = output::progress(durable.0, "checking every byte");
     let mut after = EntryNumber(log.first().0.saturating_sub(1));
@@ -147,6 +160,7 @@ fn show(report: &Report) {
         report.worked,
         report.waiting
     ));
+    output::say(&format!("         payloads pruned: {}", report.pruned));
     output::say(&format!(
         "events   {}: {} identified = {} outcomes",
         mark(report.events_hold),

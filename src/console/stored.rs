@@ -194,7 +194,7 @@ pub async fn payload(ledger: &Ledger, number: EntryNumber) -> Result<Result<Entr
         Ok(Some(LogItem::Entry(entry))) => Ok(entry),
         Ok(Some(LogItem::Damaged { detail, .. })) => Err(NoPayload::Damaged { detail }),
         Ok(None) => Err(NoPayload::NotThere { number }),
-        Err(LogError::Pruned { first }) => Err(NoPayload::Dropped { first }),
+        Err(LogError::Pruned { first }) => Err(gone(ledger, number, first).await?),
         Err(error) => return Err(error.into()),
     })
 }
@@ -210,6 +210,16 @@ fn presentable_target(target: &str) -> String {
     };
     let pairs: Vec<String> = query.split('&').map(shown).collect();
     format!("{path}?{}", pairs.join("&"))
+}
+
+/// Why an entry before the log's first is not there.
+async fn gone(ledger: &Ledger, number: EntryNumber, first: EntryNumber) -> Result<NoPayload, RecordsError> {
+    if number <= ledger.records.dropped_through().await? {
+        return Ok(NoPayload::Dropped { first });
+    }
+    let detail =
+        format!("the intake log begins at number {first} although retention did not drop number {number}");
+    Ok(NoPayload::Damaged { detail })
 }
 
 /// The headers as people may see them: credentials stay sealed.

@@ -3,6 +3,7 @@
 //!
 //! A ledger is the intake log (the truth about what was received) together with the records made from it.
 
+mod both;
 mod encoded;
 pub mod group_commit;
 pub mod log;
@@ -10,10 +11,9 @@ mod query;
 pub mod records;
 mod worked;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
+pub use both::Ledger;
 pub use encoded::EncodedEntry;
 pub use query::{
     BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow,
@@ -69,8 +69,8 @@ pub enum LogError {
     /// The storage is unreachable or reports an I/O error; reading again may succeed.
     #[error("the intake log cannot be read: {0}")]
     Unavailable(String),
-    /// The entry was dropped by retention; `first` is the first one left.
-    #[error("the entry was dropped by retention; the first one left is {first}")]
+    /// The entry is gone, by retention or because storage is missing: the records know. `first` is the first one left.
+    #[error("the intake log no longer holds the entry; the first one left is {first}")]
     Pruned {
         /// The first number still in the log.
         first: EntryNumber,
@@ -121,6 +121,9 @@ pub trait LogReader: Send + Sync {
         after: EntryNumber,
         max_bytes: usize,
     ) -> Result<(Vec<LogItem>, EntryNumber), LogError>;
+
+    /// The first number that [`prune`](Self::prune) would leave: what drops notes it first.
+    async fn prunable(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError>;
 
     /// Drops whole storage units (segments) whose entries are all older than `before` and at or below
     /// `through`; never the last unit. Returns the first number left.
@@ -277,6 +280,10 @@ pub trait ActRecords: Send + Sync {
     /// Adds to the journal.
     async fn journal(&self, entry: JournalEntry) -> Result<(), RecordsError>;
 
+    /// Notes through which number payloads may be dropped, and journals it, in one transaction; before anything is
+    /// dropped. Changes nothing when as much was noted before.
+    async fn note_dropped(&self, through: EntryNumber, journal: JournalEntry) -> Result<(), RecordsError>;
+
     /// The journal, newest first.
     async fn journal_page(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalRow>, RecordsError>;
 
@@ -332,6 +339,9 @@ pub trait InspectRecords: Send + Sync {
     /// The lowest entry an open dead letter still needs: retention never passes it. Damaged entries need nothing.
     async fn lowest_open_dead_letter(&self) -> Result<Option<EntryNumber>, RecordsError>;
 
+    /// Through which number retention may have dropped payloads; 0 when it never did.
+    async fn dropped_through(&self) -> Result<EntryNumber, RecordsError>;
+
     /// Entries whose bytes are damaged, newest first, at most `limit`.
     async fn damaged(&self, limit: usize) -> Result<Vec<DamagedEntry>, RecordsError>;
 
@@ -354,19 +364,4 @@ pub trait Records:
 impl<T> Records for T where
     T: TranslationRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
 {
-}
-
-/// A ledger opened for work: where the log is read, and the records made from it.
-#[derive(Clone)]
-pub struct Ledger {
-    /// The reading half of the intake log.
-    pub log: Arc<dyn LogReader>,
-    /// The records.
-    pub records: Arc<dyn Records>,
-}
-
-impl std::fmt::Debug for Ledger {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ledger").field("durable", &self.log.durable()).finish_non_exhaustive()
-    }
 }

@@ -236,8 +236,6 @@ pub struct Conservation {
     pub worked: u64,
     /// The highest worked number.
     pub highest_worked: EntryNumber,
-    /// Worked entries whose rows were dropped too; 0 while rows outlive payloads.
-    pub pruned: u64,
     /// External events identified.
     pub identified: u64,
     /// Latest outcomes by kind.

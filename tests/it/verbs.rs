@@ -1,14 +1,14 @@
 //! Every verb of the real binary, beside a running server and without one: what it says, what it writes, how it ends
 //! (0 done, 1 found something wrong, 2 could not run).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
     folder::Folder,
-    lab::{BROKEN, Lab, copy, event, measured},
+    lab::{BROKEN, Lab, Stopped, copy, event, measured},
     process::{Process, Ran, STRIPE_SECRET, douane, run, run_in},
     wire,
 };
@@ -658,17 +658,12 @@ fn reconcile_finds_damage_and_says_where() {
         lab.deliver(&measured(&n.to_string(), n));
     }
     let stopped = lab.stop();
-    let mut segments: Vec<_> = std::fs::read_dir(stopped.data().join("log"))
-        .expect("a log")
-        .map(|it| it.expect("one").path())
-        .collect();
-    segments.sort();
-    let segment = segments.last().expect("a segment");
-    let mut bytes = std::fs::read(segment).expect("read");
+    let segment = segments(&stopped.data()).pop().expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("read");
     let text = measured("2", 2).to_string();
     let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("it is there");
     bytes[at + 3] ^= 1;
-    std::fs::write(segment, &bytes).expect("written");
+    std::fs::write(&segment, &bytes).expect("written");
     let report = stopped.verb(&["reconcile", "--scrub", "--format", "json"]).ended(1).json();
     assert!(report["damaged"][0].as_str().is_some_and(|range| range.starts_with("2 to 2")), "{report}");
     let exported = stopped.verb(&["deliveries", "export"]).ended(1).out;
@@ -680,6 +675,39 @@ fn reconcile_finds_damage_and_says_where() {
     let damaged = rows["items"][1]["delivery"].as_str().expect("an id").to_owned();
     let answer = lab.gateway.get(&format!("/api/v1/deliveries/{damaged}/body"));
     assert_eq!((answer.status, answer.code().as_str()), (500, "damaged"));
+}
+
+/// A ledger of eight entries in segments of a few.
+fn in_small_segments() -> Stopped {
+    let lab = Lab::with(Folder::new(), &[("DOUANE_LEDGER_SEGMENT_BYTES", "1048576")]);
+    for number in 0..8 {
+        let mut event = measured(&number.to_string(), number);
+        event["filler"] = json!("x".repeat(300_000));
+        lab.deliver(&event);
+    }
+    lab.stop()
+}
+
+/// The segment files of a data folder, oldest first.
+fn segments(data: &Path) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(data.join("log")).expect("a log");
+    let mut segments: Vec<_> = listed.map(|it| it.expect("one").path()).collect();
+    segments.sort();
+    segments
+}
+
+#[test]
+fn the_oldest_segment_does_not_go_unnoticed() {
+    let stopped = in_small_segments();
+    std::fs::remove_file(&segments(&stopped.data())[0]).expect("removed");
+    let report = stopped.verb(&["reconcile", "--format", "json"]).ended(1).json();
+    assert_eq!(report["damaged"], json!(["1 to 3: missing, and retention did not drop them"]));
+    assert_eq!((&report["pruned"], &report["numbers_hold"]), (&json!(0), &json!(true)));
+    assert!(stopped.verb(&["reconcile", "--scrub"]).ended(1).out.contains("DAMAGED  1 to 3"));
+    let found = finding(&stopped.verb(&DOCTOR).ended(1), "intake log");
+    assert!(found["found"].as_str().is_some_and(|text| text.contains("1 to 3 are missing")), "{found}");
+    let shown = stopped.verb(&["deliveries", "show", "2"]).ended(0).json();
+    assert!(shown["payload"].as_str().is_some_and(|why| why.contains("did not drop number 2")), "{shown}");
 }
 
 #[test]

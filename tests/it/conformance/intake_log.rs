@@ -165,7 +165,10 @@ async fn pruning_drops_only_what_may_go(under_test: &impl LogUnderTest) {
     assert_eq!(reader.prune(at(0), everything).await.expect("pruned"), EntryNumber(1), "none is old enough");
     assert_eq!(reader.prune(at(99), EntryNumber(0)).await.expect("pruned"), EntryNumber(1), "none is worked");
 
+    let foretold = reader.prunable(at(30), everything).await.expect("read");
+    assert_eq!(reader.first(), EntryNumber(1), "asking drops nothing");
     let first = reader.prune(at(30), everything).await.expect("pruned");
+    assert_eq!(first, foretold);
     assert!(first > EntryNumber(1) && first <= EntryNumber(31), "{first}");
     assert_eq!(reader.first(), first);
     let gone = EntryNumber(first.0 - 1);

@@ -173,9 +173,9 @@ impl Catalog {
         })
     }
 
-    /// The oldest segment and the one after it; `None` when there is only one.
-    pub(super) fn oldest_two(&self) -> Option<[Arc<Segment>; 2]> {
-        self.list(|segments| Some([Arc::clone(segments.first()?), Arc::clone(segments.get(1)?)]))
+    /// Every segment, oldest first.
+    pub(super) fn all(&self) -> Vec<Arc<Segment>> {
+        self.list(<[_]>::to_vec)
     }
 
     /// Adds the new last segment.

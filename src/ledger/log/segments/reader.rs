@@ -86,23 +86,48 @@ impl SegmentReader {
         Ok((damaged, through))
     }
 
+    /// [`LogReader::prunable`] on the caller's thread.
+    pub fn prunable_blocking(
+        &self,
+        before: Timestamp,
+        through: EntryNumber,
+    ) -> Result<EntryNumber, LogError> {
+        let first = self.catalog.first();
+        Ok(self.droppable(before, through)?.last().map_or(first, |(_, left)| *left))
+    }
+
     /// [`LogReader::prune`] on the caller's thread.
     pub fn prune_blocking(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError> {
         if self.catalog.read_only {
             return Err(LogError::Unavailable("it was opened to read only".to_owned()));
         }
-        let files = &*self.catalog.files;
-        while let Some([oldest, following]) = self.catalog.oldest_two() {
+        for (oldest, _) in self.droppable(before, through)? {
+            remove(&*self.catalog.files, oldest).map_err(|error| unavailable(oldest, &error))?;
+            self.catalog.forget(oldest);
+        }
+        Ok(self.catalog.first())
+    }
+
+    /// The segments that may go, oldest first, each with the number that the log begins with then.
+    fn droppable(
+        &self,
+        before: Timestamp,
+        through: EntryNumber,
+    ) -> Result<Vec<(SegmentName, EntryNumber)>, LogError> {
+        let mut names = Vec::new();
+        for pair in self.catalog.all().windows(2) {
+            let [oldest, following] = pair else { break };
             // A segment's header holds the time of the last entry before it; a damaged one cannot allow anything.
-            let header = following.header(files).map_err(|error| unavailable(following.name, &error))?;
+            let header = following
+                .header(&*self.catalog.files)
+                .map_err(|error| unavailable(following.name, &error))?;
             let older = header.is_ok_and(|header| header.received_at < before);
             if !older || following.name.first > through.next() {
                 break;
             }
-            remove(files, oldest.name).map_err(|error| unavailable(oldest.name, &error))?;
-            self.catalog.forget(oldest.name);
+            names.push((oldest.name, following.name.first));
         }
-        Ok(self.catalog.first())
+        Ok(names)
     }
 
     /// Visits what stands at `from` and after it, in order and without gaps, until told to stop or at the durable end.
@@ -266,6 +291,10 @@ impl LogReader for SegmentReader {
         max_bytes: usize,
     ) -> Result<(Vec<LogItem>, EntryNumber), LogError> {
         self.on_blocking_thread(move |reader| reader.scrub_blocking(after, max_bytes)).await
+    }
+
+    async fn prunable(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError> {
+        self.on_blocking_thread(move |reader| reader.prunable_blocking(before, through)).await
     }
 
     async fn prune(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError> {

@@ -12,13 +12,24 @@ use crate::{
     ledger::{
         ActRecords, JournalEntry, JournalRow, MAX_REFUSALS, RecordsError, RefusalFilter, Refused, TokenRow,
     },
-    model::{Revision, Timestamp},
+    model::{EntryNumber, Revision, Timestamp},
 };
 
 #[async_trait]
 impl ActRecords for SqliteRecords {
     async fn journal(&self, entry: JournalEntry) -> Result<(), RecordsError> {
         self.write(move |connection, _| write_journal(connection, &entry)).await
+    }
+
+    async fn note_dropped(&self, through: EntryNumber, journal: JournalEntry) -> Result<(), RecordsError> {
+        self.write(move |connection, _| {
+            let sql = "UPDATE retention SET dropped_through = ?1 WHERE dropped_through < ?1";
+            if connection.prepare_cached(sql)?.execute([through])? > 0 {
+                write_journal(connection, &journal)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn journal_page(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalRow>, RecordsError> {

@@ -21,7 +21,6 @@ pub(super) fn conservation(connection: &Connection) -> Result<Conservation, Reco
     Ok(Conservation {
         worked,
         highest_worked,
-        pruned: 0,
         identified,
         outcomes: outcomes(connection)?,
         domain_events: count(connection, "SELECT count(*) FROM domain_events")?,

@@ -62,6 +62,11 @@ impl InspectRecords for SqliteRecords {
         .await
     }
 
+    async fn dropped_through(&self) -> Result<EntryNumber, RecordsError> {
+        let sql = "SELECT dropped_through FROM retention";
+        self.read(|connection| Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)).await
+    }
+
     async fn damaged(&self, limit: usize) -> Result<Vec<DamagedEntry>, RecordsError> {
         self.read(move |connection| {
             let sql = "SELECT e.number, e.received_at, x.reason FROM external_events x INDEXED BY not_translated \

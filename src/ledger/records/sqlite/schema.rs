@@ -19,7 +19,7 @@ const APPLICATION_ID: i64 = 0x646f_7561;
 const PAGE_BYTES: i64 = 8_192;
 
 /// The migrations, oldest first. The schema's version is how many were applied.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// How long a connection waits for a lock. Locks are short: only a process that reads beside us can hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -233,7 +233,30 @@ mod tests {
         let (_folder, path) = made();
         Connection::open(&path).expect("opens").pragma_update(None, "user_version", 99).expect("writes");
         for refused in [open_writer(&path, OURS), open_reader(&path, OURS)] {
-            assert!(matches!(refused, Err(OpenError::Schema { found: 99, known: 1 })));
+            assert!(matches!(refused, Err(OpenError::Schema { found: 99, known: 2 })));
         }
+    }
+
+    #[test]
+    fn a_ledger_of_schema_1_remembers_what_its_journal_says_was_dropped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("records.sqlite");
+        let old = Connection::open(&path).expect("opens");
+        old.pragma_update(None, "application_id", APPLICATION_ID).expect("writes");
+        old.execute_batch(MIGRATIONS[0]).expect("writes");
+        old.pragma_update(None, "user_version", 1).expect("writes");
+        old.execute("INSERT INTO ledger (incarnation) VALUES (?1)", [OURS]).expect("writes");
+        let journal = "INSERT INTO journal (at, who, act, subject, detail) VALUES (0, 'system', ?1, '', ?2)";
+        for (act, first_left) in [("retention.dropped", 7), ("retention.dropped", 12), ("payload.read", 99)] {
+            let detail = format!("{{\"first_left\":{first_left}}}");
+            old.execute(journal, [act, &detail]).expect("writes");
+        }
+        drop(old);
+        let dropped = "SELECT dropped_through FROM retention";
+        let opened = open_writer(&path, OURS).expect("opens");
+        assert_eq!(opened.query_row(dropped, [], |row| row.get(0)), Ok(11_i64));
+        let (_folder, path) = made();
+        let opened = open_writer(&path, OURS).expect("opens");
+        assert_eq!(opened.query_row(dropped, [], |row| row.get(0)), Ok(0_i64));
     }
 }

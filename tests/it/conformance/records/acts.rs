@@ -2,7 +2,7 @@
 
 use douane::{
     ledger::{JournalEntry, MAX_REFUSALS, Records, RecordsError, RefusalFilter, Refused, TokenRow},
-    model::Revision,
+    model::{EntryNumber, Revision},
 };
 use serde_json::json;
 
@@ -31,6 +31,17 @@ pub(super) async fn are_journalled_newest_first(records: &dyn Records) {
     assert_eq!(older.iter().map(|row| row.at).collect::<Vec<_>>(), [3, 2, 1].map(time_of));
     assert_eq!(older[0].act, "payload.read");
     assert!(older.windows(2).all(|pair| pair[0].number > pair[1].number));
+}
+
+pub(super) async fn of_retention_are_noted_once_and_never_taken_back(records: &dyn Records) {
+    assert_eq!(records.dropped_through().await.expect("reads"), EntryNumber(0));
+    for through in [5, 3, 5, 8] {
+        let noted = act(through, "retention.dropped", "entries");
+        records.note_dropped(EntryNumber(through), noted).await.expect("is noted");
+    }
+    assert_eq!(records.dropped_through().await.expect("reads"), EntryNumber(8));
+    let journal = records.journal_page(None, 10).await.expect("reads");
+    assert_eq!(journal.iter().map(|row| row.detail["n"].clone()).collect::<Vec<_>>(), [8, 5]);
 }
 
 fn refusal(number: u64, endpoint: &str, code: &str) -> Refused {

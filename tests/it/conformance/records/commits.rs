@@ -168,7 +168,6 @@ pub(super) async fn balance_the_books(records: &dyn Records) {
     let expected = Conservation {
         worked: 3,
         highest_worked: EntryNumber(3),
-        pruned: 0,
         identified: 3,
         outcomes: vec![(OutcomeKind::Translated, 2), (OutcomeKind::Duplicate, 1)],
         domain_events: 3,

@@ -121,6 +121,7 @@ suite! {
     }
     acts {
         are_journalled_newest_first
+        of_retention_are_noted_once_and_never_taken_back
         keep_the_latest_refusals_of_each_endpoint
         hold_the_refusals_of_made_up_endpoints_within_bounds
         filter_refusals

@@ -34,6 +34,7 @@ struct State {
     feed: Vec<(StoredEvent, Option<EventNumber>)>,
     brokers: BTreeMap<String, (EventNumber, BTreeMap<EventNumber, Publication>)>,
     journal: Vec<JournalEntry>,
+    dropped_through: EntryNumber,
     refusals: Vec<Refused>,
     tokens: BTreeMap<String, TokenRow>,
     desks: BTreeMap<String, (Revision, Vec<u8>)>,

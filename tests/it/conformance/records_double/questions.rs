@@ -190,7 +190,6 @@ impl State {
         Conservation {
             worked: self.entries.len() as u64,
             highest_worked: self.entries.keys().last().copied().unwrap_or_default(),
-            pruned: 0,
             identified: self.entries.values().map(|entry| entry.identified).sum(),
             outcomes: outcomes.into_iter().collect(),
             domain_events: self.feed.len() as u64,

@@ -149,6 +149,16 @@ impl ActRecords for RecordsDouble {
         })
     }
 
+    async fn note_dropped(&self, through: EntryNumber, journal: JournalEntry) -> Result<(), RecordsError> {
+        self.write(|state| {
+            if through > state.dropped_through {
+                state.dropped_through = through;
+                state.journal.push(journal);
+            }
+            Ok(())
+        })
+    }
+
     async fn journal_page(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalRow>, RecordsError> {
         self.read(|state| {
             let rows = (1_u64..).zip(state.journal.clone()).map(|(number, entry)| {
@@ -267,6 +277,10 @@ impl InspectRecords for RecordsDouble {
 
     async fn damaged(&self, limit: usize) -> Result<Vec<DamagedEntry>, RecordsError> {
         self.read(|state| state.damaged().take(limit).collect())
+    }
+
+    async fn dropped_through(&self) -> Result<EntryNumber, RecordsError> {
+        self.read(|state| state.dropped_through)
     }
 
     async fn lowest_open_dead_letter(&self) -> Result<Option<EntryNumber>, RecordsError> {
