@@ -147,15 +147,7 @@ async fn ledger(config: &Config) -> Vec<Finding> {
         (counted(given, "entry", "entries"), counted(figures.domain_events, "event", "events"));
     let found = format!("{entries}, {waiting} waiting, {events}");
     let mut findings = vec![Finding::sound("ledger", found)];
-    match ledger.missing_start().await {
-        Ok(None) => {}
-        Ok(Some((first, last))) => findings.push(Finding::wrong(
-            "intake log",
-            format!("entries {first} to {last} are missing, and retention did not drop them"),
-            RESTORE,
-        )),
-        Err(error) => findings.push(Finding::wrong("intake log", error.to_string(), RESTORE)),
-    }
+    findings.extend(intake_log(&ledger).await);
     findings.extend(brokers(config, &ledger, figures.last_event).await);
     findings.extend(brokers_to_be(config, Some(&ledger)).await);
     findings
@@ -171,6 +163,22 @@ async fn brokers_to_be(config: &Config, ledger: Option<&Ledger>) -> Vec<Finding>
         }
     }
     findings
+}
+
+/// What is missing or damaged, as far as the outside of the segments shows it.
+async fn intake_log(ledger: &Ledger) -> Vec<Finding> {
+    let mut wrong = match ledger.log.frame().await {
+        Ok(wrong) => wrong,
+        Err(error) => vec![error.to_string()],
+    };
+    match ledger.missing_start().await {
+        Ok(None) => {}
+        Ok(Some((first, last))) => {
+            wrong.push(format!("{first} to {last}: missing, and retention did not drop them"));
+        }
+        Err(error) => wrong.push(error.to_string()),
+    }
+    wrong.into_iter().map(|found| Finding::wrong("intake log", found, RESTORE)).collect()
 }
 
 /// Every broker ever seen; one that is no longer configured is parked, and pins nothing.

@@ -43,7 +43,7 @@ struct Report {
     outcomes: u64,
     /// `identified == outcomes`, and no outcome without a delivery.
     events_hold: bool,
-    /// Damaged and missing ranges of the log.
+    /// Damaged and missing ranges of the log, and headers of segments that cannot be used.
     damaged: Vec<String>,
     /// The figures of the records.
     records: Conservation,
@@ -72,8 +72,11 @@ async fn report(ledger: &Ledger, records: Conservation, scrub: bool) -> anyhow::
     let given = log.durable().0;
     let waiting = waiting(log, &records).await?;
     let mut damaged = missing_start(ledger).await?;
+    damaged.extend(log.frame().await?);
     if scrub {
-        damaged.extend(damage(log).await?);
+        let found = damage(log).await?;
+        // Segments that do not join up were found already.
+        damaged.extend(found.into_iter().filter(|range| !damaged.contains(range)).collect::<Vec<_>>());
     }
     let dropped = ledger.records.dropped_through().await?.0;
     let outcomes = records.outcomes.iter().map(|(_, count)| count).sum();

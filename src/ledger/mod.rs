@@ -122,6 +122,10 @@ pub trait LogReader: Send + Sync {
         max_bytes: usize,
     ) -> Result<(Vec<LogItem>, EntryNumber), LogError>;
 
+    /// What is wrong with the frame of the log, for a person: headers of storage units that cannot be used, units that
+    /// do not join up. Looks at no entry.
+    async fn frame(&self) -> Result<Vec<String>, LogError>;
+
     /// The first number that [`prune`](Self::prune) would leave: what drops notes it first.
     async fn prunable(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError>;
 

@@ -705,9 +705,34 @@ fn the_oldest_segment_does_not_go_unnoticed() {
     assert_eq!((&report["pruned"], &report["numbers_hold"]), (&json!(0), &json!(true)));
     assert!(stopped.verb(&["reconcile", "--scrub"]).ended(1).out.contains("DAMAGED  1 to 3"));
     let found = finding(&stopped.verb(&DOCTOR).ended(1), "intake log");
-    assert!(found["found"].as_str().is_some_and(|text| text.contains("1 to 3 are missing")), "{found}");
+    assert!(found["found"].as_str().is_some_and(|text| text.contains("1 to 3: missing")), "{found}");
     let shown = stopped.verb(&["deliveries", "show", "2"]).ended(0).json();
     assert!(shown["payload"].as_str().is_some_and(|why| why.contains("did not drop number 2")), "{shown}");
+}
+
+#[test]
+fn a_segment_missing_in_the_middle_does_not_go_unnoticed() {
+    let stopped = in_small_segments();
+    stopped.verb(&["reconcile", "--scrub"]).ended(0);
+    std::fs::remove_file(&segments(&stopped.data())[1]).expect("removed");
+    let missing = json!(["4 to 6: the segment ends before these numbers"]);
+    for arguments in [&["reconcile", "--format", "json"][..], &["reconcile", "--scrub", "--format", "json"]] {
+        let report = stopped.verb(arguments).ended(1).json();
+        assert_eq!((&report["damaged"], &report["numbers_hold"]), (&missing, &json!(true)));
+    }
+    finding(&stopped.verb(&DOCTOR).ended(1), "intake log");
+}
+
+#[test]
+fn a_damaged_header_of_a_segment_does_not_go_unnoticed() {
+    let stopped = in_small_segments();
+    let path = segments(&stopped.data()).remove(1);
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[40] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let report = stopped.verb(&["reconcile", "--scrub", "--format", "json"]).ended(1).json();
+    let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+    assert_eq!(report["damaged"], json!([format!("{name}: the header block is damaged")]));
 }
 
 #[test]

@@ -154,6 +154,7 @@ async fn a_sound_log_scrubs_clean(under_test: &impl LogUnderTest) {
         (through, calls) = (checked, calls + 1);
     }
     assert!(calls > 1, "the scrub is told how much to read");
+    assert!(reader.frame().await.expect("read").is_empty());
 }
 
 async fn pruning_drops_only_what_may_go(under_test: &impl LogUnderTest) {

@@ -169,6 +169,10 @@ impl LogReader for Watched {
         self.reader.scrub(after, max_bytes).await
     }
 
+    async fn frame(&self) -> Result<Vec<String>, LogError> {
+        self.reader.frame().await
+    }
+
     async fn prunable(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError> {
         self.reader.prunable(before, through).await
     }

@@ -100,7 +100,7 @@ impl Segment {
     }
 
     /// The salt of its batches. When the header is lost the first batch names it; when that is lost too, any may.
-    fn salt(&self, file: &dyn File, ledger: Option<Incarnation>) -> io::Result<Option<u64>> {
+    pub(super) fn salt(&self, file: &dyn File, ledger: Option<Incarnation>) -> io::Result<Option<u64>> {
         match self.read_header(file)? {
             Ok(header) if ledger.is_some_and(|ledger| ledger != header.incarnation) => {
                 Err(io::Error::other("the segment belongs to another ledger"))
@@ -116,7 +116,8 @@ impl Segment {
         }
     }
 
-    fn file(&self, files: &dyn Files) -> io::Result<Arc<dyn File>> {
+    /// The writer's handle while there is one, else a new one.
+    pub(super) fn file(&self, files: &dyn Files) -> io::Result<Arc<dyn File>> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner).clone();
         live.map_or_else(|| files.open(&self.name.to_string(), Access::Read), Ok)
     }

@@ -9,6 +9,7 @@
 
 mod catalog;
 mod create;
+mod frame;
 mod index;
 mod name;
 mod reader;

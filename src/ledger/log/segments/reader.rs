@@ -26,12 +26,14 @@ use crate::{
 const SEQUENTIAL: usize = 1024 * 1024;
 /// Looking up one entry takes so much at once.
 const LOOK_UP: usize = 64 * 1024;
+/// What is said of numbers that a segment should hold, by the name of the one after it.
+pub(super) const ENDS_BEFORE: &str = "the segment ends before these numbers";
 
 /// A reader of a segment folder; clones share what they know. Its async methods need a tokio runtime, because files are
 /// read on the runtime's blocking threads.
 #[derive(Clone, Debug)]
 pub struct SegmentReader {
-    catalog: Arc<Catalog>,
+    pub(super) catalog: Arc<Catalog>,
 }
 
 impl SegmentReader {
@@ -177,7 +179,7 @@ fn remove(files: &dyn Files, name: SegmentName) -> io::Result<()> {
     }
 }
 
-fn unavailable(segment: SegmentName, error: &io::Error) -> LogError {
+pub(super) fn unavailable(segment: SegmentName, error: &io::Error) -> LogError {
     LogError::Unavailable(format!("{segment}: {error}"))
 }
 
@@ -195,7 +197,7 @@ impl Found {
         let (last, content) = match step {
             Step::Batch(batch) => (batch.header.last(), Ok(batch)),
             Step::Damaged { last, detail, .. } => (last, Err(detail)),
-            Step::End(_) => (end, Err("the segment ends before these numbers")),
+            Step::End(_) => (end, Err(ENDS_BEFORE)),
         };
         (last >= next).then(|| Self { first: next, last: last.min(end), content })
     }
@@ -291,6 +293,10 @@ impl LogReader for SegmentReader {
         max_bytes: usize,
     ) -> Result<(Vec<LogItem>, EntryNumber), LogError> {
         self.on_blocking_thread(move |reader| reader.scrub_blocking(after, max_bytes)).await
+    }
+
+    async fn frame(&self) -> Result<Vec<String>, LogError> {
+        self.on_blocking_thread(Self::frame_blocking).await
     }
 
     async fn prunable(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError> {

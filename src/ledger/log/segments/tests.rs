@@ -181,6 +181,8 @@ async fn a_full_segment_was_fsynced_whatever_it_holds_now() {
     let bytes = fs::read(&oldest).expect("read");
     fs::write(&oldest, &bytes[..bytes.len() - 2 * BLOCK]).expect("written");
     assert_eq!(told(&reader), "1 2 3 4-4! 5 6 7 8");
+    let frame = reader.frame_blocking().expect("read");
+    assert_eq!(frame, ["4 to 4: the segment ends before these numbers"]);
     drop(log);
     assert_eq!(told(&home.open().1), "1 2 3 4-4! 5 6 7 8");
 }
@@ -204,6 +206,8 @@ async fn a_damaged_segment_header_costs_no_entry() {
         }
         let (mut log, reader) = home.open();
         assert_eq!(told(&reader), "1 2 3 4 5 6");
+        let damaged = reader.frame_blocking().expect("read");
+        assert_eq!(damaged.len(), home.segments().len() - 1, "{damaged:?}");
         assert_eq!(append(&mut log, 1).await.first, EntryNumber(7));
     }
 }
@@ -219,6 +223,7 @@ async fn restarts_leave_neither_empty_files_nor_reserved_space() {
     }
     let (_log, reader) = home.open();
     assert_eq!(told(&reader), "1");
+    assert_eq!(reader.frame_blocking().expect("read"), [""; 0]);
     let segments = home.segments();
     assert_eq!(segments.len(), 2, "one with the entry, one to write to: {segments:?}");
     assert_eq!(fs::metadata(&segments[0]).expect("there").len(), 3 * BLOCK as u64, "header and batch");
@@ -320,5 +325,23 @@ async fn a_later_format_is_refused_by_name() {
     assert!(
         matches!(&error, OpenError::Version { version: 9, segment } if path.ends_with(segment)),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_segment_under_another_name_is_noticed() {
+    let home = Home::new();
+    let (mut log, reader) = home.open();
+    for _ in 0..12 {
+        append(&mut log, 1).await;
+    }
+    assert_eq!(reader.frame_blocking().expect("read"), [""; 0]);
+    drop(log);
+    let [first, second, ..] = &home.segments()[..] else { panic!("several") };
+    fs::copy(second, first).expect("copied");
+    let wrong = open_to_read(home.files()).expect("opened").frame_blocking().expect("read");
+    assert!(
+        matches!(&wrong[..], [one] if one.ends_with("its header is that of another segment")),
+        "{wrong:?}"
     );
 }
