@@ -14,6 +14,7 @@ mod partner;
 mod private_door;
 mod reconcile;
 mod replay;
+mod scrub;
 mod send;
 mod serve;
 pub mod sign;

@@ -6,18 +6,19 @@ use serde::Serialize;
 use super::{
     Common, Verdict, block_on,
     output::{self, Format},
+    scrub::{self, Scrub},
 };
 use crate::{
     app,
-    ledger::{Conservation, Ledger, LogItem, LogReader},
+    ledger::{Conservation, Ledger, LogItem, LogReader, Records, RecordsError},
     model::EntryNumber,
 };
 
-const SCRUB_BYTES: usize = 16 * 1024 * 1024;
+const PAGE_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct ReconcileArgs {
-    /// Also read every byte of the intake log and check it
+    /// Also read every byte of the intake log, hold it against the records, and check their file
     #[arg(long)]
     scrub: bool,
     #[arg(long, value_enum, default_value_t)]
@@ -43,8 +44,14 @@ struct Report {
     outcomes: u64,
     /// `identified == outcomes`, and no outcome without a delivery.
     events_hold: bool,
+    /// The feed has as many domain events as its last number says: none is missing.
+    feed_holds: bool,
     /// Damaged and missing ranges of the log, and headers of segments that cannot be used.
     damaged: Vec<String>,
+    /// What is wrong with the file of the records; looked for by a scrub only.
+    broken: Vec<String>,
+    /// What a scrub saw.
+    scrub: Option<Scrub>,
     /// The figures of the records.
     records: Conservation,
 }
@@ -52,61 +59,89 @@ struct Report {
 pub(super) fn run(common: &Common, args: &ReconcileArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     block_on(async {
-        let records = app::open_read_only(&config).await?.records.conservation().await?;
+        let figures = figures(&*app::open_read_only(&config).await?.records, args.scrub).await?;
         // Opened after the figures were read, for what it holds is fixed when it is opened: what a running server works
         // in between can only be counted as waiting.
         let ledger = app::open_read_only(&config).await?;
-        let report = report(&ledger, records, args.scrub).await?;
+        let report = report(&ledger, figures, args.scrub).await?;
         match args.format {
             Format::Json => output::json(&report)?,
             Format::Table => show(&report),
         }
-        let sound = report.numbers_hold && report.events_hold && report.damaged.is_empty();
-        Ok(if sound { Verdict::Fine } else { Verdict::FoundWrong })
+        Ok(if report.is_sound() { Verdict::Fine } else { Verdict::FoundWrong })
     })
 }
 
+/// The figures of the records, or what keeps them from being read; and what else is wrong with their storage.
+async fn figures(records: &dyn Records, scrub: bool) -> anyhow::Result<(Option<Conservation>, Vec<String>)> {
+    let mut broken = if scrub { scrub::check(records).await? } else { Vec::new() };
+    match records.conservation().await {
+        Err(RecordsError::Broken(why)) if scrub => {
+            broken.push(why);
+            Ok((None, broken))
+        }
+        figures => Ok((Some(figures?), broken)),
+    }
+}
+
 /// Puts the figures of the records beside what the log holds.
-async fn report(ledger: &Ledger, records: Conservation, scrub: bool) -> anyhow::Result<Report> {
+async fn report(
+    ledger: &Ledger,
+    (figures, broken): (Option<Conservation>, Vec<String>),
+    scrub: bool,
+) -> anyhow::Result<Report> {
     let log = &*ledger.log;
-    let given = log.durable().0;
-    let waiting = waiting(log, &records).await?;
     let mut damaged = missing_start(ledger).await?;
     damaged.extend(log.frame().await?);
-    if scrub {
-        let found = damage(log).await?;
+    let scrub = if scrub {
+        let readable = figures.as_ref().filter(|_| broken.is_empty());
+        let scrub = scrub::scrub(ledger, readable).await?;
         // Segments that do not join up were found already.
-        damaged.extend(found.into_iter().filter(|range| !damaged.contains(range)).collect::<Vec<_>>());
-    }
-    let dropped = ledger.records.dropped_through().await?.0;
+        let found = scrub.damaged.iter().filter(|range| !damaged.contains(range)).cloned();
+        damaged.extend(found.collect::<Vec<_>>());
+        Some(scrub)
+    } else {
+        None
+    };
+    let readable = figures.is_some();
+    let records = figures.unwrap_or_default();
+    let given = log.durable().0;
+    let waiting = waiting(log, &records).await?;
     let outcomes = records.outcomes.iter().map(|(_, count)| count).sum();
     Ok(Report {
         given,
         worked: records.worked,
         waiting,
-        pruned: dropped.min(log.first().0.saturating_sub(1)),
-        numbers_hold: given == records.worked + waiting,
+        pruned: ledger.records.dropped_through().await?.0.min(log.first().0.saturating_sub(1)),
+        numbers_hold: readable && given == records.worked + waiting,
         identified: records.identified,
         outcomes,
-        events_hold: records.identified == outcomes && records.orphans == 0,
+        events_hold: readable && records.identified == outcomes && records.orphans == 0,
+        feed_holds: readable && records.domain_events == records.last_event.0,
         damaged,
+        broken,
+        scrub,
         records,
     })
+}
+
+impl Report {
+    fn is_sound(&self) -> bool {
+        let laws = self.numbers_hold && self.events_hold && self.feed_holds;
+        let differing = self.scrub.as_ref().map_or(0, |scrub| scrub.differing);
+        laws && self.damaged.is_empty() && self.broken.is_empty() && differing == 0
+    }
 }
 
 /// Counts, in the log itself, the entries beyond their endpoint's cursor. An independent count: subtracting would
 /// prove nothing.
 async fn waiting(log: &dyn LogReader, records: &Conservation) -> anyhow::Result<u64> {
-    let cursor = |endpoint: &str| {
-        let known = records.cursors.iter().find(|(name, _)| name == endpoint);
-        known.map_or(EntryNumber(0), |(_, through)| *through)
-    };
     let durable = log.durable();
     let lowest = records.cursors.iter().map(|(_, through)| *through).min().unwrap_or_default();
     let mut after = lowest.max(EntryNumber(log.first().0.saturating_sub(1)));
     let mut waiting = 0;
     while after < durable {
-        let items = log.read_after(after, 10_000, SCRUB_BYTES).await?;
+        let items = log.read_after(after, 10_000, PAGE_BYTES).await?;
         if items.is_empty() {
             break;
         }
@@ -114,7 +149,7 @@ async fn waiting(log: &dyn LogReader, records: &Conservation) -> anyhow::Result<
             match item {
                 LogItem::Entry(entry) => {
                     after = entry.number;
-                    waiting += u64::from(entry.number > cursor(&entry.meta.endpoint().to_string()));
+                    waiting += u64::from(entry.number > records.cursor(entry.meta.endpoint()));
                 }
                 LogItem::Damaged { first, last, .. } => {
                     after = last;
@@ -130,28 +165,6 @@ async fn waiting(log: &dyn LogReader, records: &Conservation) -> anyhow::Result<
 async fn missing_start(ledger: &Ledger) -> anyhow::Result<Vec<String>> {
     let told = |(first, last)| format!("{first} to {last}: missing, and retention did not drop them");
     Ok(ledger.missing_start().await?.map(told).into_iter().collect())
-}
-
-async fn damage(log: &dyn LogReader) -> anyhow::Result<Vec<String>> {
-    let durable = log.durable();
-    let bar = output::progress(durable.0, "checking every byte");
-    let mut after = EntryNumber(log.first().0.saturating_sub(1));
-    let mut damaged = Vec::new();
-    while after < durable {
-        let (items, through) = log.scrub(after, SCRUB_BYTES).await?;
-        for item in items {
-            if let LogItem::Damaged { first, last, detail } = item {
-                damaged.push(format!("{first} to {last}: {detail}"));
-            }
-        }
-        if through <= after {
-            break;
-        }
-        after = through;
-        bar.set_position(after.0);
-    }
-    bar.finish_and_clear();
-    Ok(damaged)
 }
 
 fn show(report: &Report) {
@@ -173,8 +186,33 @@ fn show(report: &Report) {
     for (kind, count) in &report.records.outcomes {
         output::say(&format!("           {count:>10} {kind}"));
     }
-    output::say(&format!("         {} domain events", report.records.domain_events));
+    output::say(&format!(
+        "feed     {}: {} domain events, the last one numbered {}",
+        mark(report.feed_holds),
+        report.records.domain_events,
+        report.records.last_event
+    ));
+    if let Some(scrub) = &report.scrub {
+        let holds = report.damaged.is_empty() && scrub.differing == 0;
+        let Scrub { entries, body_bytes, .. } = scrub;
+        output::say(&format!("log      {}: {entries} entries, {body_bytes} body bytes checked", mark(holds)));
+    }
+    show_wrong(report);
+}
+
+fn show_wrong(report: &Report) {
     for range in &report.damaged {
         output::say(&format!("DAMAGED  {range}"));
+    }
+    for line in &report.broken {
+        output::say(&format!("BROKEN   records: {line}"));
+    }
+    if let Some(scrub) = &report.scrub {
+        for difference in &scrub.differences {
+            output::say(&format!("DIFFERS  {difference}"));
+        }
+        if scrub.differing > scrub.differences.len() as u64 {
+            output::say(&format!("DIFFERS  {} entries in all", scrub.differing));
+        }
     }
 }

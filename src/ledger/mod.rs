@@ -17,7 +17,7 @@ pub use both::Ledger;
 pub use encoded::EncodedEntry;
 pub use query::{
     BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow,
-    Page, RefusalFilter, Refused, ReplayTarget, TokenRow,
+    Kept, Page, RefusalFilter, Refused, ReplayTarget, TokenRow,
 };
 pub use worked::{IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
 
@@ -115,7 +115,7 @@ pub trait LogReader: Send + Sync {
     async fn entry(&self, number: EntryNumber) -> Result<Option<LogItem>, LogError>;
 
     /// Checks the batches that follow `after`, up to about `max_bytes`: what is damaged, and through which
-    /// number was checked. For the scrub and for `reconcile`.
+    /// number was checked. For the scrub.
     async fn scrub(
         &self,
         after: EntryNumber,
@@ -354,6 +354,12 @@ pub trait InspectRecords: Send + Sync {
         &self,
         limit: usize,
     ) -> Result<Vec<(String, EventNumber, String)>, RecordsError>;
+
+    /// What is kept of entries; `None` for those not worked. Same order and length as `numbers`.
+    async fn kept(&self, numbers: &[EntryNumber]) -> Result<Vec<Option<Kept>>, RecordsError>;
+
+    /// What is wrong with the storage of the records, for a person; reads all of it.
+    async fn check(&self) -> Result<Vec<String>, RecordsError>;
 
     /// The figures of both conservation laws, read in one transaction.
     async fn conservation(&self) -> Result<Conservation, RecordsError>;

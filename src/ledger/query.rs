@@ -218,6 +218,27 @@ pub struct TokenRow {
     pub revoked_at: Option<Timestamp>,
 }
 
+/// What the records keep of a worked entry's identity, to be held against the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It was a delivery.
+    Received {
+        /// Its id.
+        id: DeliveryId,
+        /// The body's length in bytes.
+        size: u64,
+        /// SHA-256 of the body.
+        body_sha256: [u8; 32],
+    },
+    /// It was a replay request.
+    Replay {
+        /// The replay's id.
+        id: DeliveryId,
+    },
+    /// Its bytes were damaged when it was worked.
+    Damaged,
+}
+
 /// A broker as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BrokerState {
@@ -248,4 +269,13 @@ pub struct Conservation {
     pub cursors: Vec<(String, EntryNumber)>,
     /// Outcomes that name a place without a worked delivery; must be 0.
     pub orphans: u64,
+}
+
+impl Conservation {
+    /// Through which number an endpoint has been worked; 0 when it has no cursor.
+    pub fn cursor(&self, endpoint: &EndpointName) -> EntryNumber {
+        let name = endpoint.to_string();
+        let known = self.cursors.iter().find(|(known, _)| *known == name);
+        known.map_or(EntryNumber(0), |(_, through)| *through)
+    }
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use douane::ledger::log::format::{BATCH_HEADER, BLOCK, BatchHeader};
 use serde_json::{Value, json};
 
 use crate::{
@@ -405,6 +406,12 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     let report = run(&["reconcile", "--scrub", "--format", "json"]).ended(0).json();
     assert_eq!((&report["numbers_hold"], &report["events_hold"]), (&json!(true), &json!(true)));
     assert!(run(&["reconcile"]).ended(0).out.contains("holds"));
+    let bytes: usize = [measured("1", 3), event("2", "noise.hum"), json!({ "id": "3", "type": "measured" })]
+        .iter()
+        .map(|body| body.to_string().len())
+        .sum();
+    let told = format!("log      holds: 3 entries, {bytes} body bytes checked");
+    assert!(run(&["reconcile", "--scrub"]).ended(0).out.contains(&told));
     assert!(run(&["doctor"]).ended(0).out.contains("entries, 0 waiting"));
 }
 
@@ -733,6 +740,86 @@ fn a_damaged_header_of_a_segment_does_not_go_unnoticed() {
     let report = stopped.verb(&["reconcile", "--scrub", "--format", "json"]).ended(1).json();
     let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
     assert_eq!(report["damaged"], json!([format!("{name}: the header block is damaged")]));
+}
+
+/// Changes a body in a segment and makes the checksums of its batch fit again.
+fn forge(segment: &Path, from: &str, to: &str) {
+    let mut bytes = std::fs::read(segment).expect("read");
+    let place = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect("it is there");
+    bytes[place..place + to.len()].copy_from_slice(to.as_bytes());
+    let batch = (0..=place / BLOCK).rev().find_map(|block| {
+        BatchHeader::decode(&bytes[block * BLOCK..]).map(|header| (block * BLOCK, header.size()))
+    });
+    let (start, size) = batch.expect("a batch");
+    let (header, rest) = bytes[start..].split_at_mut(BATCH_HEADER);
+    let size = usize::try_from(size).expect("small") - BATCH_HEADER;
+    header[56..60].copy_from_slice(&crc32c::crc32c(&rest[..size]).to_le_bytes());
+    let checksum = crc32c::crc32c(&header[..60]);
+    header[60..].copy_from_slice(&checksum.to_le_bytes());
+    std::fs::write(segment, &bytes).expect("written");
+}
+
+#[test]
+fn a_forged_body_does_not_match_the_records() {
+    let lab = Lab::start();
+    for n in 1..=3 {
+        lab.deliver(&measured(&n.to_string(), n));
+    }
+    let stopped = lab.stop();
+    let segment = segments(&stopped.data()).pop().expect("a segment");
+    forge(&segment, &measured("2", 2).to_string(), &measured("2", 7).to_string());
+    let report = stopped.verb(&["reconcile", "--scrub", "--format", "json"]).ended(1).json();
+    assert_eq!((&report["damaged"], &report["numbers_hold"]), (&json!([]), &json!(true)));
+    let told = "2: not what the records say: SHA-256 of the body";
+    assert_eq!(report["scrub"]["differences"], json!([told]));
+    let shown = stopped.verb(&["reconcile", "--scrub"]).ended(1).out;
+    assert!(shown.contains(&format!("DIFFERS  {told}")) && shown.contains("log      BROKEN"), "{shown}");
+}
+
+#[test]
+fn records_of_another_copy_do_not_match_the_log() {
+    let stopped = Lab::start().stop();
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (begun, records) = (scratch.path().join("begun"), scratch.path().join("records.sqlite"));
+    copy(&stopped.data(), &begun);
+    let lab = stopped.start(&[]);
+    lab.deliver(&measured("1", 1));
+    let stopped = lab.stop();
+    std::fs::copy(stopped.data().join("records.sqlite"), &records).expect("copied");
+    std::fs::remove_dir_all(stopped.data()).expect("removed");
+    copy(&begun, &stopped.data());
+    let lab = stopped.start(&[]);
+    lab.deliver(&measured("2", 10));
+    let stopped = lab.stop();
+    std::fs::copy(&records, stopped.data().join("records.sqlite")).expect("copied");
+    let report = stopped.verb(&["reconcile", "--scrub", "--format", "json"]).ended(1).json();
+    let told = "1: not what the records say: delivery id, size, SHA-256 of the body";
+    assert_eq!(report["scrub"]["differences"], json!([told]));
+}
+
+#[test]
+fn a_hole_in_the_feed_and_a_broken_file_of_records_are_found() {
+    let lab = Lab::start();
+    for n in 1..=3 {
+        lab.deliver(&measured(&n.to_string(), n));
+    }
+    let stopped = lab.stop();
+    let path = stopped.data().join("records.sqlite");
+    let records = rusqlite::Connection::open(&path).expect("opens");
+    records.execute("DELETE FROM domain_events WHERE number = 2", []).expect("removed");
+    let page = "SELECT rootpage FROM sqlite_schema WHERE name = 'refusals_by_endpoint'";
+    let page: u32 = records.query_row(page, [], |row| row.get(0)).expect("a page");
+    records.close().expect("closed");
+    let report = stopped.verb(&["reconcile", "--format", "json"]).ended(1).json();
+    assert_eq!((&report["feed_holds"], &report["events_hold"]), (&json!(false), &json!(true)));
+    let shown = stopped.verb(&["reconcile", "--scrub"]).ended(1).out;
+    assert!(shown.contains("feed     BROKEN: 2 domain events, the last one numbered 3"), "{shown}");
+
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[(page as usize - 1) * 8_192..page as usize * 8_192].fill(0xFF);
+    std::fs::write(&path, bytes).expect("written");
+    let report = stopped.verb(&["reconcile", "--scrub", "--format", "json"]).ended(1).json();
+    assert!(report["broken"].as_array().is_some_and(|lines| !lines.is_empty()), "{report}");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-const DELIVERY: i64 = 0;
-const REPLAY: i64 = 1;
+pub(super) const DELIVERY: i64 = 0;
+pub(super) const REPLAY: i64 = 1;
 const DAMAGED: i64 = 2;
 
 /// Writes one commit; returns the highest event number.

@@ -1,5 +1,5 @@
 //! Room `ledger`, SQLite records: the figures of the two conservation laws. They are counted, not kept: a proof that
-//! reads running totals would prove nothing.
+//! reads running totals would prove nothing. And what SQLite itself says of its file.
 
 use rusqlite::Connection;
 
@@ -28,6 +28,13 @@ pub(super) fn conservation(connection: &Connection) -> Result<Conservation, Reco
         cursors: cursors.collect(),
         orphans: count(connection, orphans)?,
     })
+}
+
+/// What SQLite finds wrong with its file.
+pub(super) fn check(connection: &Connection) -> Result<Vec<String>, RecordsError> {
+    let mut statement = connection.prepare("PRAGMA quick_check")?;
+    let lines = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
 fn outcomes(connection: &Connection) -> Result<Vec<(OutcomeKind, u64)>, RecordsError> {

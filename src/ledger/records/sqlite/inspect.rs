@@ -6,13 +6,15 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_it
 use super::{
     SqliteRecords,
     columns::{Count, Place, whole},
-    conservation::conservation,
+    commit::{DELIVERY, REPLAY},
+    conservation::{check, conservation},
     feed::numbers_made_from,
     publication, search,
 };
 use crate::{
     ledger::{
-        Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Page, RecordsError,
+        Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Kept, Page,
+        RecordsError,
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind},
 };
@@ -89,6 +91,15 @@ impl InspectRecords for SqliteRecords {
         self.read(move |connection| publication::dead_letters(connection, limit)).await
     }
 
+    async fn kept(&self, numbers: &[EntryNumber]) -> Result<Vec<Option<Kept>>, RecordsError> {
+        let numbers = numbers.to_vec();
+        self.read(move |connection| kept(connection, &numbers)).await
+    }
+
+    async fn check(&self) -> Result<Vec<String>, RecordsError> {
+        self.read(check).await
+    }
+
     async fn conservation(&self) -> Result<Conservation, RecordsError> {
         self.read(conservation).await
     }
@@ -151,6 +162,23 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         waiting: false,
         external_events: Vec::new(),
     })
+}
+
+fn kept(connection: &Connection, numbers: &[EntryNumber]) -> Result<Vec<Option<Kept>>, RecordsError> {
+    let sql = "SELECT kind, id, size, body_sha256 FROM entries WHERE number = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let row = |row: &Row<'_>| {
+        Ok(match row.get(0)? {
+            DELIVERY => {
+                let Count(size) = row.get(2)?;
+                Kept::Received { id: row.get(1)?, size, body_sha256: row.get(3)? }
+            }
+            REPLAY => Kept::Replay { id: row.get(1)? },
+            _ => Kept::Damaged,
+        })
+    };
+    let rows = numbers.iter().map(|number| Ok(statement.query_row([number], row).optional()?));
+    rows.collect()
 }
 
 /// A row of [`EVENT_ROW`], and whether it may have domain events.

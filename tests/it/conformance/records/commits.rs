@@ -1,13 +1,13 @@
 //! Commits of stage 1: all of it or nothing, numbered without gaps.
 
 use douane::{
-    ledger::{Conservation, DeliveryFilter, EventFilter, Records, RecordsError, TranslationCommit},
+    ledger::{Conservation, DeliveryFilter, EventFilter, Kept, Records, RecordsError, TranslationCommit},
     model::{EntryNumber, EventNumber, Outcome, OutcomeKind, ReasonCode},
 };
 
 use super::worked::{
-    Filled, at, commit, damaged, dead_letter, delivery, delivery_id, domain_event, github, replay, stripe,
-    translated,
+    Filled, at, commit, damaged, dead_letter, delivery, delivery_id, digest, domain_event, github, replay,
+    stripe, translated,
 };
 
 async fn ids_in_feed(records: &dyn Records) -> Vec<(u64, String)> {
@@ -179,4 +179,13 @@ pub(super) async fn balance_the_books(records: &dyn Records) {
         orphans: 0,
     };
     assert_eq!(records.conservation().await.expect("reads"), expected);
+}
+
+pub(super) async fn are_kept_as_they_were_worked(records: &dyn Records) {
+    let entries = [delivery(1, stripe()), damaged(2), replay(3, stripe(), vec![])];
+    records.commit(commit(entries)).await.expect("commits");
+    let kept = records.kept(&[3, 9, 1, 2].map(EntryNumber)).await.expect("reads");
+    let first = Kept::Received { id: delivery_id(1), size: 2_048, body_sha256: digest("body 1") };
+    assert_eq!(kept, [Some(Kept::Replay { id: delivery_id(3) }), None, Some(first), Some(Kept::Damaged)]);
+    assert!(records.check().await.expect("reads").is_empty());
 }

@@ -72,6 +72,7 @@ suite! {
         keep_every_outcome_with_its_reason
         of_damaged_entries_count_one_dead_letter_each
         balance_the_books
+        are_kept_as_they_were_worked
     }
     verdicts {
         know_no_owner_of_what_was_never_seen

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use douane::{
     ledger::{
         BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, IdentifiedEvent,
-        Owner, Page, Publication, ReplayTarget, WorkedKind,
+        Kept, Owner, Page, Publication, ReplayTarget, WorkedKind,
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventRef, OutcomeKind, Timestamp},
 };
@@ -177,6 +177,16 @@ impl State {
         items.truncate(filter.limit);
         let next = items.last().filter(|_| more).map(|row| row.number);
         Page { items, next }
+    }
+
+    pub(super) fn kept(&self, number: EntryNumber) -> Option<Kept> {
+        Some(match &self.entries.get(&number)?.kind {
+            WorkedKind::Delivery { meta, size, body_sha256, .. } => {
+                Kept::Received { id: meta.id, size: *size, body_sha256: *body_sha256 }
+            }
+            WorkedKind::Replay(meta) => Kept::Replay { id: meta.id },
+            WorkedKind::Damaged => Kept::Damaged,
+        })
     }
 
     pub(super) fn conservation(&self) -> Conservation {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use douane::{
     ledger::{
         ActRecords, BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter,
-        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, MAX_REFUSALS, Owner, Page,
+        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, MAX_REFUSALS, Owner, Page,
         Publication, PublicationRecords, RecordsError, RefusalFilter, Refused, ReplayTarget, TokenRow,
         TranslationCommit, TranslationRecords,
     },
@@ -309,6 +309,14 @@ impl InspectRecords for RecordsDouble {
             open.truncate(limit);
             open
         })
+    }
+
+    async fn kept(&self, numbers: &[EntryNumber]) -> Result<Vec<Option<Kept>>, RecordsError> {
+        self.read(|state| numbers.iter().map(|number| state.kept(*number)).collect())
+    }
+
+    async fn check(&self) -> Result<Vec<String>, RecordsError> {
+        Ok(Vec::new())
     }
 
     async fn conservation(&self) -> Result<Conservation, RecordsError> {
