@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::Subcommand;
 use reqwest::Method;
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
@@ -21,9 +22,12 @@ use super::{
 use crate::{
     app,
     config::Config,
-    console::stored::{self, DeliveryDetail, Found, Named},
+    console::{
+        damaged::{self, DamagedNumber},
+        stored::{self, DeliveryDetail, Found, LookupError, Named, NoPayload},
+    },
     ledger::{DeliveryRow, Ledger},
-    model::DeliveryId,
+    model::{DeliveryId, Entry},
 };
 
 const PAGE: usize = 1_000;
@@ -74,26 +78,39 @@ pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verd
 }
 
 async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) -> anyhow::Result<Verdict> {
-    let rows = newest(ledger, choice, limit).await?;
-    if format == Format::Json {
-        output::json(&rows)?;
-        return Ok(Verdict::Fine);
-    }
+    let Newest { rows, damaged } = newest(ledger, choice, limit).await?;
     let head = ["number", "received", "endpoint", "delivery", "size", "assurance", "outcomes"];
-    output::table(&head, rows.iter().map(cells).collect(), "no delivery matches");
+    match format {
+        Format::Json => output::json(&rows)?,
+        Format::Table => output::table(&head, rows.iter().map(cells).collect(), "no delivery matches"),
+    }
+    if damaged > 0 {
+        let numbers = if damaged == 1 { "number" } else { "numbers" };
+        output::complain(&format!(
+            "{damaged} damaged {numbers} may belong here: nobody knows whose; `deliveries export` names each"
+        ));
+    }
     Ok(Verdict::Fine)
 }
 
-/// The newest that match. A page may be short although there is a next one.
-async fn newest(ledger: &Ledger, choice: &Choice, limit: usize) -> anyhow::Result<Vec<DeliveryRow>> {
-    let (mut rows, mut before) = (Vec::new(), None);
+/// The newest deliveries that match, and how many damaged numbers may be among all that match.
+struct Newest {
+    rows: Vec<DeliveryRow>,
+    damaged: usize,
+}
+
+/// A page may be short although there is a next one.
+async fn newest(ledger: &Ledger, choice: &Choice, limit: usize) -> anyhow::Result<Newest> {
+    let (mut rows, mut unreadable, mut before) = (Vec::new(), Vec::new(), None);
     while rows.len() < limit {
         let page = stored::page(ledger, &choice.filter((limit - rows.len()).min(PAGE), before)).await?;
         rows.extend(page.items);
+        unreadable.extend(page.unreadable);
         let Some(next) = page.next else { break };
         before = Some(next.0);
     }
-    Ok(rows)
+    let damaged = damaged::list(ledger, &choice.filter(PAGE, None), unreadable).await?.len();
+    Ok(Newest { rows, damaged })
 }
 
 fn cells(row: &DeliveryRow) -> Vec<String> {
@@ -119,14 +136,39 @@ pub(super) async fn show(
     name: Named,
     body: bool,
 ) -> anyhow::Result<Verdict> {
-    let found = stored::find(ledger, name).await?;
+    let found = match stored::find(ledger, name).await {
+        Err(LookupError::Damaged(damaged)) => return show_damaged(&damaged, body),
+        found => found?,
+    };
     let Found { row, payload } = found.context("there is no such delivery in this ledger")?;
+    if let (true, Err(why @ NoPayload::Damaged { .. })) = (body, &payload) {
+        output::complain(&why.to_string());
+        return Ok(Verdict::FoundWrong);
+    }
     journal_read(config, row.delivery, if body { "body" } else { "headers" }).await?;
+    let verdict = verdict(&payload);
     match (body, payload) {
         (true, payload) => std::io::stdout().lock().write_all(&payload?.body)?,
         (false, payload) => output::json(&DeliveryDetail::new(row, payload, false))?,
     }
-    Ok(Verdict::Fine)
+    Ok(verdict)
+}
+
+fn show_damaged(damaged: &DamagedNumber, body: bool) -> anyhow::Result<Verdict> {
+    if body {
+        output::complain(&damaged.payload);
+    } else {
+        output::json(damaged)?;
+    }
+    Ok(Verdict::FoundWrong)
+}
+
+/// What retention dropped went by intent; any other payload that is not there is lost.
+fn verdict(payload: &Result<Entry, NoPayload>) -> Verdict {
+    match payload {
+        Ok(_) | Err(NoPayload::Dropped { .. }) => Verdict::Fine,
+        Err(NoPayload::Damaged { .. } | NoPayload::NotThere { .. }) => Verdict::FoundWrong,
+    }
 }
 
 async fn export(
@@ -140,25 +182,43 @@ async fn export(
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
     journal(config, "payload.exported", "deliveries", json!(choice)).await?;
+    let verdict = write_lines(ledger, choice, &mut sink).await?;
+    sink.flush()?;
+    Ok(verdict)
+}
+
+/// Deliveries, newest first, and after them a line for each damaged number that may have been one.
+async fn write_lines(ledger: &Ledger, choice: &Choice, sink: &mut dyn Write) -> anyhow::Result<Verdict> {
     let end = ledger.log.durable();
     let bar = output::progress(end.0, "exporting");
     // Nothing beyond the log as it was when it was opened: what comes in meanwhile belongs to the next export.
-    let (mut before, mut incomplete) = (end.next(), false);
+    let all = choice.filter(PAGE, Some(end.next().0));
+    let (mut filter, mut unreadable, mut found) = (all.clone(), Vec::new(), Verdict::Fine);
     loop {
-        let page = stored::page(ledger, &choice.filter(PAGE, Some(before.0))).await?;
+        let page = stored::page(ledger, &filter).await?;
         for row in page.items {
             bar.set_position(end.0.saturating_sub(row.number.0));
             let payload = stored::payload(ledger, row.number).await?;
-            incomplete |= payload.is_err();
-            serde_json::to_writer(&mut sink, &DeliveryDetail::new(row, payload, true))?;
-            sink.write_all(b"\n")?;
+            found = found.and(verdict(&payload));
+            write_line(sink, &DeliveryDetail::new(row, payload, true))?;
         }
-        let Some(next) = page.next else { break };
-        before = next;
+        unreadable.extend(page.unreadable);
+        filter.before = page.next;
+        if page.next.is_none() {
+            break;
+        }
     }
-    sink.flush()?;
+    for damaged in damaged::list(ledger, &all, unreadable).await? {
+        found = Verdict::FoundWrong;
+        write_line(sink, &damaged)?;
+    }
     bar.finish_and_clear();
-    Ok(if incomplete { Verdict::FoundWrong } else { Verdict::Fine })
+    Ok(found)
+}
+
+fn write_line(sink: &mut dyn Write, line: &impl Serialize) -> anyhow::Result<()> {
+    serde_json::to_writer(&mut *sink, line)?;
+    Ok(sink.write_all(b"\n")?)
 }
 
 async fn journal_read(config: &Config, id: DeliveryId, what: &str) -> anyhow::Result<()> {

@@ -38,6 +38,13 @@ pub(crate) enum Verdict {
     FoundWrong,
 }
 
+impl Verdict {
+    /// Wrong if either is.
+    pub(crate) fn and(self, other: Self) -> Self {
+        if self == Self::Fine { other } else { self }
+    }
+}
+
 /// Anti-corruption ingestion gateway: verifies, keeps, recognises, translates and publishes third-party webhooks.
 #[derive(Debug, Parser)]
 #[command(name = "douane", version, arg_required_else_help = true)]

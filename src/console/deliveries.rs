@@ -7,7 +7,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderName, StatusCode, header},
+    http::{HeaderName, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -100,7 +100,8 @@ pub(super) async fn list(
     params(("id" = String, Path, description = "Its id or its number.")),
     responses((status = 200, description = "The delivery.", body = DeliveryDetail),
               (status = 404, description = "No delivery has this id or number."),
-              (status = 410, description = "The log was pruned while it was looked through; ask again.")))]
+              (status = 410, description = "The log was pruned while it was looked through; ask again."),
+              (status = 500, description = "The number was given, and nobody knows any more whose it was (`damaged`).")))]
 pub(super) async fn show(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
@@ -152,6 +153,7 @@ impl From<LookupError> for Problem {
         match error {
             LookupError::Records(error) => error.into(),
             LookupError::Log(error) => error.into(),
+            LookupError::Damaged(damaged) => Self::damaged(damaged.payload),
         }
     }
 }
@@ -162,10 +164,7 @@ impl From<NoPayload> for Problem {
         match why {
             NoPayload::Dropped { first } => Self::gone(detail, first.0),
             NoPayload::NotThere { .. } => Self::not_found(detail),
-            NoPayload::Damaged { .. } => {
-                let (code, title) = ("damaged", "The stored bytes are damaged and are not served");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, title, detail)
-            }
+            NoPayload::Damaged { .. } => Self::damaged(detail),
         }
     }
 }

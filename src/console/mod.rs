@@ -13,6 +13,7 @@
 //! ```
 
 mod access;
+pub mod damaged;
 mod dead_letters;
 mod deliveries;
 mod events;

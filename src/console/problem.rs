@@ -49,6 +49,11 @@ impl Problem {
         Self { first_available: Some(first_available), ..problem }
     }
 
+    pub(super) fn damaged(detail: impl Into<String>) -> Self {
+        let (code, title) = ("damaged", "The stored bytes are damaged and are not served");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, title, detail)
+    }
+
     fn unavailable(detail: String) -> Self {
         let (code, title) = ("unavailable", "The ledger cannot answer now");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)

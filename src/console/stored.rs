@@ -10,9 +10,12 @@ use utoipa::{
     openapi::schema::{ArrayBuilder, ArrayItems, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type},
 };
 
-use super::waiting;
+use super::{
+    damaged::{self, DamagedNumber},
+    waiting,
+};
 use crate::{
-    ledger::{DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, Page, RecordsError},
+    ledger::{DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, RecordsError},
     model::{
         DeliveryId, DeliveryMeta, Entry, EntryMeta, EntryNumber, HeaderValue, is_credential_header,
         is_credential_parameter,
@@ -31,6 +34,9 @@ pub enum LookupError {
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The number was given, and its bytes are damaged.
+    #[error("number {}: {}", .0.number, .0.payload)]
+    Damaged(DamagedNumber),
 }
 
 /// Why a known delivery has no payload to show.
@@ -138,9 +144,21 @@ impl DeliveryDetail {
     }
 }
 
+/// Deliveries, newest first, as far as one look reaches.
+#[derive(Debug)]
+pub struct Listing {
+    /// The deliveries.
+    pub items: Vec<DeliveryRow>,
+    /// Give this as [`DeliveryFilter::before`] for what follows; `None` at the end.
+    pub next: Option<EntryNumber>,
+    /// Numbers that were met among those that wait and cannot be read, for [`damaged::list`]; the next look may meet
+    /// some of them again.
+    pub unreadable: Vec<DamagedNumber>,
+}
+
 /// A page of deliveries, newest first. Waiting and worked ones interleave by number: an endpoint whose desk is broken
 /// waits while others go on. A page may hold fewer than were asked for although there is a next one.
-pub async fn page(ledger: &Ledger, filter: &DeliveryFilter) -> Result<Page<DeliveryRow>, LookupError> {
+pub async fn page(ledger: &Ledger, filter: &DeliveryFilter) -> Result<Listing, LookupError> {
     // In this order: what is worked in between stands in both rather than in neither.
     let waiting = waiting::list(ledger, filter).await?;
     let worked = ledger.records.deliveries(filter).await?;
@@ -159,10 +177,10 @@ pub async fn page(ledger: &Ledger, filter: &DeliveryFilter) -> Result<Page<Deliv
         Some(last) if items.len() == filter.limit => Some(last.number),
         _ => waiting.reached,
     };
-    Ok(Page { items, next })
+    Ok(Listing { items, next, unreadable: waiting.damaged })
 }
 
-/// One delivery, worked or waiting.
+/// One delivery, worked or waiting. A number that was given and cannot be read is [`LookupError::Damaged`].
 pub async fn find(ledger: &Ledger, name: Named) -> Result<Option<Found>, LookupError> {
     let id = match name {
         Named::Id(id) => id,
@@ -183,9 +201,11 @@ async fn find_by_number(ledger: &Ledger, number: EntryNumber) -> Result<Option<F
         limit: 1,
         ..DeliveryFilter::default()
     };
-    let Some(row) = page(ledger, &only).await?.items.into_iter().next() else { return Ok(None) };
-    let payload = payload(ledger, number).await?;
-    Ok(Some(Found { row, payload }))
+    if let Some(row) = page(ledger, &only).await?.items.into_iter().next() {
+        let payload = payload(ledger, number).await?;
+        return Ok(Some(Found { row, payload }));
+    }
+    damaged::find(ledger, number).await?.map_or(Ok(None), |damaged| Err(LookupError::Damaged(damaged)))
 }
 
 /// The payload of a delivery, or why there is none.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::stored::LookupError;
+use super::{damaged::DamagedNumber, stored::LookupError};
 use crate::{
     ledger::{DeliveryFilter, DeliveryRow, Ledger, LogItem},
     model::{DeliveryId, EndpointName, Entry, EntryMeta, EntryNumber, Timestamp},
@@ -24,6 +24,8 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     pub(super) rows: Vec<DeliveryRow>,
+    /// Numbers that were met on the way and cannot be read.
+    pub(super) damaged: Vec<DamagedNumber>,
     /// The lowest number looked at; `None` when nothing waits below.
     pub(super) reached: Option<EntryNumber>,
 }
@@ -44,9 +46,9 @@ pub(super) async fn list(ledger: &Ledger, filter: &DeliveryFilter) -> Result<Wai
             break;
         }
         let begin = EntryNumber(end.0.saturating_sub(STRETCH)).max(floor);
-        let mut rows = between(ledger, begin, end, &cursors).await?;
-        rows.retain(|row| matches(filter, row));
-        found.rows.extend(rows.into_iter().rev());
+        let stretch = between(ledger, begin, end, &cursors).await?;
+        found.rows.extend(stretch.rows.into_iter().rev().filter(|row| matches(filter, row)));
+        found.damaged.extend(stretch.damaged);
         end = begin;
     }
     found.reached = (end > floor).then(|| end.next());
@@ -59,25 +61,43 @@ const fn before(number: EntryNumber) -> EntryNumber {
     EntryNumber(number.0.saturating_sub(1))
 }
 
-/// What waits after `begin` and not beyond `end`, in order. Bodies are let go at once: a queue may be large.
+/// What one stretch of the log holds, in order.
+#[derive(Debug, Default)]
+struct Stretch {
+    rows: Vec<DeliveryRow>,
+    damaged: Vec<DamagedNumber>,
+}
+
+/// What waits after `begin` and not beyond `end`. Bodies are let go at once: a queue may be large.
 async fn between(
     ledger: &Ledger,
     begin: EntryNumber,
     end: EntryNumber,
     cursors: &Cursors,
-) -> Result<Vec<DeliveryRow>, LookupError> {
+) -> Result<Stretch, LookupError> {
     let waits = |entry: &Entry| {
         let cursor = cursors.get(entry.meta.endpoint());
         entry.number <= end && cursor.is_none_or(|through| entry.number > *through)
     };
-    let (mut after, mut rows) = (begin, Vec::new());
+    let (mut after, mut stretch, mut not_before) = (begin, Stretch::default(), None);
     while after < end {
         let items = ledger.log.read_after(after, CHUNK_ENTRIES, CHUNK_BYTES).await?;
         let Some(last) = items.last() else { break };
         after = last_number(last);
-        rows.extend(items.iter().filter_map(entry_of).filter(|entry| waits(entry)).filter_map(row));
+        for item in &items {
+            match item {
+                LogItem::Entry(entry) => {
+                    not_before = Some(entry.received_at);
+                    stretch.rows.extend(Some(entry).filter(|entry| waits(entry)).and_then(row));
+                }
+                LogItem::Damaged { first, last, detail } => {
+                    let numbers = (first.0..=last.min(&end).0).map(EntryNumber);
+                    stretch.damaged.extend(numbers.map(|it| DamagedNumber::new(it, not_before, detail)));
+                }
+            }
+        }
     }
-    Ok(rows)
+    Ok(stretch)
 }
 
 /// One delivery by its id, from the log alone. An id carries the time it was drawn, and times never decrease along the
@@ -120,13 +140,6 @@ async fn last_before(ledger: &Ledger, time: Timestamp) -> Result<EntryNumber, Lo
 
 fn is_delivery(entry: &Entry, id: DeliveryId) -> bool {
     matches!(&entry.meta, EntryMeta::Delivery(meta) if meta.id == id)
-}
-
-fn entry_of(item: &LogItem) -> Option<&Entry> {
-    match item {
-        LogItem::Entry(entry) => Some(entry),
-        LogItem::Damaged { .. } => None,
-    }
 }
 
 fn into_entry(item: LogItem) -> Option<Entry> {

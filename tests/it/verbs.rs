@@ -658,6 +658,73 @@ fn doctor_says_which_half_of_a_ledger_is_missing() {
     }
 }
 
+/// Changes one byte of an event in the last segment.
+fn spoil(stopped: &Stopped, event: &Value) {
+    let log = std::fs::read_dir(stopped.data().join("log")).expect("a log");
+    let segment = log.map(|it| it.expect("one").path()).max().expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("read");
+    let text = event.to_string();
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("it is there");
+    bytes[at + 3] ^= 1;
+    std::fs::write(segment, &bytes).expect("written");
+}
+
+fn lines(exported: &str) -> Vec<Value> {
+    exported.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Number 2 of three is damaged and no delivery is known of it: nothing that lists, shows or exports keeps silent.
+fn says_that_two_is_damaged(run: &dyn Fn(&[&str]) -> Ran) {
+    let listed = run(&["deliveries", "ls", "--format", "json"]).ended(0);
+    assert_eq!(column(&listed.json(), "number"), [3, 1]);
+    assert!(listed.err.contains("1 damaged number"), "{}", listed.err);
+    assert!(run(&["deliveries", "ls", "--limit", "1"]).ended(0).err.contains("1 damaged number"));
+
+    for chosen in [&[][..], &["--partner", "lab"], &["--from", "2026-01-01T00:00:00Z"]] {
+        let exported = lines(&run(&[&["deliveries", "export"], chosen].concat()).ended(1).out);
+        assert_eq!(exported.iter().map(|line| line["number"].clone()).collect::<Vec<_>>(), [3, 1, 2]);
+        assert!(exported[2]["payload"].as_str().is_some_and(|why| why.contains("bytes are damaged: ")));
+    }
+    for other in
+        [["--external-id", "1"], ["--to", "2020-01-01T00:00:00Z"], ["--from", "2999-01-01T00:00:00Z"]]
+    {
+        run(&[&["deliveries", "export"], &other[..]].concat()).ended(0);
+    }
+
+    let shown = run(&["deliveries", "show", "2"]).ended(1).json();
+    assert_eq!(shown["number"], 2);
+    assert!(shown["payload"].as_str().is_some_and(|why| why.contains("bytes are damaged: ")));
+    let body = run(&["deliveries", "show", "2", "--body"]).ended(1);
+    assert_eq!(body.out, "");
+    assert!(body.err.contains("damaged"), "{}", body.err);
+    run(&["deliveries", "show", "4"]).ended(2);
+}
+
+#[test]
+fn what_was_damaged_before_it_was_worked_does_not_vanish() {
+    let mappings = Folder::new();
+    mappings.mapping(BROKEN);
+    let lab = Lab::with(mappings, &[]);
+    for n in 1..=3 {
+        lab.accept(&measured(&n.to_string(), n));
+    }
+    let stopped = lab.stop();
+    spoil(&stopped, &measured("2", 2));
+    says_that_two_is_damaged(&|arguments| stopped.verb(arguments));
+
+    let lab = stopped.start(&[]);
+    let answer = lab.gateway.get("/api/v1/deliveries/2");
+    assert_eq!((answer.status, answer.code().as_str()), (500, "damaged"));
+    let stopped = lab.stop();
+    stopped.mappings.mapping(crate::folder::MAPPING);
+    let lab = stopped.start(&[]);
+    lab.gateway.wait_until("/api/v1/deliveries/3", |answer| answer.json()["waiting"] == false);
+    says_that_two_is_damaged(&|arguments| lab.verb(arguments));
+    let answer = lab.gateway.get("/api/v1/deliveries/2");
+    assert_eq!((answer.status, answer.code().as_str()), (500, "damaged"));
+    lab.verb(&["reconcile"]).ended(0);
+}
+
 #[test]
 fn reconcile_finds_damage_and_says_where() {
     let lab = Lab::start();
@@ -665,18 +732,17 @@ fn reconcile_finds_damage_and_says_where() {
         lab.deliver(&measured(&n.to_string(), n));
     }
     let stopped = lab.stop();
-    let segment = segments(&stopped.data()).pop().expect("a segment");
-    let mut bytes = std::fs::read(&segment).expect("read");
-    let text = measured("2", 2).to_string();
-    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("it is there");
-    bytes[at + 3] ^= 1;
-    std::fs::write(&segment, &bytes).expect("written");
+    spoil(&stopped, &measured("2", 2));
     let report = stopped.verb(&["reconcile", "--scrub", "--format", "json"]).ended(1).json();
     assert!(report["damaged"][0].as_str().is_some_and(|range| range.starts_with("2 to 2")), "{report}");
     let exported = stopped.verb(&["deliveries", "export"]).ended(1).out;
-    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lines = lines(&exported);
     assert!(lines[1]["payload"].as_str().is_some_and(|why| why.contains("damaged")));
     assert!(lines[1].get("body_base64").is_none() && lines[0].get("body_base64").is_some());
+    let shown = stopped.verb(&["deliveries", "show", "2"]).ended(1).json();
+    assert_eq!(shown["external_events"][0]["outcome"], "translated", "what is known of it is shown");
+    assert!(shown["payload"].as_str().is_some_and(|why| why.contains("damaged")));
+    assert_eq!(stopped.verb(&["deliveries", "show", "2", "--body"]).ended(1).out, "");
     let lab = stopped.start(&[]);
     let rows = lab.gateway.get("/api/v1/deliveries").json();
     let damaged = rows["items"][1]["delivery"].as_str().expect("an id").to_owned();
