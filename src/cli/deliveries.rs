@@ -2,7 +2,6 @@
 //! journalled: through the private door when a server runs, else on the records.
 
 use std::{
-    fs::File,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -18,6 +17,7 @@ use super::{
     data::{self, Choice},
     output::{self, Format},
     private_door::PrivateDoor,
+    whole_file::WholeFile,
 };
 use crate::{
     app,
@@ -177,14 +177,20 @@ async fn export(
     choice: &Choice,
     output: Option<&Path>,
 ) -> anyhow::Result<Verdict> {
-    let mut sink: Box<dyn Write> = match output {
-        Some(path) => Box::new(BufWriter::new(File::create(path)?)),
-        None => Box::new(BufWriter::new(std::io::stdout())),
-    };
     journal(config, "payload.exported", "deliveries", json!(choice)).await?;
-    let verdict = write_lines(ledger, choice, &mut sink).await?;
-    sink.flush()?;
-    Ok(verdict)
+    match output {
+        Some(path) => {
+            write_file(ledger, choice, path).await.with_context(|| format!("cannot write {}", path.display()))
+        }
+        None => write_lines(ledger, choice, &mut BufWriter::new(std::io::stdout())).await,
+    }
+}
+
+async fn write_file(ledger: &Ledger, choice: &Choice, path: &Path) -> anyhow::Result<Verdict> {
+    let mut file = WholeFile::create(path)?;
+    let found = write_lines(ledger, choice, &mut file).await?;
+    file.finish()?;
+    Ok(found)
 }
 
 /// Deliveries, newest first, and after them a line for each damaged number that may have been one.
@@ -222,6 +228,7 @@ fn write_line(sink: &mut dyn Write, line: &impl Serialize) -> anyhow::Result<()>
 }
 
 async fn journal_read(config: &Config, id: DeliveryId, what: &str) -> anyhow::Result<()> {
+    sink.flush()?;
     journal(config, "payload.read", &id.to_string(), json!({ "what": what })).await
 }
 

@@ -22,6 +22,7 @@ pub mod signer;
 pub mod test;
 mod token;
 mod verify;
+mod whole_file;
 
 use std::{path::PathBuf, process::ExitCode};
 
