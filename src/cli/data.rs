@@ -1,5 +1,6 @@
 //! Room `cli`: what verbs that read or act on a ledger share: the choice of deliveries, and the journal's line.
 
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ pub(super) struct Scope {
     /// The partner
     #[arg(long)]
     pub(super) partner: Option<String>,
-    /// The endpoint
+    /// The endpoint; with its partner as listings print it, `partner/endpoint`, if you like
     #[arg(long)]
     pub(super) endpoint: Option<String>,
     /// The partner's id of one of the events
@@ -47,7 +48,26 @@ fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::from_rfc3339(text).ok_or_else(|| "write a time as 2026-11-23T07:41:05Z".to_owned())
 }
 
+impl Scope {
+    /// With an endpoint written as `partner/endpoint` taken apart.
+    pub(super) fn settled(mut self) -> anyhow::Result<Self> {
+        let Some((partner, endpoint)) = self.endpoint.as_deref().and_then(|name| name.split_once('/')) else {
+            return Ok(self);
+        };
+        if self.partner.as_deref().is_some_and(|other| other != partner) {
+            bail!("--partner and --endpoint name different partners");
+        }
+        (self.partner, self.endpoint) = (Some(partner.to_owned()), Some(endpoint.to_owned()));
+        Ok(self)
+    }
+}
+
 impl Choice {
+    /// With an endpoint written as `partner/endpoint` taken apart.
+    pub(super) fn settled(self) -> anyhow::Result<Self> {
+        Ok(Self { scope: self.scope.settled()?, ..self })
+    }
+
     pub(super) fn filter(&self, limit: usize, before: Option<u64>) -> DeliveryFilter {
         let Self { scope, outcome } = self;
         DeliveryFilter {

@@ -54,13 +54,15 @@ pub(super) fn run(common: &Common, verb: &DeadLettersVerb) -> anyhow::Result<Ver
     block_on(async {
         match verb {
             DeadLettersVerb::Ls { scope, limit, format } => {
-                list(&app::open_read_only(&config).await?, scope, *limit, *format).await
+                let scope = scope.clone().settled()?;
+                list(&app::open_read_only(&config).await?, &scope, *limit, *format).await
             }
             DeadLettersVerb::Show { name } => {
                 deliveries::show(&config, &app::open_read_only(&config).await?, *name, false).await
             }
             DeadLettersVerb::Retry { scope, deliveries, dry_run, format } => {
-                let request = replay::request(&config, &dead_letters(scope), deliveries).await?;
+                let chosen = dead_letters(&scope.clone().settled()?);
+                let request = replay::request(&config, &chosen, deliveries).await?;
                 let request = ReplayRequest { dry_run: *dry_run, ..request };
                 replay::carry_out(&config, &request, *format).await
             }

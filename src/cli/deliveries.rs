@@ -68,21 +68,26 @@ pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verd
     block_on(async {
         let ledger = app::open_read_only(&config).await?;
         match verb {
-            DeliveriesVerb::Ls { choice, limit, format } => list(&ledger, choice, *limit, *format).await,
+            DeliveriesVerb::Ls { choice, limit, format } => {
+                list(&ledger, &choice.clone().settled()?, *limit, *format).await
+            }
             DeliveriesVerb::Show { name, body } => show(&config, &ledger, *name, *body).await,
             DeliveriesVerb::Export { choice, output } => {
-                export(&config, &ledger, choice, output.as_deref()).await
+                export(&config, &ledger, &choice.clone().settled()?, output.as_deref()).await
             }
         }
     })
 }
 
 async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) -> anyhow::Result<Verdict> {
-    let Newest { rows, damaged } = newest(ledger, choice, limit).await?;
+    let Newest { rows, more, damaged } = newest(ledger, choice, limit).await?;
     let head = ["number", "received", "endpoint", "delivery", "size", "assurance", "outcomes"];
     match format {
         Format::Json => output::json(&rows)?,
         Format::Table => output::table(&head, rows.iter().map(cells).collect(), "no delivery matches"),
+    }
+    if more {
+        output::complain(&format!("the newest {} are shown; there are more: use --limit", rows.len()));
     }
     if damaged > 0 {
         let numbers = if damaged == 1 { "number" } else { "numbers" };
@@ -93,24 +98,29 @@ async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) ->
     Ok(Verdict::Fine)
 }
 
-/// The newest deliveries that match, and how many damaged numbers may be among all that match.
+/// The newest deliveries that match, whether there are more, and how many damaged numbers may be among them.
 struct Newest {
     rows: Vec<DeliveryRow>,
+    more: bool,
     damaged: usize,
 }
 
 /// A page may be short although there is a next one.
 async fn newest(ledger: &Ledger, choice: &Choice, limit: usize) -> anyhow::Result<Newest> {
     let (mut rows, mut unreadable, mut before) = (Vec::new(), Vec::new(), None);
-    while rows.len() < limit {
-        let page = stored::page(ledger, &choice.filter((limit - rows.len()).min(PAGE), before)).await?;
+    // One more than is shown tells whether there are more.
+    let wanted = limit.saturating_add(1);
+    while rows.len() < wanted {
+        let page = stored::page(ledger, &choice.filter((wanted - rows.len()).min(PAGE), before)).await?;
         rows.extend(page.items);
         unreadable.extend(page.unreadable);
         let Some(next) = page.next else { break };
         before = Some(next.0);
     }
+    let more = rows.len() > limit;
+    rows.truncate(limit);
     let damaged = damaged::list(ledger, &choice.filter(PAGE, None), unreadable).await?.len();
-    Ok(Newest { rows, damaged })
+    Ok(Newest { rows, more, damaged })
 }
 
 fn cells(row: &DeliveryRow) -> Vec<String> {
@@ -218,6 +228,7 @@ async fn write_lines(ledger: &Ledger, choice: &Choice, sink: &mut dyn Write) -> 
         found = Verdict::FoundWrong;
         write_line(sink, &damaged)?;
     }
+    sink.flush()?;
     bar.finish_and_clear();
     Ok(found)
 }
@@ -228,7 +239,6 @@ fn write_line(sink: &mut dyn Write, line: &impl Serialize) -> anyhow::Result<()>
 }
 
 async fn journal_read(config: &Config, id: DeliveryId, what: &str) -> anyhow::Result<()> {
-    sink.flush()?;
     journal(config, "payload.read", &id.to_string(), json!({ "what": what })).await
 }
 

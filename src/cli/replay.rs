@@ -50,7 +50,7 @@ pub(super) fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Verdict>
             reissue: args.reissue,
             brokers: args.brokers.clone(),
             dry_run: args.dry_run,
-            ..request(&config, &args.choice, &args.deliveries).await?
+            ..request(&config, &args.choice.clone().settled()?, &args.deliveries).await?
         };
         carry_out(&config, &request, args.format).await
     })

@@ -366,7 +366,18 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     assert_eq!(column(&rows, "number"), [3, 2, 1]);
     let dead = run(&["deliveries", "ls", "--outcome", "dead_letter", "--format", "json"]).ended(0).json();
     assert_eq!(column(&dead, "delivery"), [ids[2].as_str()]);
-    assert!(run(&["deliveries", "ls", "--limit", "1"]).ended(0).out.contains("dead_letter"));
+    let newest = run(&["deliveries", "ls", "--limit", "1"]).ended(0);
+    assert!(newest.out.contains("dead_letter") && newest.err.contains("there are more: use --limit"));
+    assert_eq!(run(&["deliveries", "ls", "--limit", "3"]).ended(0).err, "", "there are no more");
+    for verb in
+        ["deliveries ls --format json", "dead-letters ls --format json", "replay --dry-run --format json"]
+    {
+        let verb: Vec<&str> = verb.split(' ').collect();
+        let answer = |chosen: &[&str]| run(&[&verb, chosen].concat()).ended(0).out;
+        let apart = answer(&["--partner", "lab", "--endpoint", "default"]);
+        assert_eq!(answer(&["--endpoint", "lab/default"]), apart, "as listings print it");
+        run(&[&verb[..], &["--partner", "other", "--endpoint", "lab/default"]].concat()).ended(2);
+    }
     assert!(run(&["deliveries", "ls", "--partner", "other"]).ended(0).out.contains("no delivery matches"));
 
     let shown = run(&["deliveries", "show", &ids[0]]).ended(0).json();
@@ -382,6 +393,9 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     let bytes = STANDARD.decode(lines[2]["body_base64"].as_str().expect("a body")).expect("base64");
     assert_eq!(bytes, measured("1", 3).to_string().into_bytes());
     assert_eq!(lines[2]["headers"][0][0], "host");
+    let nowhere =
+        run(&["deliveries", "export", "--external-id", "1", "-o", "/nowhere/export.ndjson"]).ended(2);
+    assert!(nowhere.err.contains("/nowhere/export.ndjson"), "{}", nowhere.err);
     let chosen = run(&["deliveries", "export", "--external-id", "2"]).ended(0).out;
     assert_eq!(chosen.lines().count(), 1);
 
