@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::log::lock::{FolderLock, LockError};
+use crate::ledger::log::lock::FolderLock;
 
 const FILE: &str = "serving.json";
 
@@ -36,14 +36,11 @@ impl Serving {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
-        match FolderLock::take(data_dir) {
-            // What a killed server left behind.
-            Ok(_) => Ok(None),
-            Err(LockError::Held(_)) => {
-                Ok(Some(serde_json::from_slice(&text).with_context(|| path.display().to_string())?))
-            }
-            Err(error) => Err(error.into()),
+        // Without it, what a killed server left behind.
+        if !FolderLock::is_held(data_dir)? {
+            return Ok(None);
         }
+        Ok(Some(serde_json::from_slice(&text).with_context(|| path.display().to_string())?))
     }
 
     /// Tells verbs on this machine; replaces what an earlier server left.

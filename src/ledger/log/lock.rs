@@ -51,6 +51,21 @@ impl FolderLock {
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
+
+    /// Whether a process holds the lock of a data folder. Needs no right to write there, and creates nothing.
+    pub fn is_held(folder: &Path) -> Result<bool, LockError> {
+        let failed = |source| LockError::Io { folder: folder.to_owned(), source };
+        let file = match File::open(folder.join(LOCK_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(failed(error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -61,9 +76,13 @@ mod tests {
     fn one_at_a_time_and_free_again_when_dropped() {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
+        assert!(!FolderLock::is_held(&data).expect("asked"), "nobody was there yet");
+        assert!(!data.exists(), "asking makes nothing");
         let held = FolderLock::take(&data).expect("the first takes it");
+        assert!(FolderLock::is_held(&data).expect("asked"));
         assert!(matches!(FolderLock::take(&data), Err(LockError::Held(at)) if at == data));
         drop(held);
+        assert!(!FolderLock::is_held(&data).expect("asked"));
         FolderLock::take(&data).expect("free again");
     }
 
