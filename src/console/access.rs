@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Console, problem::Problem};
+use crate::ledger::{RecordsError, TokenRow};
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
@@ -75,6 +76,21 @@ impl Caller {
     }
 }
 
+/// The token a request came with, for what goes on after it was let in.
+#[derive(Clone, Debug)]
+pub(super) struct Pass {
+    /// `None` for a verb on this machine: its token holds as long as the process.
+    sha256: Option<String>,
+}
+
+impl Pass {
+    /// Whether the token has not been revoked since.
+    pub(super) async fn holds(&self, console: &Console) -> Result<bool, RecordsError> {
+        let Some(sha256) = &self.sha256 else { return Ok(true) };
+        Ok(valid(console, sha256).await?.is_some())
+    }
+}
+
 /// The name under which verbs on this machine appear in the journal, with the user behind it where it is known.
 pub(super) const LOCAL: &str = "cli";
 /// Names the user of this machine who ran a verb. Only believed beside the token that verbs on this machine have.
@@ -88,8 +104,9 @@ pub(super) async fn require_token(
     let needed = needed_role(request.method(), request.uri().path());
     let (token, local) = (bearer_token(&request).map(str::to_owned), Caller::local(request.headers()));
     match caller(&console, token, local, needed).await {
-        Ok(caller) => {
+        Ok((caller, pass)) => {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(pass);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
@@ -118,20 +135,24 @@ async fn caller(
     token: Option<String>,
     local: Caller,
     needed: Role,
-) -> Result<Caller, Problem> {
+) -> Result<(Caller, Pass), Problem> {
     let token = token
         .ok_or_else(|| unauthorised("send Authorization: Bearer <token>; `douane token create` makes one"))?;
     if bool::from(token.as_bytes().ct_eq(console.local_token.expose())) {
-        return Ok(local);
+        return Ok((local, Pass { sha256: None }));
     }
     let sha256 = fingerprint(&token);
-    let tokens = console.ledger.records.tokens().await?;
-    let known = tokens.into_iter().find(|known| known.sha256 == sha256 && known.revoked_at.is_none());
+    let known = valid(console, &sha256).await?;
     let known = known.ok_or_else(|| unauthorised("the token is unknown or revoked"))?;
     match known.role.parse::<Role>() {
-        Ok(role) if role >= needed => Ok(Caller(known.name)),
+        Ok(role) if role >= needed => Ok((Caller(known.name), Pass { sha256: Some(sha256) })),
         _ => Err(forbidden(needed)),
     }
+}
+
+async fn valid(console: &Console, sha256: &str) -> Result<Option<TokenRow>, RecordsError> {
+    let tokens = console.ledger.records.tokens().await?;
+    Ok(tokens.into_iter().find(|known| known.sha256 == sha256 && known.revoked_at.is_none()))
 }
 
 /// SHA-256 of a token, hex: what is kept of it. Tokens have 256 bits of chance, so a plain hash is enough.

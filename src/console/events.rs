@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, header},
     response::{
@@ -12,10 +13,12 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
+use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::{
     Console,
+    access::Pass,
     problem::{Params, Problem},
 };
 use crate::{
@@ -42,7 +45,7 @@ pub(super) struct FeedParams {
 }
 
 /// The feed. Each line is a CloudEvent with its feed number as `sequence`; with `Accept: text/event-stream` it goes on
-/// as events come, `id:` is the number, and `Last-Event-ID` continues.
+/// as events come, `id:` is the number, and `Last-Event-ID` continues. It ends when its token is revoked.
 #[utoipa::path(get, path = "/api/v1/events", operation_id = "read_feed", tag = "events",
     params(FeedParams,
         ("last-event-id" = Option<u64>, Header,
@@ -56,13 +59,14 @@ pub(super) async fn feed(
     headers: HeaderMap,
     Params(params): Params<FeedParams>,
 ) -> Result<Response, Problem> {
+    Extension(pass): Extension<Pass>,
     let after = EventNumber(last_event_id(&headers)?.or(params.after).unwrap_or(0));
     let limit = params.limit.unwrap_or(1_000).clamp(1, MAX_EVENTS);
     refuse_pruned(&console, after).await?;
     let event_type = params.r#type.map(|name| with_namespace(&console.namespace, name));
     let filter = EventFilter { event_type, partner: params.partner };
     if wants_event_stream(&headers) {
-        let events = live(console.clone(), after, filter);
+        let events = live(Cursor { console: console.clone(), pass, after, filter });
         let heartbeat = KeepAlive::new().interval(console.heartbeat);
         return Ok(Sse::new(events).keep_alive(heartbeat).into_response());
     }
@@ -112,20 +116,17 @@ struct Cursor {
 }
 
 /// Batches as they are committed. The reader's cursor is all the state there is: a slow consumer holds up nobody.
-fn live(
-    console: Arc<Console>,
-    after: EventNumber,
-    filter: EventFilter,
-) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(Cursor { console, after, filter }, |mut cursor| async {
+fn live(cursor: Cursor) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(cursor, |mut cursor| async {
         let batch = next_batch(&mut cursor).await?;
         Some((stream::iter(batch), cursor))
     })
     .flatten()
 }
 
-/// Waits for the next matching events; `None` when the process shuts down or the records fail: the consumer
-/// reconnects with `Last-Event-ID`.
+    pass: Pass,
+/// Waits for the next matching events; `None` when the token is revoked, the process shuts down or the records fail: the
+/// consumer reconnects with `Last-Event-ID`.
 async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>>> {
     let mut committed = cursor.console.committed.clone();
     loop {
@@ -140,7 +141,8 @@ async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>
         cursor.after = cursor.after.max(newest);
         let mut stop = cursor.console.stop.clone();
         tokio::select! {
-            changed = committed.changed() => changed.ok()?,
+            // At least with each heartbeat the token is looked at again.
+            changed = timeout(cursor.console.heartbeat, committed.changed()) => changed.unwrap_or(Ok(())).ok()?,
             _ = stop.wait_for(|stop| *stop) => return None,
         }
     }
@@ -149,4 +151,8 @@ async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>
 fn sse_event(event: &StoredEvent) -> Event {
     let text = String::from_utf8_lossy(&feed::line(event)).into_owned();
     Event::default().id(event.number.to_string()).event(&event.event_type).data(text)
+        // After the events were read: what was committed after the token was revoked is never sent.
+        if !cursor.pass.holds(&cursor.console).await.ok()? {
+            return None;
+        }
 }

@@ -394,6 +394,31 @@ fn the_live_feed_goes_on_where_a_consumer_was() {
     again.closed().expect("closed");
 }
 
+/// How a live feed ends.
+const LAST_CHUNK: &str = "\r\n0\r\n\r\n";
+
+#[test]
+fn a_revoked_token_ends_its_live_feeds() {
+    let lab = Lab::with(Folder::new(), &[("DOUANE_PUBLICATION_FEED_HEARTBEAT", "50ms")]);
+    let revoke = |name: &str| {
+        let path = format!("/api/v1/tokens/{name}");
+        assert_eq!(lab.gateway.ask("DELETE", &path, &lab.gateway.token, &Value::Null).status, 204);
+    };
+    lab.deliver(&measured("1", 1));
+    let mut silent = lab.listen_as(&lab.token("silent", "consumer"), "partner=other", None);
+    silent.until("\n:");
+    revoke("silent");
+    silent.until(LAST_CHUNK);
+
+    let mut busy = lab.listen_as(&lab.token("busy", "consumer"), "", None);
+    let mut other = lab.listen_as(&lab.token("other", "consumer"), "", None);
+    busy.until("id: 1\n");
+    revoke("busy");
+    lab.deliver(&measured("2", 2));
+    assert!(!busy.until(LAST_CHUNK).contains("id: 2\n"), "nothing that came after it was revoked");
+    other.until("id: 2\n");
+}
+
 #[test]
 fn refusals_say_why_a_partner_is_turned_away() {
     let lab = Lab::start();

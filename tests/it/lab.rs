@@ -97,11 +97,16 @@ impl Lab {
 
     /// Begins to read the live feed.
     pub fn listen(&self, query: &str, last_event_id: Option<&str>) -> Wire {
-        self.try_listen(query, last_event_id).expect("connected")
+        self.listen_as(&self.gateway.token, query, last_event_id)
     }
 
-    fn try_listen(&self, query: &str, last_event_id: Option<&str>) -> io::Result<Wire> {
-        let bearer = format!("Bearer {}", self.gateway.token);
+    /// Begins to read the live feed with a token of one's own.
+    pub fn listen_as(&self, token: &str, query: &str, last_event_id: Option<&str>) -> Wire {
+        self.try_listen(token, query, last_event_id).expect("connected")
+    }
+
+    fn try_listen(&self, token: &str, query: &str, last_event_id: Option<&str>) -> io::Result<Wire> {
+        let bearer = format!("Bearer {token}");
         let mut headers = vec![("authorization", bearer.as_str()), ("accept", "text/event-stream")];
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
         let mut wire = Wire::open(self.gateway.private)?;
