@@ -1,11 +1,11 @@
 //! Room `console`: the feed: domain events since a cursor, as NDJSON or server-sent events. For consumers without a broker.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, num::NonZeroUsize, sync::Arc};
 
 use axum::{
     Extension,
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -37,7 +37,8 @@ pub(super) struct FeedParams {
     /// The number of the last event you have; 0 or absent: from the beginning.
     after: Option<u64>,
     /// NDJSON only: at most so many, 1 to 10000. Fewer may come although there are more, because bytes are bounded too.
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1)]
+    limit: Option<NonZeroUsize>,
     /// Only this CloudEvents type, with or without the namespace.
     r#type: Option<String>,
     /// Only this partner's.
@@ -52,17 +53,19 @@ pub(super) struct FeedParams {
             description = "Goes before `after`: what a consumer of the live feed sends that comes back.")),
     responses((status = 200, description = "The events: one a line, or live.",
                 content((String = "application/x-ndjson"), (String = "text/event-stream"))),
+              (status = 409, description = "No event has that number yet (`cursor_beyond_end`): was it another ledger's?"),
               (status = 410,
                 description = "Events up to there have been dropped; `first_available` is the first one left.")))]
 pub(super) async fn feed(
     State(console): State<Arc<Console>>,
+    Extension(pass): Extension<Pass>,
     headers: HeaderMap,
     Params(params): Params<FeedParams>,
 ) -> Result<Response, Problem> {
-    Extension(pass): Extension<Pass>,
     let after = EventNumber(last_event_id(&headers)?.or(params.after).unwrap_or(0));
-    let limit = params.limit.unwrap_or(1_000).clamp(1, MAX_EVENTS);
+    let limit = params.limit.map_or(1_000, NonZeroUsize::get).min(MAX_EVENTS);
     refuse_pruned(&console, after).await?;
+    refuse_beyond_end(&console, after).await?;
     let event_type = params.r#type.map(|name| with_namespace(&console.namespace, name));
     let filter = EventFilter { event_type, partner: params.partner };
     if wants_event_stream(&headers) {
@@ -108,9 +111,23 @@ async fn refuse_pruned(console: &Console, after: EventNumber) -> Result<(), Prob
     Ok(())
 }
 
+/// A consumer that is ahead has its cursor from another ledger, or from this one before it was put back from a backup:
+/// it would miss every event up to there without a word.
+async fn refuse_beyond_end(console: &Console, after: EventNumber) -> Result<(), Problem> {
+    let last = console.ledger.records.last_event().await?;
+    if after <= last {
+        return Ok(());
+    }
+    let (code, title) = ("cursor_beyond_end", "The feed does not reach that far");
+    let detail =
+        format!("there is no event {after} yet: the last one is {last}; is the cursor another ledger's?");
+    Err(Problem::new(StatusCode::CONFLICT, code, title, detail))
+}
+
 /// Where a live reader stands.
 struct Cursor {
     console: Arc<Console>,
+    pass: Pass,
     after: EventNumber,
     filter: EventFilter,
 }
@@ -124,7 +141,6 @@ fn live(cursor: Cursor) -> impl Stream<Item = Result<Event, Infallible>> {
     .flatten()
 }
 
-    pass: Pass,
 /// Waits for the next matching events; `None` when the token is revoked, the process shuts down or the records fail: the
 /// consumer reconnects with `Last-Event-ID`.
 async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>>> {
@@ -133,6 +149,10 @@ async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>
         let newest = *committed.borrow_and_update();
         let records = &cursor.console.ledger.records;
         let events = records.events_after(cursor.after, SSE_BATCH, &cursor.filter).await.ok()?;
+        // After the events were read: what was committed after the token was revoked is never sent.
+        if !cursor.pass.holds(&cursor.console).await.ok()? {
+            return None;
+        }
         if let Some(last) = events.last() {
             cursor.after = last.number;
             return Some(events.iter().map(|event| Ok(sse_event(event))).collect());
@@ -151,8 +171,4 @@ async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>
 fn sse_event(event: &StoredEvent) -> Event {
     let text = String::from_utf8_lossy(&feed::line(event)).into_owned();
     Event::default().id(event.number.to_string()).event(&event.event_type).data(text)
-        // After the events were read: what was committed after the token was revoked is never sent.
-        if !cursor.pass.holds(&cursor.console).await.ok()? {
-            return None;
-        }
 }

@@ -116,6 +116,7 @@ fn mistakes_are_told_in_one_voice() {
         "deliveries?partner=a&partner=b",
         "events?before=3",
         "events?after=first",
+        "events?limit=0",
         "refusals?outcome=ignored",
         "dead-letters?from=2026-11-23T12:00:00Z",
         "journal?before=3",
@@ -417,6 +418,20 @@ fn a_revoked_token_ends_its_live_feeds() {
     lab.deliver(&measured("2", 2));
     assert!(!busy.until(LAST_CHUNK).contains("id: 2\n"), "nothing that came after it was revoked");
     other.until("id: 2\n");
+}
+
+#[test]
+fn a_cursor_beyond_the_end_is_refused() {
+    let lab = Lab::start();
+    assert_eq!(lab.gateway.get("/api/v1/events?after=0").status, 200, "an empty feed has a beginning");
+    refused(&lab.gateway.get("/api/v1/events?after=1"), 409, "cursor_beyond_end");
+    lab.deliver(&measured("1", 1));
+    assert_eq!(lab.gateway.get("/api/v1/events?after=1").status, 200);
+    let ahead = lab.gateway.get("/api/v1/events?after=2");
+    refused(&ahead, 409, "cursor_beyond_end");
+    assert!(ahead.json()["detail"].as_str().is_some_and(|detail| detail.contains("the last one is 1")));
+    let mut live = lab.listen("", Some("9999"));
+    refused(&live.answer().expect("answered"), 409, "cursor_beyond_end");
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl Process {
     /// Waits until the feed holds so many events or a deadline passes.
     pub fn wait_for_event(&self, number: u64) {
         let path = format!("/api/v1/events?limit=1&after={}", number.saturating_sub(1));
-        self.wait_until(&path, |answer| !answer.body.is_empty());
+        self.wait_until(&path, |answer| answer.status == 200 && !answer.body.is_empty());
     }
 
     /// Asks again and again until the answer is as wanted; panics after a while.
