@@ -85,13 +85,13 @@ fn refusal(rules: Identify, body: &str) -> (ReasonCode, String) {
 }
 
 #[test]
-fn json_that_says_it_is_a_form_is_told_so() {
+fn what_was_read_as_a_form_is_told_so() {
     let mut headers = Headers::default();
     headers.push("content-type", "application/x-www-form-urlencoded");
     let batch = batch_rules(OwnedValuePath::root());
     for (rules, told) in [(batch, "there is no array at body.items"), (rules(), "event_type: nothing stands")]
     {
-        let found = found_with(headers.clone(), rules, br#"{"type":"paid","items":[]}"#).remove(0);
+        let found = found_with(headers.clone(), rules, b"kind=paid&items=none").remove(0);
         let detail = found.expect_err("unidentified").detail;
         assert!(detail.starts_with(told), "{detail}");
         assert!(detail.ends_with(" (the body was read as a form, by its content type)"), "{detail}");
