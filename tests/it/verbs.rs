@@ -416,9 +416,6 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     assert!(
         run(&reissue).ended(0).out.contains("1 published events are translated afresh and may be reissued")
     );
-    let nowhere =
-        run(&["deliveries", "export", "--external-id", "1", "-o", "/nowhere/export.ndjson"]).ended(2);
-    assert!(nowhere.err.contains("/nowhere/export.ndjson"), "{}", nowhere.err);
     run(&["replay", "--dry-run"]).ended(2);
     let report = run(&["reconcile", "--scrub", "--format", "json"]).ended(0).json();
     assert_eq!((&report["numbers_hold"], &report["events_hold"]), (&json!(true), &json!(true)));
@@ -441,11 +438,11 @@ fn verbs_read_beside_a_server_and_without_one() {
     let noted = |lab: &Lab| ["payload.read", "payload.exported"].map(|act| lab.journal(act).len());
     let [reads, exports] = noted(&lab);
     inspect(&|arguments| lab.verb(arguments), &ids);
-    assert_eq!(noted(&lab), [reads + 3, exports + 4]);
+    assert_eq!(noted(&lab), [reads + 3, exports + 3]);
     let stopped = lab.stop();
     inspect(&|arguments| stopped.verb(arguments), &ids);
     let lab = stopped.start(&[]);
-    assert_eq!(noted(&lab), [reads + 6, exports + 8], "acts without a server are journalled too");
+    assert_eq!(noted(&lab), [reads + 6, exports + 6], "acts without a server are journalled too");
     let by_ada = lab.journal("payload.read").into_iter().filter(|read| read["who"] == "cli:ada");
     assert_eq!(by_ada.count(), 6, "the journal knows who ran a verb");
     let chosen = lab.journal("payload.exported").remove(0);
