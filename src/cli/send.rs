@@ -16,7 +16,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct SendArgs {
-    /// The case, as <partner>/<case>
+    /// The case, as `partner/case`
     case: String,
     /// Where the gateway's public door is
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]

@@ -19,7 +19,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The endpoint, as <partner> or <partner>/<endpoint>
+    /// The endpoint, as `partner` or `partner/endpoint`
     endpoint: String,
     /// The captured request: request line, headers (CRLF, or LF alone), blank line, exact body
     request: PathBuf,

@@ -188,7 +188,7 @@ pub trait TranslationRecords: Send + Sync {
     /// Commits in one transaction; numbers the domain events in the order given, without gaps. Returns the highest
     /// event number. An entry worked before is [`RecordsError::Stale`], but for a damaged one: it is passed over.
     ///
-    /// A [`StoredEvent`](crate::model::StoredEvent) of [`Outcome::Translated`] whose `number` is 0 is new. Any other
+    /// A [`StoredEvent`] of [`Outcome::Translated`](crate::model::Outcome::Translated) whose `number` is 0 is new. Any other
     /// number says that it repeats that stored event (one of [`ReplayTarget::published`], with the same id): it gets a
     /// number of its own, and the bytes of the first are served for it, whatever its `body` holds.
     async fn commit(&self, commit: TranslationCommit) -> Result<EventNumber, RecordsError>;

@@ -31,7 +31,7 @@ pub enum WorkedKind {
         body_sha256: [u8; 32],
         /// An earlier delivery with the same body under another id, where the signature does not cover the id.
         same_body_as: Option<EntryNumber>,
-        /// Whether [`TranslationRecords::same_bodies`] shall find it: only where the signature does not cover the id.
+        /// Whether [`TranslationRecords::same_bodies`](super::TranslationRecords::same_bodies) shall find it: only where the signature does not cover the id.
         remember_body: bool,
     },
     /// A replay request; its events are worked again under their old places. What was identified there stays as it
@@ -88,9 +88,9 @@ impl From<&ExternalEvent> for IdentifiedEvent {
 pub struct TranslationCommit {
     /// When it was committed, for lag and the journal; never part of an event.
     pub now: Timestamp,
-    /// The worked entries in log order. A number already worked makes the whole commit [`RecordsError::Stale`].
+    /// The worked entries in log order. A number already worked makes the whole commit [`RecordsError::Stale`](super::RecordsError::Stale).
     pub entries: Vec<WorkedEntry>,
     /// Through which number each endpoint has now been worked. A cursor that would go back makes the whole commit
-    /// [`RecordsError::Stale`].
+    /// [`RecordsError::Stale`](super::RecordsError::Stale).
     pub cursors: Vec<(EndpointName, EntryNumber)>,
 }

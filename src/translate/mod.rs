@@ -2,7 +2,7 @@
 //! run within bounds. Pure: no clock, no environment, no file, no network, no chance. May not know partners or the ledger.
 //!
 //! A module reaches a run in this order, and each step refuses what the next could not survive:
-//! length ([`lint`]) → parse → depth, literals, functions ([`lint`]) → metering ([`meter`]) → types ([`compile`])
+//! length ([`lint`]) → parse → depth, literals, functions ([`lint`]) → metering ([`meter`]) → types ([`compile`](mod@compile))
 //! → [`run`] within [`Bounds`], beside the event as a read-only [`view`] → shape of the result ([`output`]).
 
 mod allow_list;
