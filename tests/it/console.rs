@@ -77,7 +77,7 @@ fn a_token_is_shown_once_and_its_acts_are_journalled() {
     assert!(token.starts_with("dou_") && token.len() > 40);
     let again = json!({ "name": "warehouse-feed", "role": "auditor" });
     refused(&lab.gateway.ask("POST", "/api/v1/tokens", &lab.gateway.token, &again), 409, "name_taken");
-    for name in ["", "cli", "with space", &"x".repeat(101)] {
+    for name in ["", "cli", "with space", ".", "..", "-x", &"x".repeat(101)] {
         let wish = json!({ "name": name, "role": "auditor" });
         let answer = lab.gateway.ask("POST", "/api/v1/tokens", &lab.gateway.token, &wish);
         refused(&answer, 400, "invalid_request");

@@ -183,6 +183,8 @@ fn bodies_too_large_too_slow_or_not_what_they_claim() {
     let both = format!("{head}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
     assert!(attacked.raw(both.as_bytes()).is_none_or(|answer| matches!(answer.status, 400 | 401)));
     refused(&attacked.post(&[("content-encoding", "gzip")], b"\x1f\x8b"), 415, "encoding_unsupported");
+    let packed = format!("{head}transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n");
+    refused(&attacked.raw(packed.as_bytes()).expect("answered"), 415, "encoding_unsupported");
     refused(&attacked.post(&[], b""), 401, "signature_failed");
     attacked.unharmed();
 }
