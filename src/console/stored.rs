@@ -102,7 +102,7 @@ pub struct DeliveryDetail {
     pub method: Option<String>,
     /// The request's target as sent, but for the values of query parameters that carry credentials: `[sealed]`.
     pub target: Option<String>,
-    /// Name and value in the order received; credentials are shown as `[sealed]`.
+    /// Name and value, those of one name in the order received; credentials are shown as `[sealed]`.
     #[schema(schema_with = pairs_schema)]
     pub headers: Option<Vec<(String, HeaderValue)>>,
     /// The exact body, in exports.
@@ -121,7 +121,7 @@ fn pairs_schema() -> Schema {
     let pair =
         ArrayBuilder::new().prefix_items([text().into(), Schema::from(value)]).items(ArrayItems::False);
     let or_null = SchemaType::from_iter([Type::Array, Type::Null]);
-    let shown = "Name and value in the order received; credentials are shown as `[sealed]`, \
+    let shown = "Name and value, those of one name in the order received; credentials are shown as `[sealed]`, \
                  bytes that are not UTF-8 in base64.";
     ArrayBuilder::new().schema_type(or_null).items(pair).description(Some(shown)).into()
 }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use super::{Arrival, PublicDoor, Refusal, in_flight::HeldBody};
 use crate::{model::RawRequest, partners::Endpoint};
 
-/// Room made for a body before any of it came. A larger one grows as it arrives: an announced length alone must not
-/// cost much memory.
+/// Room made for a body with its first bytes. A larger one grows as it arrives: an announced length alone must not cost
+/// memory.
 const MAX_EXPECTED_BYTES: usize = 16 * 1024;
 
 /// How much of a refused body is still read and thrown away, and how long a pause in it is waited for.

@@ -92,7 +92,8 @@ pub fn is_credential_parameter(name: &str) -> bool {
     decoded.next().is_some_and(|(name, _)| is_credential_header(&name.to_ascii_lowercase()))
 }
 
-/// Headers in the order received: names lower-cased, repeated values each on their own.
+/// Headers: names lower-cased, repeated values each on their own and in the order received. Among names the order is that of
+/// the HTTP library, which does not keep the sender's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Headers(pub Vec<(String, HeaderValue)>);
