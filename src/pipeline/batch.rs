@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::positions::{Advance, Group, Positions};
+use super::{
+    positions::{Advance, Group, Positions},
+    rungs::Identified,
+};
 use crate::{
     ledger::{LogItem, WorkedEntry, WorkedEvent, WorkedKind},
     model::{
@@ -44,10 +47,12 @@ pub(super) struct ReplayRequest {
 }
 
 /// What a batch asks for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Work {
     /// Deliveries in log order; none when only others' entries were passed, or damaged ones.
     Deliveries(Vec<Arrival>),
+    /// Deliveries in log order, identified while the batch before them was committed.
+    ReadAhead(Vec<Identified>),
     /// One replay request. It stands alone in its batch, so that all before it is committed when it looks.
     Replay(ReplayRequest),
 }
@@ -67,7 +72,7 @@ impl Place {
 }
 
 /// One batch of stage 1.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Batch {
     pub(super) place: Place,
     pub(super) work: Work,

@@ -45,6 +45,10 @@ pub async fn translate_next(stage: &mut TranslationStage) -> Result<Progress, St
             let decided = stage.decide(identified).await?; // 6
             stage.translate(decided, &guard).await? // 7
         }
+        Work::ReadAhead(identified) => {
+            let decided = stage.decide(identified).await?; // 6: step 5 went beside the commit of the batch before
+            stage.translate(decided, &guard).await? // 7
+        }
     };
     stage.end()?;
     stage.commit(batch.place, worked, batch.damaged).await // 8: outcomes, domain events and cursors, one transaction

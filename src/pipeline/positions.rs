@@ -90,6 +90,20 @@ impl Positions {
         group
     }
 
+    /// What follows a batch of `group` once that is committed, when it can be told before: at least `full` entries wait
+    /// for everyone at the frontier, and nobody else's turn comes first.
+    pub(super) fn following(
+        &self,
+        (group, advance): (&Group, &Advance),
+        (durable, full): (EntryNumber, usize),
+        has_desk: impl Fn(&EndpointName) -> bool,
+    ) -> Option<Group> {
+        let Advance { through, left, .. } = advance;
+        let waiting = durable.0.saturating_sub(through.0);
+        let known = group.only.is_none() && left.is_empty() && self.rear(has_desk).is_none();
+        (known && waiting >= full as u64).then_some(Group { after: *through, until: durable, only: None })
+    }
+
     /// The endpoints that stand furthest back and can be worked; read up to where the next ones stand.
     fn rear(&self, has_desk: impl Fn(&EndpointName) -> bool) -> Option<Group> {
         let workable = || self.behind.iter().filter(|(endpoint, _)| has_desk(endpoint));
@@ -224,5 +238,24 @@ mod tests {
         positions.advance(&group, Advance { through: n(5), ..Advance::default() });
         let group = positions.next_group(n(20), has_desk).expect("work");
         assert_eq!(group, Group { after: n(5), until: n(20), only: Some(names(&["a", "b", "c"])) });
+    }
+
+    #[test]
+    fn what_follows_is_known_only_when_a_batch_waits_and_nobody_comes_first() {
+        let frontier = Group { after: n(0), until: n(9), only: None };
+        let through = |number| Advance { through: n(number), met: names(&["a"]), ..Advance::default() };
+        let desks = |_: &EndpointName| true;
+        let nobody_behind = Positions::default();
+        let following = nobody_behind.following((&frontier, &through(9)), (n(12), 3), desks);
+        assert_eq!(following, Some(Group { after: n(9), until: n(12), only: None }));
+        assert_eq!(nobody_behind.following((&frontier, &through(9)), (n(11), 3), desks), None, "too few");
+        let left = Advance { left: BTreeMap::from([(name("b"), n(3))]), ..through(9) };
+        assert_eq!(nobody_behind.following((&frontier, &left), (n(99), 3), desks), None);
+        let only = Group { only: Some(names(&["b"])), ..frontier.clone() };
+        assert_eq!(nobody_behind.following((&only, &through(9)), (n(99), 3), desks), None);
+        let waits = after_restart(&[(name("b"), n(3)), (frontier_name(), n(9))]);
+        assert_eq!(waits.following((&frontier, &through(12)), (n(99), 3), desks), None, "its desk is back");
+        let no_desk = |endpoint: &EndpointName| *endpoint != name("b");
+        assert!(waits.following((&frontier, &through(12)), (n(99), 3), no_desk).is_some());
     }
 }

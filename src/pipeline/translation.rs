@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::{
     CrashNote, Failure, Progress, Stage, StageError,
-    batch::{Arrival, Batch, Place, sort},
+    batch::{Arrival, Batch, Place, Work, sort},
     figures,
     guard::Guard,
     notices::Notices,
@@ -70,6 +70,8 @@ pub struct TranslationStage {
     positions: Option<Positions>,
     /// Entries read at once: halved while the records refuse a batch, doubled when they take one.
     limit: usize,
+    /// What follows the last commit, read while that was made.
+    ahead: Option<Batch>,
 }
 
 impl TranslationStage {
@@ -92,12 +94,16 @@ impl TranslationStage {
             committed: parts.committed,
             positions: None,
             limit: config.batch_entries,
+            ahead: None,
             config,
         })
     }
 
-    /// Step 4: reads what follows for those whose turn it is, with the desks of this moment.
+    /// Step 4: reads what follows for those whose turn it is, with the desks of this moment, unless it was read ahead.
     pub(super) async fn read(&mut self) -> Result<Option<Batch>, StageError> {
+        if let Some(batch) = self.ahead.take() {
+            return Ok(Some(batch));
+        }
         let snapshot = self.registry.snapshot();
         if self.positions.is_none() {
             self.positions = Some(Positions::from_cursors(self.records.cursors().await?));
@@ -108,6 +114,26 @@ impl TranslationStage {
         let Some(group) = group else { return Ok(None) };
         let items = self.log.read_after(group.after, self.limit, self.config.batch_bytes).await?;
         Ok(sort(items, group, positions, &snapshot, self.limit))
+    }
+
+    /// Steps 4 and 5 of the batch after `place`, while that is committed: with a backlog both cost as much time. What
+    /// cannot be read ahead is read when its turn comes, and fails then if it must.
+    async fn read_ahead(&self, place: &Place) -> Option<Batch> {
+        let snapshot = self.registry.snapshot();
+        let positions = self.positions.as_ref()?;
+        let backlog = (self.log.durable(), self.limit);
+        let has_desk = |endpoint: &_| snapshot.desk_of(endpoint).is_some();
+        let group = positions.following((&place.group, &place.advance), backlog, has_desk)?;
+        let items = self.log.read_after(group.after, self.limit, self.config.batch_bytes).await.ok()?;
+        let batch = sort(items, group, positions, &snapshot, self.limit)?;
+        // A replay request must find all before it committed.
+        let Work::Deliveries(arrivals) = batch.work else { return None };
+        let identified = match self.begin(&batch.place).ok()? {
+            guard @ Guard::Together => self.identify(arrivals, &guard).await.ok(),
+            Guard::Alone(_) => None,
+        };
+        self.end().ok()?;
+        Some(Batch { work: Work::ReadAhead(identified?), ..batch })
     }
 
     /// Notes that this batch is being worked, and tells how it must be contained.
@@ -166,12 +192,13 @@ impl TranslationStage {
             entries.sort_by_key(|entry| entry.number);
         }
         let count = entries.len();
-        let outcome = match <[WorkedEntry; 1]>::try_from(entries) {
-            Ok([entry]) => self.commit_alone(&place, entry).await,
-            Err(entries) => self.send(&place, entries).await,
+        let (outcome, ahead) = match <[WorkedEntry; 1]>::try_from(entries) {
+            Ok([entry]) => (self.commit_alone(&place, entry).await, None),
+            Err(entries) => tokio::join!(self.send(&place, entries), self.read_ahead(&place)),
         };
         match outcome {
             Ok(last_event) => {
+                self.ahead = ahead;
                 self.limit = self.limit.saturating_mul(2).min(self.config.batch_entries);
                 self.advance(place, last_event);
                 Ok(Progress::Worked)

@@ -389,6 +389,44 @@ async fn order_is_kept_across_batches_and_restarts() {
 }
 
 #[tokio::test]
+async fn what_is_read_ahead_is_decided_after_the_commit_before_it() {
+    let mut gateway = Gateway::new(acme()).await;
+    for number in 0..21 {
+        let id = (number % 6).to_string();
+        gateway.deliver("acme", &paid(&id, &id, 1)).await;
+    }
+    gateway.replay("acme", &[(2, 0)], false, &[]).await;
+    for number in 0..14 {
+        gateway.deliver("acme", &paid(&format!("later-{number}"), "later", 1)).await;
+    }
+    gateway.work().await;
+    let again: Vec<_> = (0..6).map(|id| id.to_string()).chain(["1".to_owned()]).collect();
+    assert_eq!(
+        gateway.orders().await[..7],
+        again,
+        "no duplicate is a second fact, and the replay keeps its place"
+    );
+    assert_eq!(gateway.outcomes().await.iter().filter(|it| it.ends_with("duplicate")).count(), 15);
+    gateway.conserves(0).await;
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_of_a_commit_that_failed_is_read_again() {
+    let mut gateway = Gateway::new(acme()).await;
+    for number in 0..35 {
+        gateway.deliver("acme", &paid(&number.to_string(), &number.to_string(), 1)).await;
+    }
+    for _ in 0..2 {
+        gateway.faults.lost_answers.store(1, Ordering::SeqCst);
+        assert!(matches!(gateway.running().stage.step().await, Err(StageError::Wait(_))));
+        gateway.running().stage.step().await.expect("a step");
+    }
+    gateway.work().await;
+    assert_eq!(gateway.orders().await, (0..35).map(|number| number.to_string()).collect::<Vec<_>>());
+    gateway.conserves(0).await;
+}
+
+#[tokio::test]
 async fn a_partner_without_a_desk_waits_and_the_others_go_on() {
     let mut gateway = Gateway::new(acme()).await;
     for number in 0..20 {
