@@ -192,6 +192,7 @@ pub(super) fn group_commit(
         batch_entries: config.batch_entries,
         batch_bytes: config.batch_bytes,
         queue_entries: config.queue_entries,
+        interval: config.commit_interval.0,
     };
     GroupCommit::start(log, clock, limits)
 }

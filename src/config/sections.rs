@@ -117,6 +117,10 @@ pub struct LedgerConfig {
     /// At most about so many bytes share one fsync.
     #[validate(range(min = 4_096, max = 1_073_741_824))]
     pub batch_bytes: usize,
+    /// Two fsyncs begin at least so far apart, so that under load more deliveries share one. A delivery that comes alone
+    /// does not wait. 0: no pause.
+    #[validate(range(max = HumanDuration::seconds(1)))]
+    pub commit_interval: HumanDuration,
     /// At most so many requests wait for the writer; beyond, 503.
     #[validate(range(min = 1, max = 1_000_000))]
     pub queue_entries: usize,
@@ -136,6 +140,7 @@ impl Default for LedgerConfig {
             segment_bytes: 128 * 1024 * 1024,
             batch_entries: 1_024,
             batch_bytes: 8 * 1024 * 1024,
+            commit_interval: HumanDuration::millis(1),
             queue_entries: 4_096,
             min_free_bytes: 256 * 1024 * 1024,
             free_space_poll: HumanDuration::seconds(1),

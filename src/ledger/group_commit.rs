@@ -1,7 +1,12 @@
 //! Room `ledger`: group commit. Requests that arrive while one fsync runs share the next: one writer on a thread of its
-//! own, no timer, no added wait. The same in front of every intake log.
+//! own. Under load it lets a moment pass between two commits, so that more requests share one; a request that comes
+//! alone never waits for others. The same in front of every intake log.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::{
@@ -25,6 +30,8 @@ pub struct GroupCommitLimits {
     pub batch_bytes: usize,
     /// At most so many entries wait for the writer.
     pub queue_entries: usize,
+    /// A commit begins no sooner than this after the one before it began, unless its batch is full.
+    pub interval: Duration,
 }
 
 /// Sends entries to the one writer. Clones send to the same one; it also stops when the last of them is dropped.
@@ -150,6 +157,8 @@ struct Writer {
     log: Box<dyn IntakeLog>,
     clock: Arc<dyn Clock>,
     limits: GroupCommitLimits,
+    /// When the last commit began.
+    begun: Option<Instant>,
     metrics: Metrics,
     /// Last, so that [`GroupCommit::close`] returns when the log is closed.
     durable: watch::Sender<EntryNumber>,
@@ -172,6 +181,7 @@ impl Writer {
             log,
             clock,
             limits,
+            begun: None,
             metrics: Metrics::register(),
             durable: ends.durable,
         }
@@ -201,12 +211,32 @@ impl Writer {
             }
             self.sort_inbox();
         }
+        self.take_waiting(most);
+        if self.waiting.len() < most {
+            self.let_a_moment_pass();
+            self.take_waiting(most);
+        }
+        true
+    }
+
+    fn take_waiting(&mut self, most: usize) {
         while self.waiting.len() < most {
             let Ok(message) = self.queue.try_recv() else { break };
             self.inbox.push(message);
             self.sort_inbox();
         }
-        true
+    }
+
+    /// Waits out the rest of the interval since the last commit began: each fsync costs the same for one entry as for many.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a pause of the writer's own thread, finer than the runtime's timer"
+    )]
+    fn let_a_moment_pass(&self) {
+        let rest = self.begun.and_then(|begun| self.limits.interval.checked_sub(begun.elapsed()));
+        if let Some(rest) = rest.filter(|_| !self.queue.is_closed()) {
+            std::thread::sleep(rest);
+        }
     }
 
     fn sort_inbox(&mut self) {
@@ -233,6 +263,7 @@ impl Writer {
 
     async fn commit(&mut self) -> Result<Appended, AppendError> {
         let begun = Instant::now();
+        self.begun = Some(begun);
         let appended = self.log.append(self.clock.now(), &self.entries).await?;
         let bytes: usize = self.entries.iter().map(|entry| entry.body().len()).sum();
         self.metrics.commit_seconds.record(begun.elapsed());
@@ -314,10 +345,14 @@ mod tests {
 
     impl Stage {
         fn with(batch_bytes: usize, queue_entries: usize) -> Self {
+            let interval = Duration::ZERO;
+            Self::within(GroupCommitLimits { batch_entries: 4, batch_bytes, queue_entries, interval })
+        }
+
+        fn within(limits: GroupCommitLimits) -> Self {
             let batches = Arc::<Mutex<Vec<Vec<usize>>>>::default();
             let (outcomes, script) = blocking::channel();
             let log = Scripted { next: 1, batches: Arc::clone(&batches), outcomes: Mutex::new(script) };
-            let limits = GroupCommitLimits { batch_entries: 4, batch_bytes, queue_entries };
             let clock = Arc::new(ManualClock::at(Timestamp::from_micros(7)));
             Self { commit: GroupCommit::start(Box::new(log), clock, limits), batches, outcomes }
         }
@@ -369,6 +404,23 @@ mod tests {
         }
         assert_eq!(stage.batches(), [vec![1], vec![2, 3, 4, 5], vec![6, 7]], "at most four share one");
         stage.commit.durable().wait_for(|durable| *durable == EntryNumber(7)).await.expect("told");
+    }
+
+    #[tokio::test]
+    async fn what_arrives_soon_after_a_commit_waits_for_company() {
+        let interval = Duration::from_secs(1);
+        let limits = GroupCommitLimits { batch_entries: 4, batch_bytes: 1_000, queue_entries: 100, interval };
+        let stage = Stage::within(limits);
+        for _ in 0..2 {
+            stage.outcomes.send(None).expect("listens");
+        }
+        stage.append(1).await.expect("ran").expect("the first waits for nobody");
+        let early = stage.append(2);
+        tokio::task::yield_now().await;
+        stage.taken().await;
+        stage.append(3).await.expect("ran").expect("kept");
+        early.await.expect("ran").expect("kept");
+        assert_eq!(stage.batches(), [vec![1], vec![2, 3]]);
     }
 
     #[tokio::test]

@@ -192,7 +192,9 @@ async fn pruning_drops_only_what_may_go(under_test: &impl LogUnderTest) {
 
 async fn requests_share_batches_and_keep_their_own_numbers(under_test: &impl LogUnderTest) {
     let (log, reader) = under_test.open();
-    let limits = GroupCommitLimits { batch_entries: 16, batch_bytes: 64 * 1024, queue_entries: 300 };
+    let interval = Duration::from_micros(100);
+    let limits =
+        GroupCommitLimits { batch_entries: 16, batch_bytes: 64 * 1024, queue_entries: 300, interval };
     let commit = GroupCommit::start(log, Arc::new(ManualClock::at(at(7))), limits);
     let mut durable = commit.durable();
     let appends: Vec<_> = (0..300_u64)
