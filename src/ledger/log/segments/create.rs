@@ -17,6 +17,8 @@ pub(super) struct Active {
     pub(super) salt: u64,
     /// Where the next batch begins.
     pub(super) end: u64,
+    /// Through here zeros are written, so that the fsync of a batch finds its blocks as they will stay.
+    pub(super) blank_through: u64,
 }
 
 /// Why there is no new segment.
@@ -49,7 +51,7 @@ pub(super) fn create(
     let (file, end) = write_draft(files, name, &header, segment_bytes, tail).map_err(CreateError::NotMade)?;
     publish(files, name, &*file).map_err(CreateError::Unknown)?;
     let segment = Segment::live(name, header, Arc::clone(&file), end);
-    Ok(Active { segment, file, salt: header.salt, end })
+    Ok(Active { segment, file, salt: header.salt, end, blank_through: end })
 }
 
 /// A salt nobody outside can guess, so that no body can be made to look like a batch.
