@@ -140,7 +140,7 @@ impl Default for LedgerConfig {
             segment_bytes: 128 * 1024 * 1024,
             batch_entries: 1_024,
             batch_bytes: 8 * 1024 * 1024,
-            commit_interval: HumanDuration::millis(1),
+            commit_interval: HumanDuration::micros(500),
             queue_entries: 4_096,
             min_free_bytes: 256 * 1024 * 1024,
             free_space_poll: HumanDuration::seconds(1),

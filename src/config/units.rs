@@ -17,6 +17,11 @@ impl HumanDuration {
         Self(Duration::from_secs(seconds))
     }
 
+    /// From microseconds.
+    pub const fn micros(micros: u64) -> Self {
+        Self(Duration::from_micros(micros))
+    }
+
     /// From milliseconds.
     pub const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
