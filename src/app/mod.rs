@@ -1,6 +1,7 @@
 //! Room `app`: the composition root: configuration → adapters → a running gateway. The only room that names concrete
 //! adapters. [`House`] is everything composed and nothing running; [`Gateway`] runs it; [`Rehearsal`] steps it by hand.
 
+mod brokers;
 mod embedded;
 mod gateway;
 mod house;
@@ -15,8 +16,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use brokers::try_broker;
 pub use gateway::{Gateway, bind};
-pub use house::{House, Options, Stages, try_broker};
+pub use house::{House, Options, Stages};
 pub use rehearsal::{Answered, Rehearsal};
 pub use serving::Serving;
 

@@ -44,15 +44,6 @@ impl FileBroker {
         let files = Files { path: path.into(), rotate_bytes, current: None };
         Self { name: name.into(), files: Arc::new(Mutex::new(files)) }
     }
-
-    /// Looks whether the file could be appended to: that its folder opens, and the file too if it is there. Changes nothing.
-    pub fn look(path: &Path) -> io::Result<()> {
-        fs::read_dir(folder_of(path))?;
-        match OpenOptions::new().append(true).open(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
 }
 
 #[async_trait]
@@ -68,6 +59,14 @@ impl Broker for FileBroker {
         });
         written.await.unwrap_or_else(|error| {
             PublishReport::nothing(BrokerError::Unavailable(format!("the writer ended: {error}")))
+        })
+    }
+
+    /// That its folder opens, and the file too if it is there.
+    async fn look(&self) -> Result<(), BrokerError> {
+        let path = self.files.lock().unwrap_or_else(PoisonError::into_inner).path.clone();
+        could_append(&path).map_err(|error| {
+            BrokerError::Unavailable(format!("cannot append to {}: {error}", path.display()))
         })
     }
 }
@@ -133,6 +132,14 @@ impl Files {
         let file = OpenOptions::new().append(true).create_new(true).open(&self.path)?;
         sync_folder(&self.path)?;
         Ok(Current { file, length: 0, n: finished.n + 1 })
+    }
+}
+
+fn could_append(path: &Path) -> io::Result<()> {
+    fs::read_dir(folder_of(path))?;
+    match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -1,12 +1,22 @@
 //! Room `brokers`: step 10. The trait every broker satisfies, and one file a broker. Adapters try once and never
-//! wait: the one retry loop lives in `pipeline`. May not know partners, records or the log.
+//! wait: the one retry loop lives in `pipeline`. They connect when they are first used and again when a connection was lost;
+//! within one try every wait is bounded. May not know partners, records or the log.
 
+pub mod address;
+pub mod by_key;
+pub mod cloudevent;
+pub mod credential;
 pub mod feed;
 pub mod file;
 pub mod stdout;
 
+pub use address::{Address, Alphabet};
+pub use by_key::by_key;
+pub use credential::Credential;
 pub use file::FileBroker;
 pub use stdout::StdoutBroker;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -37,6 +47,14 @@ pub enum BrokerError {
     /// Unreachable, busy, out of space: for now.
     #[error("the broker is not available: {0}")]
     Unavailable(String),
+    /// The same, and it said when to come back: not before so long.
+    #[error("the broker is busy: {reason}")]
+    Busy {
+        /// Why, for a person.
+        reason: String,
+        /// How long it wants to be left alone.
+        leave_alone: Duration,
+    },
     /// It refuses everyone (credentials, missing topic): waits loudly until someone changes that.
     #[error("the broker refuses us: {0}")]
     RefusesEveryone(String),
@@ -68,4 +86,9 @@ pub trait Broker: Send + Sync {
     /// event per partition key, so that none overtakes an earlier one of its key. The bytes of
     /// [`StoredEvent::body`] are placed as they are.
     async fn publish(&self, events: &[StoredEvent]) -> PublishReport;
+
+    /// Looks whether it could publish now, as far as that shows without publishing.
+    async fn look(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use serde_json::Value;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
-use super::{BrokerConfig, BrokerKind, Config, filter};
+use super::{BrokerConfig, Config, filter};
 
 /// A value that cannot be worked with.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,6 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     faults.extend(same_names(config));
     faults.extend(no_log_filter(config));
     faults.extend(no_namespace(config));
-    faults.extend(files_without_path(config));
     faults.extend(open_private_door(config));
     faults.extend(doors_in_one_place(config));
     faults
@@ -42,6 +41,10 @@ fn out_of_bounds(section: &str, errors: &ValidationErrors, faults: &mut Vec<Faul
     for (name, kind) in errors.errors() {
         let key = if section.is_empty() { name.to_string() } else { format!("{section}.{name}") };
         match kind {
+            // What a kind of broker needs stands flat beside the broker's name.
+            ValidationErrorsKind::Struct(inner) if name == "settings" => {
+                out_of_bounds(section, inner, faults);
+            }
             ValidationErrorsKind::Struct(inner) => out_of_bounds(&key, inner, faults),
             ValidationErrorsKind::List(items) => {
                 for (index, inner) in items {
@@ -56,6 +59,9 @@ fn out_of_bounds(section: &str, errors: &ValidationErrors, faults: &mut Vec<Faul
 }
 
 fn told(key: &str, error: &ValidationError) -> String {
+    if let Some(message) = &error.message {
+        return format!("{key}: {message}");
+    }
     let param = |name| {
         error.params.get(name).map(|value| match value {
             Value::String(text) => text.clone(),
@@ -119,17 +125,6 @@ fn no_namespace(config: &Config) -> Option<Fault> {
             "write your domain from its end, as \"com.example\": letters, digits and hyphens, with dots between",
         )
     })
-}
-
-fn files_without_path(config: &Config) -> Vec<Fault> {
-    let brokers = config.broker.iter().enumerate();
-    let without = brokers.filter(|(_, broker)| broker.kind == BrokerKind::File && broker.path.is_none());
-    let fault = |(index, broker): (usize, &BrokerConfig)| {
-        let message = format!("the broker {:?} is a file and needs a path", broker.name);
-        Fault::new(&[&format!("broker[{index}].kind")], message)
-            .because("missing_setting", "add path = \"…\", the NDJSON file it appends to")
-    };
-    without.map(fault).collect()
 }
 
 fn open_private_door(config: &Config) -> Option<Fault> {

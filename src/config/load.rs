@@ -8,7 +8,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Config, bounds, origins::Origins};
+use super::{Config, bounds, brokers, origins::Origins};
 use crate::model::Diagnostic;
 
 /// Settings from the command line, as `("listen.public", "0.0.0.0:8080")`.
@@ -48,7 +48,13 @@ pub fn load(
         Some(path) => (path.display().to_string(), read(path)?),
     };
     // The file alone first: only its own text gives line and column.
-    toml::from_str::<Config>(&text).map_err(|error| invalid(at_place(&name, &text, &error)))?;
+    if let Some(mistake) = brokers::mistake(&text) {
+        return Err(invalid(at_place(&name, &text, &mistake.message, Some(mistake.at))));
+    }
+    let misplaced = |error: toml::de::Error| {
+        invalid(at_place(&name, &text, error.message(), error.span().map(|span| span.start)))
+    };
+    toml::from_str::<Config>(&text).map_err(misplaced)?;
     let mut table: Table = toml::from_str(&text).unwrap_or_default();
     let variables = apply_environment(&mut table, environment)?;
     for (key, value) in overrides {
@@ -225,15 +231,14 @@ fn set(table: &mut Table, key: &str, text: &str, place: &str) -> Result<(), Conf
     Ok(())
 }
 
-fn at_place(name: &str, text: &str, error: &toml::de::Error) -> Diagnostic {
-    let message = error.message();
+fn at_place(name: &str, text: &str, message: &str, at: Option<usize>) -> Diagnostic {
     let (code, help) = match unknown_field(message) {
         Some((wrong, known)) => ("unknown_key", suggestion(&wrong, known)),
         None => ("invalid_setting", "see deploy/douane.toml for every key and its type".to_owned()),
     };
     let diagnostic = Diagnostic::new(code, name, in_words(message), help);
-    match error.span() {
-        Some(span) => diagnostic.at(text, span.start),
+    match at {
+        Some(at) => diagnostic.at(text, at),
         None => diagnostic,
     }
 }
@@ -258,6 +263,7 @@ fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::BrokerSettings;
 
     fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
         let folder = tempfile::tempdir().expect("a folder");
@@ -384,10 +390,10 @@ mod tests {
         let overrides = vec![("events.namespace", String::new())];
         let error = load(None, &BTreeMap::new(), &overrides).expect_err("refused").to_string();
         assert!(error.starts_with("command line: the length of events.namespace must be"), "{error}");
-        let broker = "[[broker]]\nname = \"a\"\nkind = \"stdout\"\n";
+        let broker = "[[broker]]\nname = \"a\"\nkind = \"file\"\npath = \"b\"\n";
         let error = load_text(&format!("{broker}rotate_bytes = 1\n"), &[]).expect_err("refused");
         assert!(
-            error.starts_with("douane.toml:4:16: broker[0].rotate_bytes must be at least 4096"),
+            error.starts_with("douane.toml:5:16: broker[0].rotate_bytes must be at least 4096"),
             "{error}"
         );
     }
@@ -455,10 +461,6 @@ mod tests {
     fn what_serve_could_not_work_with_is_told_where_it_was_set() {
         for (text, told) in [
             (
-                "[[broker]]\nname = \"a\"\nkind = \"file\"\n",
-                "3:8: the broker \"a\" is a file and needs a path [missing_setting]",
-            ),
-            (
                 "[listen]\nprivate = \"0.0.0.0:9\"\n",
                 "2:11: listen.private is 0.0.0.0:9, which is not loopback, and it speaks plain HTTP [open_private_door]",
             ),
@@ -490,6 +492,45 @@ mod tests {
         ] {
             assert!(load_text(text, &[]).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_mistake_in_a_broker_is_told_where_it_stands() {
+        for (text, told) in [
+            ("kind = \"file\"", "2:8: missing field `path`"),
+            ("kind = \"fil\"", "2:8: unknown kind \"fil\", expected one of `stdout`, `file`"),
+            (
+                "kind = \"stdout\"\npath = \"x\"",
+                "3:1: unknown field `path`, expected one of `from`, `match`, `name`, `kind`",
+            ),
+            ("path = \"x\"\nkind = \"file\"\nrotate_byte = 1", "4:1: unknown field `rotate_byte`"),
+            (
+                "kind = \"file\"\npath = \"x\"\nrotate_bytes = \"1MB\"",
+                "4:16: invalid type: string \"1MB\", expected a whole number",
+            ),
+            ("kind = \"stdout\"\nfrm = \"now\"", "3:1: unknown field `frm`"),
+            ("kind = \"stdout\"\nfrom = \"then\"", "3:8: expected \"now\""),
+            ("kind = \"stdout\"\nmatch = [\"a.*\", \"\"]", "3:9: a pattern has 1 to 512 bytes"),
+        ] {
+            let text = format!("[[broker]]\n{text}\nname = \"a\"\n");
+            let error = load_text(&text, &[]).expect_err("refused");
+            assert!(error.starts_with(&format!("douane.toml:{told}")), "{error}");
+        }
+        let error = load_text("[[broker]]\nname = \"a\"\nkind = \"stdout\"\nfrm = \"now\"\n", &[]);
+        assert!(error.expect_err("refused").contains("did you mean from?"));
+        let error = load_text("[[broker]]\nname = \"a\"\n", &[]).expect_err("refused");
+        assert!(error.starts_with("douane.toml:1:1: missing field `kind`"), "{error}");
+    }
+
+    #[test]
+    fn a_broker_is_what_its_kind_needs() {
+        let text = "[[broker]]\nname = \"a\"\nfrom = \"42\"\nmatch = [\"payments.*\"]\nkind = \"file\"\npath = \"x\"\n";
+        let config = load_text(text, &[]).expect("valid");
+        let [broker] = &config.broker[..] else { panic!("{config:?}") };
+        assert!(matches!(&broker.settings, BrokerSettings::File(file) if file.rotate_bytes > 4_096));
+        assert!(broker.matching[0].matches("payments.PaymentCaptured.v1"));
+        let written = toml::to_string(&config).expect("writes");
+        assert_eq!(toml::from_str::<Config>(&written), Ok(config), "{written}");
     }
 
     #[test]

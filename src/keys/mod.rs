@@ -9,22 +9,12 @@ use std::{
 };
 
 use crate::model::Secret;
+pub use crate::model::SecretSource;
 
 pub mod seal;
 
 /// A secret's file may have so many bytes. Real ones have under a hundred.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
-
-/// Where a secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// `env:NAME`.
-    Env(String),
-    /// `file:/path`; a trailing newline is not part of the secret.
-    File(PathBuf),
-    /// A development secret from the partner's `[test]` table; only tests and the demo have them.
-    Test(Secret),
-}
 
 /// Why a secret could not be had. Names the source, never the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,21 +25,9 @@ pub enum SecretError {
     /// The file cannot be read.
     #[error("{0}")]
     File(String),
-    /// The text names no source. It is not repeated: it may be the secret itself.
-    #[error("this names no source of a secret; write \"env:NAME\" or \"file:/path\"")]
-    Source,
 }
 
 impl SecretSource {
-    /// Reads `env:NAME` or `file:/absolute/path`.
-    pub fn parse(text: &str) -> Result<Self, SecretError> {
-        match text.split_once(':') {
-            Some(("env", name)) if is_variable(name) => Ok(Self::Env(name.to_owned())),
-            Some(("file", path)) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),
-            _ => Err(SecretError::Source),
-        }
-    }
-
     /// Reads the secret now. Call it again on reload: what it reads may have changed.
     pub fn resolve(&self) -> Result<Secret, SecretError> {
         match self {
@@ -60,11 +38,6 @@ impl SecretSource {
             Self::Test(secret) => Ok(secret.clone()),
         }
     }
-}
-
-fn is_variable(name: &str) -> bool {
-    let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    starts_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn from_environment(name: &str) -> Result<Secret, SecretError> {
@@ -91,21 +64,6 @@ fn read_file(path: &PathBuf) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_sources_and_nothing_else() {
-        assert_eq!(
-            SecretSource::parse("env:STRIPE_SECRET"),
-            Ok(SecretSource::Env("STRIPE_SECRET".to_owned()))
-        );
-        assert_eq!(SecretSource::parse("file:/run/s"), Ok(SecretSource::File("/run/s".into())));
-        for bad in
-            ["", "whsec_abcdef", "env:", "env:A B", "env:1A", "file:relative", "test:abc", "ENV:A", " env:A"]
-        {
-            let error = SecretSource::parse(bad).expect_err("must be refused");
-            assert!(bad.len() < 6 || !error.to_string().contains(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn a_file_is_read_anew_and_loses_one_line_break() {

@@ -95,6 +95,13 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
+    /// Its type without our namespace, as `payments.PaymentCaptured.v1`: the last three words, so that it is the same
+    /// before and after the namespace is changed.
+    pub fn contract(&self) -> &str {
+        let third_last_dot = self.event_type.rmatch_indices('.').nth(2);
+        third_last_dot.map_or(&self.event_type, |(dot, _)| &self.event_type[dot + 1..])
+    }
+
     /// The CloudEvent as raw JSON, for embedding in a larger document; `None` if the stored bytes are no JSON.
     pub fn json(&self) -> Option<&RawValue> {
         serde_json::from_slice(&self.body).ok()

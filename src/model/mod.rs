@@ -12,9 +12,12 @@ mod event;
 mod fields;
 mod ids;
 mod outcome;
+mod pattern;
 mod request;
 mod secret;
+mod secret_source;
 pub mod strict_json;
+mod template;
 mod timestamp;
 
 pub use body::{BodyRules, Unreadable, read_body, reads_as_form};
@@ -25,8 +28,11 @@ pub use event::{CheckedEvent, DomainEvent, ExternalEvent, StoredEvent};
 pub use fields::{FieldPath, Fields, PathError, Root};
 pub use ids::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, Revision};
 pub use outcome::{Outcome, OutcomeKind, ReasonCode, Verdict};
+pub use pattern::TypePattern;
 pub use request::{
     CREDENTIAL_PARTS, HeaderValue, Headers, RawRequest, is_credential_header, is_credential_parameter,
 };
 pub use secret::Secret;
+pub use secret_source::{NoSource, SecretSource};
+pub use template::{AddressField, AddressTemplate, Part, TemplateError};
 pub use timestamp::Timestamp;

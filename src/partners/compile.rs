@@ -11,12 +11,11 @@ use super::{
     endpoint_file::preset_file,
     folder::{PartnerFolder, is_module},
     partner_file::{IgnorePlan, MappingPlan, PartnerFile, Placed, Scope},
-    patterns::TypePattern,
     reading::{Source, Table, parse, suggestion},
 };
 use crate::{
     contracts::Catalog,
-    model::Diagnostic,
+    model::{Diagnostic, TypePattern},
     signatures::presets,
     translate::{self, Mapping},
 };

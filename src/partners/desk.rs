@@ -6,10 +6,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use vrl::path::OwnedValuePath;
 
-use super::{folder::content_hash, patterns::TypePattern};
+use super::folder::content_hash;
 use crate::{
     contracts::Catalog,
-    model::{BodyRules, FieldPath, Revision},
+    model::{BodyRules, FieldPath, Revision, TypePattern},
     translate::Mapping,
 };
 

@@ -17,7 +17,6 @@ mod identify;
 mod lint;
 mod opening;
 mod partner_file;
-mod patterns;
 mod reading;
 mod registry;
 mod reload;
@@ -32,7 +31,6 @@ pub use desk::{
 };
 pub use door::{Door, Endpoint, Handshake, NotConfigured, Reply, SecretUse, SecretsFrom, SignatureCheck};
 pub use folder::{Fingerprint, FolderError, MappingsFolder, PartnerFolder, fingerprint, folder_names};
-pub use patterns::TypePattern;
 pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
 pub use summary::{

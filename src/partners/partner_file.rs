@@ -6,11 +6,10 @@ use super::{
     desk::ValueRule,
     endpoint_file::{self, EndpointPlan, FindPreset, Shared},
     folder::is_module,
-    patterns::TypePattern,
     reading::{Source, Table, closest, parse},
     rules,
 };
-use crate::model::{Diagnostic, Secret};
+use crate::model::{Diagnostic, Secret, TypePattern};
 
 const KEYS: [&str; 9] =
     ["name", "owner", "docs", "signature", "endpoint", "identify", "mapping", "ignore", "test"];

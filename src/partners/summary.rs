@@ -8,12 +8,11 @@ use super::{
     desk::{Desk, Identify, Ignore, MappingRule, SameBody},
     door::{Door, Endpoint, Handshake, Reply, SecretUse, SignatureCheck},
     opening,
-    patterns::TypePattern,
     registry::{DeskState, Snapshot},
     rules,
 };
 use crate::{
-    model::{Assurance, Diagnostic, FieldPath, Revision},
+    model::{Assurance, Diagnostic, FieldPath, Revision, TypePattern},
     signatures::Scheme,
 };
 

@@ -1,6 +1,8 @@
 //! Room `pipeline`: the one table of what follows from a failure. Translation is pure, so its errors are permanent until
 //! someone changes the desk; only the outside world fails "for now". May not wait and may not try again: `retry` does.
 
+use std::time::Duration;
+
 use crate::{
     brokers::BrokerError,
     ledger::{LogError, RecordsError},
@@ -54,7 +56,7 @@ impl Failure<'_> {
             Self::Records(RecordsError::Unavailable(_) | RecordsError::Stale(_))
             | Self::Log(LogError::Unavailable(_))
             | Self::CrashNote(_)
-            | Self::Broker(BrokerError::Unavailable(_)) => Remedy::Wait,
+            | Self::Broker(BrokerError::Unavailable(_) | BrokerError::Busy { .. }) => Remedy::Wait,
             Self::Broker(BrokerError::RefusesEveryone(_)) => Remedy::WaitLoudly,
             // Retention never passes a cursor: an entry pruned before it was worked means half a ledger.
             Self::Records(RecordsError::Broken(_)) | Self::Log(LogError::Pruned { .. }) | Self::Threads => {
@@ -81,6 +83,14 @@ pub enum StageError {
     /// The outside world fails for now.
     #[error("waiting: {0}")]
     Wait(String),
+    /// The same, and it says how long at least.
+    #[error("waiting for {at_least:?} or more: {what}")]
+    WaitAtLeast {
+        /// What fails.
+        what: String,
+        /// The next try comes no earlier.
+        at_least: Duration,
+    },
     /// The outside world refuses us until someone changes that.
     #[error("waiting until someone changes this: {0}")]
     WaitLoudly(String),
@@ -103,7 +113,12 @@ impl From<LogError> for StageError {
 
 impl From<BrokerError> for StageError {
     fn from(error: BrokerError) -> Self {
-        Failure::Broker(&error).ends_step(&error)
+        match error {
+            BrokerError::Busy { leave_alone, .. } => {
+                Self::WaitAtLeast { what: error.to_string(), at_least: leave_alone }
+            }
+            error => Failure::Broker(&error).ends_step(&error),
+        }
     }
 }
 
@@ -116,6 +131,7 @@ mod tests {
     fn the_table_of_the_design() {
         let text = || "x".to_owned();
         let io = std::io::Error::other("x");
+        let busy = BrokerError::Busy { reason: text(), leave_alone: Duration::from_secs(5) };
         let table = [
             (Failure::Event(ReasonCode::Unreadable), Remedy::DeadLetter),
             (Failure::Event(ReasonCode::MappingFailed), Remedy::DeadLetter),
@@ -129,6 +145,7 @@ mod tests {
             (Failure::Log(&LogError::Pruned { first: EntryNumber(9) }), Remedy::Stop),
             (Failure::CrashNote(&io), Remedy::Wait),
             (Failure::Broker(&BrokerError::Unavailable(text())), Remedy::Wait),
+            (Failure::Broker(&busy), Remedy::Wait),
             (Failure::Broker(&BrokerError::RefusesEveryone(text())), Remedy::WaitLoudly),
             (Failure::RefusedEvent, Remedy::PublicationDeadLetter),
             (Failure::Threads, Remedy::Stop),
@@ -144,5 +161,10 @@ mod tests {
         assert!(matches!(StageError::from(RecordsError::Unavailable(text())), StageError::Wait(_)));
         assert!(matches!(StageError::from(RecordsError::Broken(text())), StageError::Fatal(_)));
         assert!(matches!(StageError::from(BrokerError::RefusesEveryone(text())), StageError::WaitLoudly(_)));
+        let busy = BrokerError::Busy { reason: text(), leave_alone: Duration::from_secs(5) };
+        let StageError::WaitAtLeast { at_least, .. } = StageError::from(busy) else {
+            panic!("does not wait")
+        };
+        assert_eq!(at_least, Duration::from_secs(5));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     config::BrokerFrom,
     ledger::{EventFilter, FeedRecords, Publication, PublicationRecords, RecordsError},
-    model::{EventNumber, StoredEvent},
+    model::{EventNumber, StoredEvent, TypePattern},
 };
 
 /// What stage 2 is made of, for one broker.
@@ -23,6 +23,8 @@ pub struct PublicationParts {
     pub records: Arc<dyn PublicationRecords>,
     /// The broker.
     pub broker: Arc<dyn Broker>,
+    /// Which events it gets, by type without our namespace; empty means all.
+    pub matching: Vec<TypePattern>,
     /// Most events offered at once.
     pub batch_events: usize,
     /// When a new broker was introduced, and how old what waits is.
@@ -92,6 +94,18 @@ impl Offered {
     }
 }
 
+impl PublicationParts {
+    /// Whether an event goes to this broker. A replay that names it wins over its patterns.
+    fn takes(&self, event: &StoredEvent) -> bool {
+        let name = self.broker.name();
+        if !event.brokers.is_empty() {
+            return event.brokers.iter().any(|to| to == name);
+        }
+        let contract = event.contract();
+        self.matching.is_empty() || self.matching.iter().any(|pattern| pattern.matches(contract))
+    }
+}
+
 impl PublicationStage {
     /// Takes up a broker where its cursor stands. One that was never seen starts at `from`, and that is journalled.
     pub async fn open(parts: PublicationParts, from: Option<BrokerFrom>) -> Result<Self, NotIntroduced> {
@@ -111,10 +125,8 @@ impl PublicationStage {
         let filter = EventFilter::default();
         let events = self.parts.feed.events_after(self.cursor, self.parts.batch_events, &filter).await?;
         let through = events.last().map(|event| event.number);
-        let name = self.parts.broker.name();
-        let goes_here =
-            |event: &StoredEvent| event.brokers.is_empty() || event.brokers.iter().any(|to| to == name);
-        Ok(Offered { own: events.into_iter().filter(goes_here).collect(), through })
+        let own = events.into_iter().filter(|event| self.parts.takes(event)).collect();
+        Ok(Offered { own, through })
     }
 
     /// Step 10.

@@ -43,6 +43,15 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The pause after a failure: the backoff, or what the outside world asked for if that is longer.
+    fn pause(&self, failure: &StageError, failures: u32, chance: u32) -> Duration {
+        let asked = match failure {
+            StageError::WaitAtLeast { at_least, .. } => *at_least,
+            _ => Duration::ZERO,
+        };
+        self.backoff(failures, chance).max(asked)
+    }
+
     /// The pause after the `failures`th failure in a row: doubled each time, then between half and all of that by
     /// `chance`, so that many processes do not come back at once.
     fn backoff(&self, failures: u32, chance: u32) -> Duration {
@@ -74,7 +83,7 @@ pub async fn run<T: Send + Sync>(
                 failures += 1;
                 failed(stage, &error, failures);
                 let chance = getrandom::u32().unwrap_or(u32::MAX);
-                wait(&mut shutdown, pace.backoff(failures, chance)).await;
+                wait(&mut shutdown, pace.pause(&error, failures, chance)).await;
             }
         }
     }
@@ -197,5 +206,15 @@ mod tests {
         assert_eq!(longest, [100, 200, 400, 800]);
         assert_eq!(PACE.backoff(1, 0), Duration::from_millis(50));
         assert_eq!(PACE.backoff(1_000, u32::MAX), PACE.max_backoff);
+    }
+
+    #[test]
+    fn who_asks_for_time_is_given_it() {
+        let asks = |seconds| StageError::WaitAtLeast {
+            what: "429".to_owned(),
+            at_least: Duration::from_secs(seconds),
+        };
+        assert_eq!(PACE.pause(&asks(90), 1, u32::MAX), Duration::from_secs(90));
+        assert_eq!(PACE.pause(&asks(0), 1, u32::MAX), Duration::from_millis(100));
     }
 }

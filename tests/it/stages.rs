@@ -27,7 +27,7 @@ use douane::{
     },
     model::{
         Assurance, DeliveryId, DeliveryMeta, EndpointName, EntryMeta, EntryNumber, EventNumber, EventRef,
-        Headers, Incarnation, NewEntry, ReplayMeta, Timestamp,
+        Headers, Incarnation, NewEntry, ReplayMeta, Timestamp, TypePattern,
     },
     partners::{MappingsFolder, Registry, SecretsFrom},
     pipeline::{
@@ -606,11 +606,26 @@ impl Gateway {
     }
 
     async fn publisher(&mut self, name: &str, from: Option<BrokerFrom>) -> PublicationStage {
+        self.publisher_of(name, from, Vec::new()).await
+    }
+
+    async fn publisher_of(
+        &mut self,
+        name: &str,
+        from: Option<BrokerFrom>,
+        matching: Vec<TypePattern>,
+    ) -> PublicationStage {
         let broker = Arc::new(FileBroker::new(name, self.file(name), 1 << 20));
         let clock = Arc::clone(&self.clock) as _;
         let records = Arc::clone(&self.running().records);
-        let parts =
-            PublicationParts { feed: Arc::clone(&records) as _, records, broker, batch_events: 3, clock };
+        let parts = PublicationParts {
+            feed: Arc::clone(&records) as _,
+            records,
+            broker,
+            matching,
+            batch_events: 3,
+            clock,
+        };
         PublicationStage::open(parts, from).await.expect("it is introduced")
     }
 
@@ -650,6 +665,30 @@ async fn every_broker_goes_its_own_way_from_where_it_was_introduced() {
     assert_eq!(gateway.published("all").len(), 5, "the cursor is remembered");
     let state = gateway.running().records.broker("new").await.expect("records").expect("known");
     assert_eq!(state.cursor, EventNumber(6), "it passed what was not its own");
+}
+
+#[tokio::test]
+async fn a_broker_passes_over_what_it_does_not_match_unless_a_replay_names_it() {
+    let mut gateway = Gateway::new(acme()).await;
+    let patterns = |text: &str| vec![TypePattern::parse(text).expect("a pattern")];
+    let beginning = Some(BrokerFrom::Beginning);
+    let mut sales = gateway.publisher_of("sales", beginning, patterns("sales.*")).await;
+    let mut payments = gateway.publisher_of("payments", beginning, patterns("payments.*")).await;
+    for id in ["1", "2"] {
+        gateway.deliver("acme", &paid(id, id, 1)).await;
+    }
+    gateway.work().await;
+    publish(&mut sales).await;
+    publish(&mut payments).await;
+    assert_eq!(gateway.published("sales"), ["1", "2"]);
+    assert!(gateway.published("payments").is_empty());
+    let state = gateway.running().records.broker("payments").await.expect("records").expect("known");
+    assert_eq!(state.cursor, EventNumber(2), "what was passed over is behind it");
+
+    gateway.replay("acme", &[(1, 0)], false, &["payments"]).await;
+    gateway.work().await;
+    publish(&mut payments).await;
+    assert_eq!(gateway.published("payments"), ["1"], "who names a broker means it");
 }
 
 #[tokio::test]

@@ -563,10 +563,7 @@ fn doctor_finds_nothing_wrong_where_nothing_is() {
 
 /// Configurations that `serve` refuses, and the words both it and doctor say.
 const REFUSED: [(&str, &str); 6] = [
-    (
-        "[[broker]]\nname = \"a\"\nkind = \"file\"\nfrom = \"now\"\n",
-        "douane.toml:3:8: the broker \"a\" is a file",
-    ),
+    ("[[broker]]\nname = \"a\"\nkind = \"file\"\nfrom = \"now\"\n", "douane.toml:3:8: missing field `path`"),
     ("[[broker]]\nname = \"a\"\nkind = \"stdout\"\n", "the broker \"a\" is new: say where it starts"),
     ("[telemetry]\nlog_level = \"inof\"\n", "douane.toml:2:13: telemetry.log_level \"inof\""),
     ("[listen]\nprivate = \"0.0.0.0:1\"\n", "douane.toml:2:11: listen.private is 0.0.0.0:1"),

@@ -1,22 +1,24 @@
-//! Room `partners`: patterns of external types. May not know what is done with a type that matches.
+//! Room `model`: patterns of types, external and our own. May not know what is done with a type that matches.
 
-/// Longest external type, and so longest pattern, in bytes.
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Longest type, and so longest pattern, in bytes.
 const MAX_PATTERN_BYTES: usize = 512;
 
-/// A pattern of external types: exact, or with `*` standing for any text (`customer.*`).
+/// A pattern of types: exact, or with `*` standing for any text (`customer.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypePattern(pub String);
 
 impl TypePattern {
-    /// Takes a pattern as partner files write it; `None` when it is empty, longer than 512 bytes or has control
-    /// characters, because no external type is.
+    /// Takes a pattern as partner files and brokers write it; `None` when it is empty, longer than 512 bytes or has control
+    /// characters, because no type is.
     pub fn parse(text: &str) -> Option<Self> {
         let sound =
             !text.is_empty() && text.len() <= MAX_PATTERN_BYTES && !text.chars().any(char::is_control);
         sound.then(|| Self(text.to_owned()))
     }
 
-    /// Whether an external type matches.
+    /// Whether a type matches.
     pub fn matches(&self, event_type: &str) -> bool {
         let mut literals = self.0.split('*');
         let first = literals.next().unwrap_or_default();
@@ -34,6 +36,21 @@ impl TypePattern {
     /// `*` of this one, so it is enough to look at its text.
     pub fn covers(&self, other: &Self) -> bool {
         self.matches(&other.0)
+    }
+}
+
+impl Serialize for TypePattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for TypePattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom("a pattern has 1 to 512 bytes and no control characters, as \"payments.*\"")
+        })
     }
 }
 

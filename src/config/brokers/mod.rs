@@ -1,44 +1,55 @@
-//! Room `config`: the brokers beside the built-in feed.
+//! Room `config`: the brokers beside the built-in feed. What every broker has stands here, what a kind has for itself in a
+//! file of that kind. A kind's keys stand flat beside the name; which keys there are depends on `kind`.
 
-use std::path::PathBuf;
+mod file;
+mod mistakes;
+
+pub use file::FileConfig;
+pub(super) use mistakes::mistake;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use validator::Validate;
+use validator::{Validate, ValidationErrors};
+
+use crate::model::TypePattern;
 
 /// A broker beside the built-in feed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct BrokerConfig {
     /// Its identity: the cursor belongs to this name.
     #[validate(length(min = 1, max = 100))]
     pub name: String,
-    /// `stdout` or `file`.
-    pub kind: BrokerKind,
-    /// Where it starts when it is first seen: `"now"`, `"beginning"` or an event number.
+    /// Where it starts when it is first seen: `"now"`, `"beginning"` or an event number, as `"42"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<BrokerFrom>,
-    /// `file` only: the NDJSON file; finished ones are renamed to `<path>.<n>`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-    /// `file` only: a new file is begun when this many bytes are reached.
-    #[serde(default = "default_rotate_bytes")]
-    #[validate(range(min = 4_096))]
-    pub rotate_bytes: u64,
+    /// Which events it gets, by type without the namespace, as `["payments.*"]`; without it, all. It holds from the cursor on: an event passed over is not published later, but for a replay that names this broker, which always goes to it.
+    #[serde(rename = "match", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub matching: Vec<TypePattern>,
+    /// What its kind needs.
+    #[serde(flatten)]
+    #[validate(nested)]
+    pub settings: BrokerSettings,
 }
 
-const fn default_rotate_bytes() -> u64 {
-    128 * 1024 * 1024
-}
-
-/// The kinds of brokers built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BrokerKind {
+/// What each kind of broker needs. A broker of another kind is a variant here, a row in [`BrokerSettings::validate`] and
+/// in `mistakes`, and one in `app`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum BrokerSettings {
     /// NDJSON on standard output.
     Stdout,
     /// NDJSON in a file, fsynced, rotated.
-    File,
+    File(FileConfig),
+}
+
+impl Validate for BrokerSettings {
+    fn validate(&self) -> Result<(), ValidationErrors> {
+        match self {
+            Self::Stdout => Ok(()),
+            Self::File(file) => file.validate(),
+        }
+    }
 }
 
 /// Where a broker starts when it is first seen.

@@ -1,0 +1,50 @@
+//! Room `app`: from the settings of a broker to the broker. Nothing is connected here: a broker connects when it is first used,
+//! so that one that is down keeps nobody from starting.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+
+use crate::{
+    brokers::{Broker, FileBroker, StdoutBroker},
+    config::{BrokerConfig, BrokerSettings, LedgerConfig},
+    ledger::Ledger,
+    pipeline::{BrokerStart, NotIntroduced},
+};
+
+/// A broker, as its settings say. What it cannot work with makes it wait loudly when it is used, and nobody else.
+pub(super) fn broker(config: &BrokerConfig) -> Arc<dyn Broker> {
+    let name = &config.name;
+    match &config.settings {
+        BrokerSettings::Stdout => Arc::new(StdoutBroker::new(name)),
+        BrokerSettings::File(file) => Arc::new(FileBroker::new(name, &file.path, file.rotate_bytes)),
+    }
+}
+
+/// Looks whether a broker could take up its work, as `serve` would. Publishes nothing and changes nothing.
+pub async fn try_broker(
+    settings: &BrokerConfig,
+    config: &LedgerConfig,
+    ledger: Option<&Ledger>,
+) -> anyhow::Result<()> {
+    match ledger.map(|ledger| &*ledger.records) {
+        Some(records) => {
+            BrokerStart::find(&settings.name, settings.from, records, records).await?;
+        }
+        None if settings.from.is_none() => Err(NotIntroduced::NeedsFrom(settings.name.clone()))?,
+        None => {}
+    }
+    if let BrokerSettings::File(file) = &settings.settings
+        && begins_with_the_ledger(&file.path, config)?
+    {
+        return Ok(());
+    }
+    let looked = broker(settings).look().await;
+    looked.with_context(|| format!("the broker {:?} could not publish now", settings.name))
+}
+
+/// Whether a file stands in the data folder that the first start is yet to make.
+fn begins_with_the_ledger(path: &Path, config: &LedgerConfig) -> std::io::Result<bool> {
+    let folder = std::path::absolute(path)?.parent().map(Path::to_owned);
+    Ok(!config.data_dir.exists() && folder == Some(std::path::absolute(&config.data_dir)?))
+}

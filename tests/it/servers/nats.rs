@@ -1,0 +1,39 @@
+//! A NATS server of a test's own, with JetStream.
+
+use std::{fs, net::SocketAddr, process::Command};
+
+use super::process::{Server, folder, free_address, log_in, program};
+
+/// A running NATS server.
+pub struct Nats {
+    pub server: Server,
+    _folder: tempfile::TempDir,
+}
+
+/// Starts one with these lines in its configuration beside the usual, as `max_payload: 65536`.
+pub fn start(settings: &str) -> Nats {
+    let (folder, address) = (folder(), free_address());
+    let (store, file) = (folder.path().join("store"), folder.path().join("nats.conf"));
+    // Every write is synced: a killed server has all that it confirmed.
+    let jetstream =
+        format!("jetstream {{ store_dir: {:?}, sync_interval: always }}", store.display().to_string());
+    fs::write(&file, format!("listen: \"{address}\"\n{jetstream}\n{settings}\n")).expect("a configuration");
+    let server = Server::start(address, log_in(folder.path()), move || {
+        let mut command = Command::new(program("nats-server"));
+        command.arg("--config").arg(&file);
+        command
+    });
+    Nats { server, _folder: folder }
+}
+
+impl Nats {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// As a client names it.
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address())
+    }
+}
