@@ -6,19 +6,41 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context;
 
 use crate::{
-    brokers::{Broker, FileBroker, StdoutBroker},
-    config::{BrokerConfig, BrokerSettings, LedgerConfig},
+    brokers::{Broker, Credential, FileBroker, HttpBroker, HttpSettings, StdoutBroker},
+    clock::{Clock, SystemClock},
+    config::{BrokerConfig, BrokerSettings, HttpConfig, HttpMode, LedgerConfig},
     ledger::Ledger,
+    model::SecretSource,
     pipeline::{BrokerStart, NotIntroduced},
 };
 
 /// A broker, as its settings say. What it cannot work with makes it wait loudly when it is used, and nobody else.
-pub(super) fn broker(config: &BrokerConfig) -> Arc<dyn Broker> {
+pub(super) fn broker(config: &BrokerConfig, clock: &Arc<dyn Clock>) -> Arc<dyn Broker> {
     let name = &config.name;
     match &config.settings {
         BrokerSettings::Stdout => Arc::new(StdoutBroker::new(name)),
         BrokerSettings::File(file) => Arc::new(FileBroker::new(name, &file.path, file.rotate_bytes)),
+        BrokerSettings::Http(config) => Arc::new(HttpBroker::new(name, http(config), Arc::clone(clock))),
     }
+}
+
+fn http(config: &HttpConfig) -> HttpSettings {
+    HttpSettings {
+        url: config.url.clone(),
+        binary: config.mode == HttpMode::Binary,
+        signing: config.signing_secrets.iter().map(credential).collect(),
+        allow_private: config.allow_private_addresses,
+        max_in_flight: config.max_in_flight,
+        connect_timeout: config.connect_timeout.0,
+        timeout: config.timeout.0,
+        max_retry_after: config.max_retry_after.0,
+    }
+}
+
+/// A way to read a secret each time it is needed.
+fn credential(source: &SecretSource) -> Credential {
+    let source = source.clone();
+    Credential::new(move || source.resolve().map_err(|error| error.to_string()))
 }
 
 /// Looks whether a broker could take up its work, as `serve` would. Publishes nothing and changes nothing.
@@ -39,7 +61,7 @@ pub async fn try_broker(
     {
         return Ok(());
     }
-    let looked = broker(settings).look().await;
+    let looked = broker(settings, &(Arc::new(SystemClock) as _)).look().await;
     looked.with_context(|| format!("the broker {:?} could not publish now", settings.name))
 }
 

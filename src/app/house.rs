@@ -169,7 +169,7 @@ async fn publications(
         let parts = PublicationParts {
             feed: Arc::clone(records) as _,
             records: Arc::clone(records) as _,
-            broker: brokers::broker(settings),
+            broker: brokers::broker(settings, &options.clock),
             matching: settings.matching.clone(),
             batch_events: config.publication.batch_events,
             clock: Arc::clone(&options.clock),

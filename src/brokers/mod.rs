@@ -8,12 +8,14 @@ pub mod cloudevent;
 pub mod credential;
 pub mod feed;
 pub mod file;
+pub mod http;
 pub mod stdout;
 
 pub use address::{Address, Alphabet};
 pub use by_key::by_key;
 pub use credential::Credential;
 pub use file::FileBroker;
+pub use http::{HttpBroker, HttpSettings};
 pub use stdout::StdoutBroker;
 
 use std::time::Duration;

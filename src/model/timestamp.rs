@@ -35,6 +35,11 @@ impl Timestamp {
         Self(DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros()).writable()
     }
 
+    /// From the date of an HTTP header (RFC 9110, IMF-fixdate), as `Mon, 23 Nov 2026 07:41:05 GMT`.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        Self::from_seconds(DateTime::parse_from_rfc2822(text).ok()?.timestamp())
+    }
+
     /// This time, where RFC 3339 can write it: in the years 1 to 9999. What a partner or a mapping says comes through here
     /// before it can become the time of an event.
     pub fn writable(self) -> Option<Self> {

@@ -9,7 +9,7 @@ use toml::{
     de::{DeTable, DeValue, Error, ValueDeserializer},
 };
 
-use super::{BrokerConfig, FileConfig};
+use super::{BrokerConfig, FileConfig, HttpConfig};
 
 /// A mistake in a broker.
 #[derive(Debug)]
@@ -62,6 +62,7 @@ fn in_table(table: &DeTable<'_>, at: usize) -> Result<(), Mistake> {
 fn settings_of(kind: &str, settings: Pairs<'_>, at: std::ops::Range<usize>) -> Result<(), Mistake> {
     match kind {
         "file" => read::<FileConfig>(settings, at),
+        "http" => read::<HttpConfig>(settings, at),
         _ => read::<IgnoredAny>(settings, at),
     }
 }

@@ -2,16 +2,18 @@
 //! file of that kind. A kind's keys stand flat beside the name; which keys there are depends on `kind`.
 
 mod file;
+mod http;
 mod mistakes;
 
 pub use file::FileConfig;
+pub use http::{HttpConfig, HttpMode};
 pub(super) use mistakes::mistake;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use validator::{Validate, ValidationErrors};
+use validator::{Validate, ValidationError, ValidationErrors};
 
-use crate::model::TypePattern;
+use crate::model::{AddressField, AddressTemplate, TypePattern};
 
 /// A broker beside the built-in feed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
@@ -41,6 +43,8 @@ pub enum BrokerSettings {
     Stdout,
     /// NDJSON in a file, fsynced, rotated.
     File(FileConfig),
+    /// Posted to an HTTP receiver, a CloudEvent each. 2xx places it; 400, 413, 414, 415, 422 and 431 refuse it for good; 408, 425, 429, 5xx and no answer are tried again; with anything else (401, 403, 404, redirects …) this broker waits, loudly.
+    Http(HttpConfig),
 }
 
 impl Validate for BrokerSettings {
@@ -48,8 +52,17 @@ impl Validate for BrokerSettings {
         match self {
             Self::Stdout => Ok(()),
             Self::File(file) => file.validate(),
+            Self::Http(http) => http.validate(),
         }
     }
+}
+
+/// For kinds that have no shards.
+fn unsharded(template: &AddressTemplate) -> Result<(), ValidationError> {
+    if template.has(AddressField::Shard) {
+        return Err(ValidationError::new("shard").with_message("this kind of broker has no {shard}".into()));
+    }
+    Ok(())
 }
 
 /// Where a broker starts when it is first seen.

@@ -1,16 +1,23 @@
 //! What every [`Broker`] must do, run against each of them on its own server.
 
+mod http;
+
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use douane::{
-    brokers::{Broker, BrokerError, FileBroker, Placement, StdoutBroker},
+    brokers::{Broker, BrokerError, FileBroker, Placement, PublishReport, StdoutBroker},
     model::{EndpointName, EntryNumber, EventNumber, EventRef, Revision, StoredEvent},
 };
+
+/// How long a broker may take to come back after its server did. Generous: the machine may be busy.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A broker on its own server, and a way to see what it holds.
 #[async_trait]
@@ -25,6 +32,16 @@ pub trait Subject: Send + Sync {
     fn keeps_repeats(&self) -> bool {
         true
     }
+}
+
+/// A subject whose server can be stopped.
+#[async_trait]
+pub trait Stoppable: Subject {
+    /// Ends the server as a power cut would.
+    async fn kill(&mut self);
+
+    /// Starts it again with what it kept.
+    async fn restart(&mut self);
 }
 
 /// An event as the ledger has it; those of one remainder by three have one partition key.
@@ -128,6 +145,77 @@ pub async fn satisfies_the_trait(subject: &dyn Subject) {
         1,
         "as after a restart of ours"
     );
+}
+
+/// One event that the server will never take holds nobody up. `text` makes it too large.
+pub async fn refuses_one_that_is_too_large(subject: &dyn Subject, text: &str) {
+    let offered = [event(1), event_with(2, text), event(3), event(4), event(5)];
+    let report = subject.broker().publish(&offered).await;
+    assert!(report.stopped.is_none(), "{:?}", report.stopped);
+    let refused: Vec<_> = report
+        .placements
+        .iter()
+        .filter_map(|placement| match placement {
+            Placement::Refused { event, reason } if !reason.is_empty() => Some(event.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((report.placements.len(), refused), (5, vec![2]));
+    same(subject.holds().await, bodies(&[event(1), event(3), event(4), event(5)]), "the others");
+}
+
+/// A server that dies in the middle of batches loses nothing that was confirmed, and gets the rest when it is back.
+pub async fn survives_a_power_cut(subject: &mut dyn Stoppable) {
+    let (broker, all) = (subject.broker(), events(1..=3_000));
+    let mut done = place(&*broker, &all[..100]).await;
+    assert_eq!(done, 100, "it works");
+    let offering = {
+        let (broker, all) = (Arc::clone(&broker), all.clone());
+        tokio::spawn(async move {
+            let mut done = 100;
+            while done < all.len() {
+                let report = broker.publish(&all[done..(done + 100).min(all.len())]).await;
+                done += placed(&report.placements).len();
+                if let Some(error) = report.stopped {
+                    return (done, Some(error));
+                }
+            }
+            (done, None)
+        })
+    };
+    tokio::task::yield_now().await;
+    subject.kill().await;
+    let (confirmed, error) = offering.await.expect("it publishes");
+    assert!(matches!(error, None | Some(BrokerError::Unavailable(_))), "{error:?}");
+    done = confirmed;
+
+    let away = broker.publish(&all[..1]).await;
+    assert!(
+        away.placements.is_empty() && matches!(away.stopped, Some(BrokerError::Unavailable(_))),
+        "{away:?}"
+    );
+    assert!(broker.look().await.is_err(), "that it is away shows");
+
+    subject.restart().await;
+    done += place(&*broker, &all[done..]).await;
+    assert_eq!(done, all.len());
+    let mut seen = BTreeSet::new();
+    let first: Vec<_> = subject.holds().await.into_iter().filter(|body| seen.insert(body.clone())).collect();
+    same(first, bodies(&all), "first appearances");
+}
+
+/// Offers what is left again and again, as the stage does, until all is placed.
+async fn place(broker: &dyn Broker, events: &[StoredEvent]) -> usize {
+    let (begun, mut done) = (Instant::now(), 0);
+    while done < events.len() {
+        let report: PublishReport = broker.publish(&events[done..(done + 500).min(events.len())]).await;
+        done += placed(&report.placements).len();
+        assert!(begun.elapsed() < DEADLINE, "{done} of {}: {:?}", events.len(), report.stopped);
+        if report.stopped.is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    done
 }
 
 struct InFile {
