@@ -6,9 +6,12 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context;
 
 use crate::{
-    brokers::{Broker, Credential, FileBroker, HttpBroker, HttpSettings, StdoutBroker},
+    brokers::{
+        Broker, Credential, FileBroker, HttpBroker, HttpSettings, NatsBroker, NatsLogin, NatsSettings,
+        StdoutBroker,
+    },
     clock::{Clock, SystemClock},
-    config::{BrokerConfig, BrokerSettings, HttpConfig, HttpMode, LedgerConfig},
+    config::{BrokerConfig, BrokerSettings, HttpConfig, HttpMode, LedgerConfig, NatsConfig},
     ledger::Ledger,
     model::SecretSource,
     pipeline::{BrokerStart, NotIntroduced},
@@ -21,6 +24,7 @@ pub(super) fn broker(config: &BrokerConfig, clock: &Arc<dyn Clock>) -> Arc<dyn B
         BrokerSettings::Stdout => Arc::new(StdoutBroker::new(name)),
         BrokerSettings::File(file) => Arc::new(FileBroker::new(name, &file.path, file.rotate_bytes)),
         BrokerSettings::Http(config) => Arc::new(HttpBroker::new(name, http(config), Arc::clone(clock))),
+        BrokerSettings::Nats(config) => Arc::new(NatsBroker::new(name, nats(config))),
     }
 }
 
@@ -34,6 +38,23 @@ fn http(config: &HttpConfig) -> HttpSettings {
         connect_timeout: config.connect_timeout.0,
         timeout: config.timeout.0,
         max_retry_after: config.max_retry_after.0,
+    }
+}
+
+fn nats(config: &NatsConfig) -> NatsSettings {
+    NatsSettings {
+        servers: config.servers.clone(),
+        stream: config.stream.clone(),
+        subject: config.subject.clone(),
+        login: NatsLogin {
+            credentials: config.credentials.as_ref().map(credential),
+            token: config.token.as_ref().map(credential),
+            user: config.user.clone().zip(config.password.as_ref().map(credential)),
+        },
+        ca_file: config.ca_file.clone(),
+        max_in_flight: config.max_in_flight,
+        connect_timeout: config.connect_timeout.0,
+        ack_timeout: config.ack_timeout.0,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod credential;
 pub mod feed;
 pub mod file;
 pub mod http;
+pub mod nats;
 pub mod stdout;
 
 pub use address::{Address, Alphabet};
@@ -16,6 +17,7 @@ pub use by_key::by_key;
 pub use credential::Credential;
 pub use file::FileBroker;
 pub use http::{HttpBroker, HttpSettings};
+pub use nats::{NatsBroker, NatsLogin, NatsSettings};
 pub use stdout::StdoutBroker;
 
 use std::time::Duration;

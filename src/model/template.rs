@@ -85,6 +85,11 @@ impl AddressTemplate {
         if parts.is_empty() { Err(TemplateError::Empty) } else { Ok(Self { text: text.to_owned(), parts }) }
     }
 
+    /// The template that is the type alone.
+    pub fn of_type() -> Self {
+        Self { text: "{type}".to_owned(), parts: vec![Part::Field(AddressField::Type)] }
+    }
+
     /// Its pieces, in order.
     pub fn parts(&self) -> &[Part] {
         &self.parts
@@ -171,6 +176,7 @@ mod tests {
             assert!(AddressTemplate::parse(brace).is_err(), "{brace}");
         }
         assert_eq!(AddressTemplate::parse(""), Err(TemplateError::Empty));
+        assert_eq!(AddressTemplate::parse("{type}"), Ok(AddressTemplate::of_type()));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use toml::{
     de::{DeTable, DeValue, Error, ValueDeserializer},
 };
 
-use super::{BrokerConfig, FileConfig, HttpConfig};
+use super::{BrokerConfig, FileConfig, HttpConfig, NatsConfig};
 
 /// A mistake in a broker.
 #[derive(Debug)]
@@ -63,6 +63,7 @@ fn settings_of(kind: &str, settings: Pairs<'_>, at: std::ops::Range<usize>) -> R
     match kind {
         "file" => read::<FileConfig>(settings, at),
         "http" => read::<HttpConfig>(settings, at),
+        "nats" => read::<NatsConfig>(settings, at),
         _ => read::<IgnoredAny>(settings, at),
     }
 }

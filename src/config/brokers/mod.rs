@@ -4,10 +4,12 @@
 mod file;
 mod http;
 mod mistakes;
+mod nats;
 
 pub use file::FileConfig;
 pub use http::{HttpConfig, HttpMode};
 pub(super) use mistakes::mistake;
+pub use nats::NatsConfig;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,8 @@ pub enum BrokerSettings {
     File(FileConfig),
     /// Posted to an HTTP receiver, a CloudEvent each. 2xx places it; 400, 413, 414, 415, 422 and 431 refuse it for good; 408, 425, 429, 5xx and no answer are tried again; with anything else (401, 403, 404, redirects …) this broker waits, loudly.
     Http(HttpConfig),
+    /// Published to a stream of NATS JetStream, with the event's id as `Nats-Msg-Id`: within the stream's duplicate window a repeat is kept once. The acknowledgement places it; one that is too large for the server or the stream is refused for good; while the stream is missing or forbidden this broker waits, loudly.
+    Nats(NatsConfig),
 }
 
 impl Validate for BrokerSettings {
@@ -53,6 +57,7 @@ impl Validate for BrokerSettings {
             Self::Stdout => Ok(()),
             Self::File(file) => file.validate(),
             Self::Http(http) => http.validate(),
+            Self::Nats(nats) => nats.validate(),
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What every [`Broker`] must do, run against each of them on its own server.
 
 mod http;
+mod nats;
 
 use std::{
     collections::BTreeSet,
     io::{self, Write},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -169,13 +173,15 @@ pub async fn survives_a_power_cut(subject: &mut dyn Stoppable) {
     let (broker, all) = (subject.broker(), events(1..=3_000));
     let mut done = place(&*broker, &all[..100]).await;
     assert_eq!(done, 100, "it works");
+    let confirmed_by_now = Arc::new(AtomicUsize::new(0));
     let offering = {
-        let (broker, all) = (Arc::clone(&broker), all.clone());
+        let (broker, all, by_now) = (Arc::clone(&broker), all.clone(), Arc::clone(&confirmed_by_now));
         tokio::spawn(async move {
             let mut done = 100;
             while done < all.len() {
                 let report = broker.publish(&all[done..(done + 100).min(all.len())]).await;
                 done += placed(&report.placements).len();
+                by_now.store(done, Ordering::Relaxed);
                 if let Some(error) = report.stopped {
                     return (done, Some(error));
                 }
@@ -183,7 +189,9 @@ pub async fn survives_a_power_cut(subject: &mut dyn Stoppable) {
             (done, None)
         })
     };
-    tokio::task::yield_now().await;
+    while confirmed_by_now.load(Ordering::Relaxed) < 300 && !offering.is_finished() {
+        tokio::task::yield_now().await;
+    }
     subject.kill().await;
     let (confirmed, error) = offering.await.expect("it publishes");
     assert!(matches!(error, None | Some(BrokerError::Unavailable(_))), "{error:?}");

@@ -1,0 +1,105 @@
+//! Room `config`: what a broker of kind `nats` needs.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use validator::{Validate, ValidationError};
+
+use super::unsharded;
+use crate::{
+    config::HumanDuration,
+    model::{AddressTemplate, Part, SecretSource},
+};
+
+/// Publishes to a stream of NATS JetStream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[validate(schema(function = "whole_login"))]
+pub struct NatsConfig {
+    /// The servers, as `["nats://nats-1:4222", "nats://nats-2:4222"]`; `tls://` asks for TLS.
+    #[validate(length(min = 1, max = 100))]
+    pub servers: Vec<String>,
+    /// The JetStream stream that keeps the events. It must be there and listen to the subjects; a message that would land in another is refused.
+    #[validate(length(min = 1, max = 255))]
+    pub stream: String,
+    /// The subject of an event. Fields: {type}, {context}, {event}, {version}, {partner}, {endpoint}.
+    #[serde(default = "default_subject")]
+    #[schemars(with = "String")]
+    #[validate(custom(function = "is_subject"), custom(function = "unsharded"))]
+    pub subject: AddressTemplate,
+    /// What a credentials file (`.creds`) holds, as `"file:/run/secrets/nats.creds"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub credentials: Option<SecretSource>,
+    /// A token, as `"env:NATS_TOKEN"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub token: Option<SecretSource>,
+    /// A user, with `password`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// That user's password, as `"env:NATS_PASSWORD"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub password: Option<SecretSource>,
+    /// Certificates (PEM) to trust in place of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Most events unconfirmed at once; of one partition key there is never more than one.
+    #[serde(default = "default_in_flight")]
+    #[validate(range(min = 1, max = 10_000))]
+    pub max_in_flight: usize,
+    /// How long connecting may take.
+    #[serde(default = "default_connect_timeout")]
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
+    pub connect_timeout: HumanDuration,
+    /// How long a confirmation may take.
+    #[serde(default = "default_ack_timeout")]
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
+    pub ack_timeout: HumanDuration,
+}
+
+fn default_subject() -> AddressTemplate {
+    AddressTemplate::of_type()
+}
+
+const fn default_in_flight() -> usize {
+    256
+}
+
+const fn default_connect_timeout() -> HumanDuration {
+    HumanDuration::seconds(5)
+}
+
+const fn default_ack_timeout() -> HumanDuration {
+    HumanDuration::seconds(10)
+}
+
+fn whole_login(config: &NatsConfig) -> Result<(), ValidationError> {
+    if config.user.is_some() == config.password.is_some() {
+        return Ok(());
+    }
+    Err(ValidationError::new("user").with_message("`user` and `password` go together".into()))
+}
+
+/// Words with dots between, no wildcards.
+fn is_subject(subject: &AddressTemplate) -> Result<(), ValidationError> {
+    let text: String = subject
+        .parts()
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Field(_) => "x",
+        })
+        .collect();
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && !word.contains(|c: char| c.is_whitespace() || c.is_control() || c == '*' || c == '>')
+    };
+    if text.split('.').all(is_word) {
+        return Ok(());
+    }
+    let message = "a subject is words with dots between, without spaces and wildcards, as \"events.{type}\"";
+    Err(ValidationError::new("subject").with_message(message.into()))
+}
