@@ -8,10 +8,12 @@ use anyhow::Context;
 use crate::{
     brokers::{
         Broker, Credential, FileBroker, HttpBroker, HttpSettings, NatsBroker, NatsLogin, NatsSettings,
-        StdoutBroker,
+        RedisStreamsBroker, RedisStreamsSettings, StdoutBroker,
     },
     clock::{Clock, SystemClock},
-    config::{BrokerConfig, BrokerSettings, HttpConfig, HttpMode, LedgerConfig, NatsConfig},
+    config::{
+        BrokerConfig, BrokerSettings, HttpConfig, HttpMode, LedgerConfig, NatsConfig, RedisStreamsConfig,
+    },
     ledger::Ledger,
     model::SecretSource,
     pipeline::{BrokerStart, NotIntroduced},
@@ -25,6 +27,9 @@ pub(super) fn broker(config: &BrokerConfig, clock: &Arc<dyn Clock>) -> Arc<dyn B
         BrokerSettings::File(file) => Arc::new(FileBroker::new(name, &file.path, file.rotate_bytes)),
         BrokerSettings::Http(config) => Arc::new(HttpBroker::new(name, http(config), Arc::clone(clock))),
         BrokerSettings::Nats(config) => Arc::new(NatsBroker::new(name, nats(config))),
+        BrokerSettings::RedisStreams(config) => {
+            Arc::new(RedisStreamsBroker::new(name, redis_streams(config)))
+        }
     }
 }
 
@@ -55,6 +60,21 @@ fn nats(config: &NatsConfig) -> NatsSettings {
         max_in_flight: config.max_in_flight,
         connect_timeout: config.connect_timeout.0,
         ack_timeout: config.ack_timeout.0,
+    }
+}
+
+fn redis_streams(config: &RedisStreamsConfig) -> RedisStreamsSettings {
+    RedisStreamsSettings {
+        url: config.url.clone(),
+        user: config.user.clone(),
+        password: config.password.as_ref().map(credential),
+        stream: config.stream.clone(),
+        shards: config.shards,
+        max_len: config.max_len,
+        max_event_bytes: config.max_event_bytes,
+        max_in_flight: config.max_in_flight,
+        connect_timeout: config.connect_timeout.0,
+        response_timeout: config.response_timeout.0,
     }
 }
 

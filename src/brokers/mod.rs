@@ -10,6 +10,7 @@ pub mod feed;
 pub mod file;
 pub mod http;
 pub mod nats;
+pub mod redis_streams;
 pub mod stdout;
 
 pub use address::{Address, Alphabet};
@@ -18,6 +19,7 @@ pub use credential::Credential;
 pub use file::FileBroker;
 pub use http::{HttpBroker, HttpSettings};
 pub use nats::{NatsBroker, NatsLogin, NatsSettings};
+pub use redis_streams::{RedisStreamsBroker, RedisStreamsSettings};
 pub use stdout::StdoutBroker;
 
 use std::time::Duration;

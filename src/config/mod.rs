@@ -10,7 +10,10 @@ mod reference;
 mod sections;
 mod units;
 
-pub use brokers::{BrokerConfig, BrokerFrom, BrokerSettings, FileConfig, HttpConfig, HttpMode, NatsConfig};
+pub use brokers::{
+    BrokerConfig, BrokerFrom, BrokerSettings, FileConfig, HttpConfig, HttpMode, NatsConfig,
+    RedisStreamsConfig,
+};
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment};
 pub use reference::reference;
 pub use sections::{

@@ -9,7 +9,7 @@ use toml::{
     de::{DeTable, DeValue, Error, ValueDeserializer},
 };
 
-use super::{BrokerConfig, FileConfig, HttpConfig, NatsConfig};
+use super::{BrokerConfig, FileConfig, HttpConfig, NatsConfig, RedisStreamsConfig};
 
 /// A mistake in a broker.
 #[derive(Debug)]
@@ -64,6 +64,7 @@ fn settings_of(kind: &str, settings: Pairs<'_>, at: std::ops::Range<usize>) -> R
         "file" => read::<FileConfig>(settings, at),
         "http" => read::<HttpConfig>(settings, at),
         "nats" => read::<NatsConfig>(settings, at),
+        "redis_streams" => read::<RedisStreamsConfig>(settings, at),
         _ => read::<IgnoredAny>(settings, at),
     }
 }

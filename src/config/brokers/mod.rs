@@ -5,11 +5,13 @@ mod file;
 mod http;
 mod mistakes;
 mod nats;
+mod redis_streams;
 
 pub use file::FileConfig;
 pub use http::{HttpConfig, HttpMode};
 pub(super) use mistakes::mistake;
 pub use nats::NatsConfig;
+pub use redis_streams::RedisStreamsConfig;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,8 @@ pub enum BrokerSettings {
     Http(HttpConfig),
     /// Published to a stream of NATS JetStream, with the event's id as `Nats-Msg-Id`: within the stream's duplicate window a repeat is kept once. The acknowledgement places it; one that is too large for the server or the stream is refused for good; while the stream is missing or forbidden this broker waits, loudly.
     Nats(NatsConfig),
+    /// Appended to streams of Redis, as the field `event`: the CloudEvent as structured JSON. The entry's id places it. Redis keeps what it confirmed across a crash only with `appendonly yes` and `appendfsync always`. While Redis is away, loading, read-only or out of memory it is tried again; what a person must mend (a key of another type, credentials) makes this broker wait, loudly.
+    RedisStreams(RedisStreamsConfig),
 }
 
 impl Validate for BrokerSettings {
@@ -58,6 +62,7 @@ impl Validate for BrokerSettings {
             Self::File(file) => file.validate(),
             Self::Http(http) => http.validate(),
             Self::Nats(nats) => nats.validate(),
+            Self::RedisStreams(redis) => redis.validate(),
         }
     }
 }

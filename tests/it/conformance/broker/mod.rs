@@ -2,6 +2,7 @@
 
 mod http;
 mod nats;
+mod redis_streams;
 
 use std::{
     collections::BTreeSet,
