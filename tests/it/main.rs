@@ -23,6 +23,7 @@ mod lab;
 mod openapi;
 mod partners;
 mod process;
+mod published;
 mod reload;
 mod replays;
 mod road;
