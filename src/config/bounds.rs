@@ -52,7 +52,12 @@ fn out_of_bounds(section: &str, errors: &ValidationErrors, faults: &mut Vec<Faul
                 }
             }
             ValidationErrorsKind::Field(errors) => {
-                faults.extend(errors.iter().map(|error| Fault::new(&[&key], told(&key, error))));
+                for error in errors {
+                    // What concerns several keys names one of them as its code.
+                    let key =
+                        if name == "__all__" { format!("{section}.{}", error.code) } else { key.clone() };
+                    faults.push(Fault::new(&[&key], told(&key, error)));
+                }
             }
         }
     }

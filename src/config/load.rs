@@ -9,7 +9,7 @@ use std::{
 use toml::{Table, Value};
 
 use super::{Config, bounds, brokers, origins::Origins};
-use crate::model::Diagnostic;
+use crate::model::{Diagnostic, NoSource};
 
 /// Settings from the command line, as `("listen.public", "0.0.0.0:8080")`.
 pub type Overrides = Vec<(&'static str, String)>;
@@ -238,9 +238,26 @@ fn at_place(name: &str, text: &str, message: &str, at: Option<usize>) -> Diagnos
     };
     let diagnostic = Diagnostic::new(code, name, in_words(message), help);
     match at {
-        Some(at) => diagnostic.at(text, at),
+        Some(at) => without_secrets(diagnostic.at(text, at)),
         None => diagnostic,
     }
+}
+
+/// A mistake, without its line where people paste secrets, and without the text that serde quotes from there.
+pub(super) fn without_secrets(mut mistake: Diagnostic) -> Diagnostic {
+    const SECRETS: [&str; 6] = ["secret", "password", "token", "credentials", "whsec_", "@"];
+    let line = mistake.source_line.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let pasted = mistake.message == NoSource.to_string();
+    if !pasted && !SECRETS.iter().any(|word| line.contains(word)) {
+        return mistake;
+    }
+    mistake.source_line = None;
+    if let Some((before, quoted)) = mistake.message.split_once("string \"")
+        && let Some((_, after)) = quoted.rsplit_once('"')
+    {
+        mistake.message = format!("{before}a text{after}");
+    }
+    mistake
 }
 
 fn suggestion(wrong: &str, known: Vec<String>) -> String {
@@ -520,6 +537,61 @@ mod tests {
         assert!(error.expect_err("refused").contains("did you mean from?"));
         let error = load_text("[[broker]]\nname = \"a\"\n", &[]).expect_err("refused");
         assert!(error.starts_with("douane.toml:1:1: missing field `kind`"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_that_stands_in_the_file_is_refused_and_never_shown() {
+        let http = "[[broker]]\nname = \"a\"\nkind = \"http\"\nurl = \"https://a.example/\"\n";
+        let nats = "[[broker]]\nname = \"a\"\nkind = \"nats\"\nstream = \"S\"\n";
+        let redis = "[[broker]]\nname = \"a\"\nkind = \"redis_streams\"\n";
+        for (text, told) in [
+            (format!("{http}signing_secrets = [\"swordfish\"]"), "names no source of a secret"),
+            (
+                format!("{http}signing_secrets = [\n\"env:A\",\n\"swordfish\",\n]"),
+                "names no source of a secret",
+            ),
+            (format!("{http}signing_secrets = \"swordfish\""), "invalid type: a text, expected a sequence"),
+            (
+                format!("{nats}servers = [\"nats://a\"]\npassword = \"swordfish\""),
+                "names no source of a secret",
+            ),
+            (
+                format!("{nats}servers = [\"nats://me:swordfish@a\"]"),
+                "servers: each begins with nats:// or tls://",
+            ),
+            (
+                format!("{redis}url = \"redis://:swordfish@a\""),
+                "url: it must begin with redis:// or rediss://",
+            ),
+        ] {
+            let error = load_text(&text, &[]).expect_err("refused");
+            assert!(error.contains(told) && !error.contains("swordfish"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_broker_could_not_work_with_is_told_where_it_stands() {
+        let nats = "kind = \"nats\"\nservers = [\"nats://a\"]\nstream = \"S\"\n";
+        let redis = "kind = \"redis_streams\"\nurl = \"redis://a\"\n";
+        for (text, told) in [
+            (format!("{nats}subject = \"a {{type}}\""), "6:11: broker[0].subject: a subject is words"),
+            (format!("{nats}subject = \"a.*\""), "6:11: broker[0].subject: a subject is words"),
+            (
+                format!("{nats}subject = \"a.{{shard}}\""),
+                "6:11: broker[0].subject: this kind of broker has no {shard}",
+            ),
+            (format!("{nats}subject = \"a.{{tpe}}\""), "6:11: there is no field {tpe}; there are {type}"),
+            (format!("{nats}user = \"a\""), "6:8: broker[0].user: `user` and `password` go together"),
+            (
+                format!("{nats}password = \"env:A\""),
+                "6:12: broker[0].password: `user` and `password` go together",
+            ),
+            (format!("{redis}shards = 4"), "5:10: broker[0].shards: `shards` counts streams"),
+            (format!("{redis}max_event_bytes = 1"), "5:19: broker[0].max_event_bytes must be between"),
+        ] {
+            let error = load_text(&format!("[[broker]]\nname = \"a\"\n{text}\n"), &[]).expect_err("refused");
+            assert!(error.starts_with(&format!("douane.toml:{told}")), "{error}");
+        }
     }
 
     #[test]

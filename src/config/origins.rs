@@ -27,7 +27,7 @@ impl Origins<'_> {
         let (file, at) = place.unwrap_or_else(|| (self.name.to_owned(), None));
         let diagnostic = Diagnostic::new(fault.code, file, &fault.message, &fault.help);
         match at {
-            Some(at) => diagnostic.at(self.text, at),
+            Some(at) => load::without_secrets(diagnostic.at(self.text, at)),
             None => diagnostic,
         }
     }

@@ -63,8 +63,10 @@ fn broker_keys(schema: &Value, text: &mut String) {
         for line in property["description"].as_str().unwrap_or_default().lines() {
             let _ = writeln!(text, "#   # {line}");
         }
+        let must = schema["required"].as_array().is_some_and(|keys| keys.iter().any(|it| it == key));
         let _ = match property.get("default").filter(|default| !default.is_null()) {
             Some(default) => writeln!(text, "#   {key} = {default}"),
+            None if must => writeln!(text, "#   {key} = … (must be set)"),
             None => writeln!(text, "#   {key} = …"),
         };
     }

@@ -18,7 +18,7 @@ use crate::{
 #[validate(schema(function = "whole_login"))]
 pub struct NatsConfig {
     /// The servers, as `["nats://nats-1:4222", "nats://nats-2:4222"]`; `tls://` asks for TLS.
-    #[validate(length(min = 1, max = 100))]
+    #[validate(length(min = 1, max = 100), custom(function = "are_servers"))]
     pub servers: Vec<String>,
     /// The JetStream stream that keeps the events. It must be there and listen to the subjects; a message that would land in another is refused.
     #[validate(length(min = 1, max = 255))]
@@ -77,10 +77,25 @@ const fn default_ack_timeout() -> HumanDuration {
 }
 
 fn whole_login(config: &NatsConfig) -> Result<(), ValidationError> {
-    if config.user.is_some() == config.password.is_some() {
+    let alone = match (&config.user, &config.password) {
+        (Some(_), None) => "user",
+        (None, Some(_)) => "password",
+        _ => return Ok(()),
+    };
+    Err(ValidationError::new(alone).with_message("`user` and `password` go together".into()))
+}
+
+fn are_servers(servers: &[String]) -> Result<(), ValidationError> {
+    let is_server = |server: &String| {
+        let rest = server.strip_prefix("nats://").or_else(|| server.strip_prefix("tls://"));
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('@'))
+    };
+    if servers.iter().all(is_server) {
         return Ok(());
     }
-    Err(ValidationError::new("user").with_message("`user` and `password` go together".into()))
+    let message =
+        "each begins with nats:// or tls:// and has a host and no password, which stands in `password`";
+    Err(ValidationError::new("servers").with_message(message.into()))
 }
 
 /// Words with dots between, no wildcards.
