@@ -313,7 +313,7 @@ mod tests {
         let visible: Vec<&str> = given.iter().copied().filter(|name| !name.trim().is_empty()).collect();
         assert!(visible.iter().all(|name| allows(name)));
         assert_eq!(visible.len(), names(ALLOWED).len() + functions::NAMES.len());
-        assert_eq!(given.len() - visible.len(), 2);
+        assert_eq!(given.len() - visible.len(), 3);
     }
 
     #[test]

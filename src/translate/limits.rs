@@ -36,6 +36,9 @@ pub(super) const MAX_ABORT_CHARS: usize = 200;
 pub(super) const MAX_VALUE_DEPTH: usize = 128;
 /// The heaviest single value. Above any body we take, far below what would hurt the process.
 pub(super) const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
+/// The longest text that a function may make many values or copies of: it becomes up to a hundred times as much, and is
+/// weighed only then.
+pub(super) const MAX_TEXT_TAKEN_APART: usize = 1024 * 1024;
 /// How many bytes one more step copies.
 pub(super) const BYTES_PER_STEP: usize = 2 * 1024;
 /// How many types of elements and fields the compiler may remember of one variable. Types double as values do, and at

@@ -7,7 +7,9 @@
 use vrl::compiler::{function::closure, prelude::*};
 use vrl::diagnostic::Label;
 
-use super::limits::{BYTES_PER_STEP, MAX_KNOWN_TYPES, MAX_VALUE_BYTES, MAX_VALUE_DEPTH};
+use super::limits::{
+    BYTES_PER_STEP, MAX_KNOWN_TYPES, MAX_TEXT_TAKEN_APART, MAX_VALUE_BYTES, MAX_VALUE_DEPTH,
+};
 
 /// What a value weighs beside its text: itself and its place in an array or object.
 const NODE_BYTES: usize = 64;
@@ -19,9 +21,16 @@ pub(super) const READ: &str = "";
 /// The hidden function around an operand of `*`.
 pub(super) const FACTOR: &str = " ";
 
+/// The hidden function around an argument of a function that takes text apart.
+pub(super) const TEXT: &str = "  ";
+
+/// What makes many values of a text, or much more text, before its result can be weighed.
+pub(super) const TAKES_TEXT_APART: [&str; 7] =
+    ["chunks", "format_timestamp", "parse_json", "parse_query_string", "parse_regex", "replace", "split"];
+
 /// The hidden functions.
-pub(super) fn hidden() -> [Box<dyn Function>; 2] {
-    [Box::new(Read), Box::new(Factor)]
+pub(super) fn hidden() -> [Box<dyn Function>; 3] {
+    [Box::new(Read), Box::new(Factor), Box::new(Text)]
 }
 
 /// Pays for `value`. A value beyond the limits ends the run outright, as used-up steps do: no `??` can catch either.
@@ -100,6 +109,30 @@ impl Expression for PaidRead {
             let kind = widened(known.kind());
             known.with_kind(kind)
         })
+    }
+}
+
+/// An argument whose text must not be too long to be taken apart.
+#[derive(Clone, Debug)]
+struct Bounded(Box<dyn Expression>);
+
+impl Expression for Bounded {
+    fn resolve(&self, ctx: &mut Context) -> Resolved {
+        let value = self.0.resolve(ctx)?;
+        let length = match &value {
+            Value::Bytes(text) => text.len(),
+            Value::String(text) => text.len(),
+            _ => 0,
+        };
+        if length > MAX_TEXT_TAKEN_APART { Err(ExpressionError::Interrupted) } else { Ok(value) }
+    }
+
+    fn resolve_constant(&self, state: &TypeState) -> Option<Value> {
+        self.0.resolve_constant(state)
+    }
+
+    fn type_info(&self, state: &TypeState) -> TypeInfo {
+        self.0.type_info(state)
     }
 }
 
@@ -205,6 +238,40 @@ impl Function for Read {
 
     fn compile(&self, _: &TypeState, _: &mut FunctionCompileContext, arguments: ArgumentList) -> Compiled {
         Ok(Box::new(PaidRead(arguments.required("value"))))
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        HIDDEN_PARAMETERS
+    }
+}
+
+/// The hidden function around an argument of a function that takes text apart.
+#[derive(Clone, Copy, Debug)]
+struct Text;
+
+impl Function for Text {
+    fn identifier(&self) -> &'static str {
+        TEXT
+    }
+
+    fn usage(&self) -> &'static str {
+        "Bounds a text that is to be taken apart."
+    }
+
+    fn category(&self) -> &'static str {
+        Category::String.as_ref()
+    }
+
+    fn return_kind(&self) -> u16 {
+        kind::ANY
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        &[]
+    }
+
+    fn compile(&self, _: &TypeState, _: &mut FunctionCompileContext, arguments: ArgumentList) -> Compiled {
+        Ok(Box::new(Bounded(arguments.required("value"))))
     }
 
     fn parameters(&self) -> &'static [Parameter] {

@@ -127,7 +127,11 @@ impl Mapping {
 
 fn too_large() -> String {
     let (bytes, depth) = (limits::MAX_VALUE_BYTES, limits::MAX_VALUE_DEPTH);
-    format!("a value grew beyond {bytes} bytes or nests deeper than {depth} levels")
+    let text = limits::MAX_TEXT_TAKEN_APART;
+    format!(
+        "a value grew beyond {bytes} bytes or nests deeper than {depth} levels, or a text beyond {text} bytes was to be \
+         taken apart"
+    )
 }
 
 /// The function called at a place of the source, as `to_int` of `to_int!(.amount)`.
@@ -381,6 +385,25 @@ mod tests {
     }
 
     #[test]
+    fn a_long_text_is_not_taken_apart() {
+        let long = || value!({"s": ("[".repeat(limits::MAX_TEXT_TAKEN_APART + 1))});
+        for apart in [
+            "split(string!(.s), \"\")",
+            "split(pattern: \"x\", value: string!(.s))",
+            "replace(string!(.s), \"\", \"x\")",
+            "chunks!(.s, 1)",
+            "parse_json!(.s)",
+            "parse_query_string!(.s)",
+            "format_timestamp!(from_unix_timestamp!(0), format: string!(.s))",
+        ] {
+            let error = failure(&format!("x = {apart}\n[x]"), long());
+            assert!(error.starts_with("over_limit"), "{apart}: {error}");
+        }
+        let fits = value!({"s": ("a,b".repeat(1_000))});
+        assert_eq!(data("length(split(string!(.s), \",\"))", fits), 1_001);
+    }
+
+    #[test]
     fn functions_in_functions_are_paid_for_each() {
         let nested = (0..9).fold("string!(.s)".to_owned(), |inner, _| format!("encode_json({inner})"));
         let source = format!("s = {nested}\nlength(s)");
@@ -394,7 +417,8 @@ mod tests {
             let source = format!("x = null\nfor_each(array!(.items)) -> |_, _| {{\n{deepen}\n}}\nnull");
             assert_eq!(
                 failure(&source, items(10_000)),
-                "over_limit: m.vrl: a value grew beyond 16777216 bytes or nests deeper than 128 levels"
+                "over_limit: m.vrl: a value grew beyond 16777216 bytes or nests deeper than 128 levels, or a text \
+                 beyond 1048576 bytes was to be taken apart"
             );
         }
     }

@@ -184,11 +184,7 @@ impl Lint<'_> {
         self.arguments_of(&name, &call);
         let arguments = call.arguments.into_iter().map(|node| {
             node.map(|argument| FunctionArgument {
-                expr: if name == "exists" {
-                    self.existing(argument.expr, depth)
-                } else {
-                    self.expr(argument.expr, depth)
-                },
+                expr: self.argument(&name, argument.expr, depth),
                 ident: argument.ident,
             })
         });
@@ -200,6 +196,18 @@ impl Lint<'_> {
             ident: call.ident,
             abort_on_error: call.abort_on_error,
         }
+    }
+
+    fn argument(&mut self, called: &str, node: Node<Expr>, depth: Depth) -> Node<Expr> {
+        if called == "exists" {
+            return self.existing(node, depth);
+        }
+        // What stands in the source is short enough, and some functions insist on it standing there.
+        if !meter::TAKES_TEXT_APART.contains(&called) || matches!(node.inner(), Expr::Literal(_)) {
+            return self.expr(node, depth);
+        }
+        let node = self.expr(node, depth.in_call());
+        Node::new(node.span(), hidden(meter::TEXT, node))
     }
 
     /// `exists` takes a path itself and copies nothing, so its path is not metered.
