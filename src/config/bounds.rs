@@ -7,6 +7,9 @@ use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKin
 
 use super::{BrokerConfig, Config, filter};
 
+/// The most bytes of a batch that PostgreSQL is given at once.
+const MAX_DATABASE_BATCH: usize = 256 * 1024 * 1024;
+
 /// A value that cannot be worked with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -18,6 +21,8 @@ pub(super) struct Fault {
     pub(super) code: &'static str,
     /// What to do.
     pub(super) help: String,
+    /// The value may be a secret: its line is not shown.
+    pub(super) secret: bool,
 }
 
 /// Everything that is wrong with a configuration whose types are right.
@@ -28,6 +33,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     }
     faults.sort_by(|one, other| one.keys.cmp(&other.keys));
     faults.extend(too_large_a_body(config));
+    faults.extend(no_database(config));
+    faults.extend(no_schema(config));
+    faults.extend(too_large_a_batch(config));
     faults.extend(backwards_backoff(config));
     faults.extend(same_names(config));
     faults.extend(no_log_filter(config));
@@ -88,6 +96,70 @@ fn too_large_a_body(config: &Config) -> Option<Fault> {
     let message =
         format!("intake.max_body_bytes ({body}) must be at most half of intake.max_bytes_in_flight ({all})");
     (body > all / 2).then(|| Fault::new(&["intake.max_body_bytes", "intake.max_bytes_in_flight"], message))
+}
+
+/// PostgreSQL takes a batch as one message of at most a gibibyte, which must hold the largest body too.
+fn too_large_a_batch(config: &Config) -> Option<Fault> {
+    let bytes = config.ledger.batch_bytes;
+    let message =
+        format!("ledger.batch_bytes ({bytes}) must be at most {MAX_DATABASE_BATCH} when ledger.url is set");
+    let beyond = config.ledger.url.is_some() && bytes > MAX_DATABASE_BATCH;
+    beyond.then(|| Fault::new(&["ledger.batch_bytes"], message))
+}
+
+/// A URL in the open, without a password, or where to find one. The value is never repeated: it may be a secret.
+fn no_database(config: &Config) -> Vec<Fault> {
+    let fault = |key: &str, what: &str, help: &str| {
+        let fault = Fault::new(&[key], format!("{key} {what}")).because("invalid_setting", help);
+        Fault { secret: true, ..fault }
+    };
+    let mut faults = Vec::new();
+    if let Some(url) = &config.ledger.url {
+        let open = ["postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+        match open {
+            Some(rest) if holds_password(rest) => faults.push(fault(
+                "ledger.url",
+                "holds a password in the open",
+                "write url = \"env:NAME\" or \"file:/path\", or leave the password out and set ledger.password",
+            )),
+            None if !names_source(url) => faults.push(fault(
+                "ledger.url",
+                "is no PostgreSQL URL",
+                "write it as \"postgres://user@host:5432/database\", \"env:NAME\" or \"file:/path\"",
+            )),
+            _ => {}
+        }
+    }
+    if config.ledger.password.as_ref().is_some_and(|password| !names_source(password)) {
+        let help = "write password = \"env:NAME\" or \"file:/path\"";
+        faults.push(fault("ledger.password", "names no source of a secret", help));
+    }
+    faults
+}
+
+fn names_source(text: &str) -> bool {
+    text.starts_with("env:") || text.starts_with("file:/")
+}
+
+/// Whether what follows the scheme of a URL has a password before the host, or among its parameters.
+fn holds_password(rest: &str) -> bool {
+    let (before, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let user = before.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':') || parameters.split('&').any(|parameter| parameter.starts_with("password="))
+}
+
+fn no_schema(config: &Config) -> Option<Fault> {
+    let schema = &config.ledger.schema;
+    let begins = schema.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+    let goes_on = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    // Names that begin so belong to PostgreSQL.
+    let sound = begins && schema.chars().all(goes_on) && !schema.starts_with("pg_");
+    // That it is empty was told as its length.
+    let wrong = !sound && !schema.is_empty();
+    wrong.then(|| {
+        Fault::new(&["ledger.schema"], format!("ledger.schema {schema:?} is no name of a schema"))
+            .because("invalid_setting", "use lower-case letters, digits and underscores, as \"douane\"")
+    })
 }
 
 fn backwards_backoff(config: &Config) -> Option<Fault> {
@@ -173,7 +245,7 @@ impl Fault {
     fn new(keys: &[&str], message: String) -> Self {
         let keys = keys.iter().map(ToString::to_string).collect();
         let help = "see deploy/douane.toml for what each key bounds".to_owned();
-        Self { keys, message, code: "out_of_bounds", help }
+        Self { keys, message, code: "out_of_bounds", help, secret: false }
     }
 
     /// The same, under another code and with its own help.

@@ -426,6 +426,12 @@ mod tests {
         let durations = [
             ("mappings", "poll"),
             ("ledger", "free_space_poll"),
+            ("ledger", "connect_timeout"),
+            ("ledger", "statement_timeout"),
+            ("ledger", "lock_timeout"),
+            ("ledger", "idle_in_transaction_timeout"),
+            ("ledger", "poll"),
+            ("ledger", "partition"),
             ("retention", "payloads"),
             ("intake", "header_timeout"),
             ("intake", "body_timeout"),
@@ -449,6 +455,39 @@ mod tests {
     fn a_queue_has_an_end() {
         let error = load_text("[ledger]\nqueue_entries = 9000000000000000000\n", &[]).expect_err("refused");
         assert!(error.contains("ledger.queue_entries must be between 1 and 1000000"), "{error}");
+    }
+
+    #[test]
+    fn the_way_to_a_database_is_told_without_its_secret() {
+        for (text, told) in [
+            ("url = \"postgres://ada:hunter2@db/ledger\"", "ledger.url holds a password in the open"),
+            (
+                "url = \"postgres://ada@db/ledger?password=hunter2\"",
+                "ledger.url holds a password in the open",
+            ),
+            ("url = \"hunter2\"", "ledger.url is no PostgreSQL URL"),
+            ("password = \"hunter2\"", "ledger.password names no source of a secret"),
+            ("schema = \"Ledger\"", "ledger.schema \"Ledger\" is no name of a schema"),
+            ("schema = \"pg_ledger\"", "ledger.schema \"pg_ledger\" is no name of a schema"),
+            (
+                "url = \"env:URL\"\nbatch_bytes = 1000000000",
+                "ledger.batch_bytes (1000000000) must be at most",
+            ),
+        ] {
+            let error = load_text(&format!("[ledger]\n{text}\n"), &[]).expect_err("refused");
+            assert!(error.contains(told) && !error.contains("hunter2"), "{error}");
+        }
+        for sound in [
+            "env:LEDGER",
+            "file:/run/url",
+            "postgres://ada@db:5433/ledger?sslmode=require",
+            "postgresql:///ledger",
+        ] {
+            assert!(
+                load_text(&format!("[ledger]\nurl = \"{sound}\"\npassword = \"env:P\"\n"), &[]).is_ok(),
+                "{sound}"
+            );
+        }
     }
 
     #[test]

@@ -26,10 +26,12 @@ impl Origins<'_> {
         let place = fault.keys.iter().find_map(|key| self.place(key));
         let (file, at) = place.unwrap_or_else(|| (self.name.to_owned(), None));
         let diagnostic = Diagnostic::new(fault.code, file, &fault.message, &fault.help);
-        match at {
+        let diagnostic = match at {
             Some(at) => load::without_secrets(diagnostic.at(self.text, at)),
             None => diagnostic,
-        }
+        };
+        let source_line = diagnostic.source_line.clone().filter(|_| !fault.secret);
+        Diagnostic { source_line, ..diagnostic }
     }
 
     fn place(&self, key: &str) -> Option<(String, Option<usize>)> {

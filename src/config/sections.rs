@@ -106,8 +106,41 @@ impl Default for MappingsConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LedgerConfig {
-    /// The data folder. One process at a time writes to it.
+    /// The data folder: the whole ledger, or with `url` what belongs to this process alone (the key that seals credentials, the crash note, how verbs reach the server). One process at a time writes to it.
     pub data_dir: PathBuf,
+    /// PostgreSQL (14 or later) holds the ledger, for any number of processes: `postgres://user@host:5432/database`, or `env:NAME` or `file:/path` where the URL stands; only there may it hold a password. TLS with a verified certificate unless the host is this machine or the URL says `sslmode=disable`. Absent: the ledger is in `data_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The password that belongs to `url`: `env:NAME` or `file:/path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// PEM file of the authorities that may vouch for the PostgreSQL server, instead of the operating system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_authorities: Option<PathBuf>,
+    /// The PostgreSQL schema of this ledger: several ledgers can share a database. Lower-case letters, digits and underscores.
+    #[validate(length(min = 1, max = 63))]
+    pub schema: String,
+    /// At most so many connections to PostgreSQL in the pool of this process; intake has one more of its own.
+    #[validate(range(min = 2, max = 1_000))]
+    pub connections: usize,
+    /// A connection to PostgreSQL, or a free one of the pool, is waited for so long.
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(300)))]
+    pub connect_timeout: HumanDuration,
+    /// PostgreSQL gives up a statement after so long, and so does the wait for an unreachable standby: what was to be appended is answered 503.
+    #[validate(range(min = HumanDuration::millis(100), max = HumanDuration::seconds(3_600)))]
+    pub statement_timeout: HumanDuration,
+    /// PostgreSQL gives up waiting for a lock after so long.
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
+    pub lock_timeout: HumanDuration,
+    /// PostgreSQL ends a transaction whose process says nothing for so long, so that a stopped process holds up nobody.
+    #[validate(range(min = HumanDuration::millis(100), max = HumanDuration::seconds(60)))]
+    pub idle_in_transaction_timeout: HumanDuration,
+    /// How often PostgreSQL is asked what other processes appended.
+    #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::seconds(10)))]
+    pub poll: HumanDuration,
+    /// What one partition of a growing PostgreSQL table spans; retention drops whole partitions. A change holds for partitions yet to be made.
+    #[validate(range(min = HumanDuration::seconds(3_600), max = HumanDuration::days(366)))]
+    pub partition: HumanDuration,
     /// Size of one segment file of the intake log, in bytes. Retention drops whole segments.
     #[validate(range(min = 1_048_576, max = 4_294_967_296_u64))]
     pub segment_bytes: u64,
@@ -137,6 +170,17 @@ impl Default for LedgerConfig {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("data"),
+            url: None,
+            password: None,
+            tls_authorities: None,
+            schema: "douane".to_owned(),
+            connections: 16,
+            connect_timeout: HumanDuration::seconds(5),
+            statement_timeout: HumanDuration::seconds(10),
+            lock_timeout: HumanDuration::seconds(2),
+            idle_in_transaction_timeout: HumanDuration::seconds(2),
+            poll: HumanDuration::millis(50),
+            partition: HumanDuration::days(30),
             segment_bytes: 128 * 1024 * 1024,
             batch_entries: 1_024,
             batch_bytes: 8 * 1024 * 1024,
@@ -153,7 +197,7 @@ impl Default for LedgerConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionConfig {
-    /// Whole segments of the intake log whose deliveries are all older are dropped, never past a cursor or an open dead letter. Absent: everything is kept.
+    /// Whole segments (with `ledger.url` partitions) of the intake log whose deliveries are all older are dropped, never past a cursor or an open dead letter. Absent: everything is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::days(36_500)))]
     pub payloads: Option<HumanDuration>,

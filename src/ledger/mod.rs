@@ -7,6 +7,7 @@ mod both;
 mod encoded;
 pub mod group_commit;
 pub mod log;
+pub mod postgres;
 mod query;
 pub mod records;
 mod worked;

@@ -15,6 +15,7 @@ mod conformance;
 mod console;
 mod containment;
 mod crash;
+mod database;
 mod door;
 mod folder;
 mod gateway;

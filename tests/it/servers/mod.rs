@@ -3,6 +3,7 @@
 //! tests/run.sh installs them all.
 
 pub mod nats;
+pub mod postgres;
 pub mod process;
 pub mod redis;
 

@@ -1,0 +1,26 @@
+//! Room `ledger`, PostgreSQL: what the intake log and the records share when PostgreSQL holds both: connections, time
+//! limits, what its errors mean, the schema and its migrations. Knows no table but those that say what the schema is.
+//!
+//! Every connection is made alike (`connect`): TLS by the rules of the settings, `synchronous_commit` at least `on`,
+//! statements, locks and idle transactions bounded by the server, the search path set to the ledger's schema, so that
+//! no SQL of ours names it. [`Database`] lends connections from a pool as [`Session`]s: each call is bounded on this side
+//! too, and a session that was left in the middle of something is closed instead of lent again.
+//!
+//! The schema goes forward only (`migrate`), while older processes run: a migration adds, and never changes or drops
+//! what the release before it uses.
+
+mod connect;
+mod errors;
+mod migrate;
+mod partitions;
+mod pool;
+mod settings;
+
+pub use connect::Dedicated;
+pub use errors::PostgresError;
+pub use errors::{STALE, column};
+pub use migrate::{Applied, MigrationState, SchemaError, migrate, migrations};
+pub use partitions::{Partition, cover, drop_partition, partitions};
+pub use pool::Database;
+pub use pool::Session;
+pub use settings::{Access, DatabaseSettings, SettingsError};
