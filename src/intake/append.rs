@@ -48,7 +48,9 @@ fn refusal(error: AppendError) -> Refusal {
             Refusal::Overloaded { what: "the queue before the intake log (ledger.queue_entries)" }
         }
         AppendError::LowSpace => Refusal::LowSpace,
-        AppendError::NotWritten(why) | AppendError::Unknown(why) => Refusal::CannotCommit { why },
+        AppendError::NotWritten(why) | AppendError::Unconfirmed(why) | AppendError::Unknown(why) => {
+            Refusal::CannotCommit { why }
+        }
         AppendError::Closed => Refusal::ShuttingDown,
     }
 }

@@ -47,6 +47,11 @@ pub enum AppendError {
     /// The write failed and the log was cut back to its last good batch; the next append may succeed.
     #[error("the intake log could not write: {0}")]
     NotWritten(String),
+    /// The batch was sent to another machine, and whether that keeps it is not known: the connection was lost, or the wait
+    /// for a standby given up. It may have been kept, whole; its deliveries then come twice, and their events are
+    /// decided `duplicate`. The next append may succeed.
+    #[error("the intake log did not confirm the batch: {0}")]
+    Unconfirmed(String),
     /// An fsync or the cutting back failed: nobody knows what the disk holds. The process must stop and recover.
     #[error("the intake log is in an unknown state: {0}")]
     Unknown(String),
@@ -55,12 +60,14 @@ pub enum AppendError {
     Closed,
 }
 
-/// The writing half of an intake log. One writer at a time; `append` may block its thread, so
+/// The writing half of an intake log. One writer at a time in a process, and where several processes share a log each
+/// has one: numbers are given in the order of their commits, so a reader never finds one before a smaller one; `append` may block its thread, so
 /// [`group_commit`] gives it one of its own.
 #[async_trait]
 pub trait IntakeLog: Send {
     /// Keeps the entries as one batch and returns when they are durable (fsynced: file and folder).
-    /// On an error other than [`AppendError::Unknown`] none of them is kept; after that one every append fails so.
+    /// On an error none of them is kept, but for two: after [`AppendError::Unconfirmed`] all of them may be, or none, and
+    /// the log goes on; after [`AppendError::Unknown`] nobody knows, and every append fails so.
     async fn append(&mut self, now: Timestamp, entries: &[EncodedEntry]) -> Result<Appended, AppendError>;
 }
 
@@ -130,7 +137,7 @@ pub trait LogReader: Send + Sync {
     /// The first number that [`prune`](Self::prune) would leave: what drops notes it first.
     async fn prunable(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError>;
 
-    /// Drops whole storage units (segments) whose entries are all older than `before` and at or below
+    /// Drops whole storage units (segments, partitions) whose entries are all older than `before` and at or below
     /// `through`; never the last unit. Returns the first number left.
     async fn prune(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError>;
 }

@@ -30,6 +30,7 @@ mod replays;
 mod road;
 mod servers;
 mod serving;
+mod shared_log;
 mod signatures;
 mod simulation;
 mod stages;

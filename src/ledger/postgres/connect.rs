@@ -78,6 +78,7 @@ impl deadpool_postgres::Connect for Connector {
 }
 
 /// What every session begins with. Set after connecting, because poolers in between refuse options at the start.
+/// Our questions are short: compiling one takes longer than answering it.
 /// A server that waits for its standbys to apply a commit is not told to wait for less.
 fn session(settings: &DatabaseSettings) -> String {
     let millis = |limit: Duration| limit.as_millis();
@@ -87,6 +88,7 @@ fn session(settings: &DatabaseSettings) -> String {
          SET lock_timeout TO {};
          SET idle_in_transaction_session_timeout TO {};
          SET client_min_messages TO warning;
+         SET jit TO off;
          SELECT set_config('synchronous_commit', 'on', false)
          WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');",
         settings.schema,
@@ -122,9 +124,12 @@ impl Dedicated {
     }
 
     /// Waits for an answer, a little longer than the server may take for it.
-    pub async fn bounded<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, PostgresError> {
-        let answer = timeout(self.patience, work).await;
-        Ok(answer.map_err(|_| PostgresError::timed_out("answer"))??)
+    pub async fn bounded<T, E: Into<PostgresError>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, PostgresError> {
+        let answer = timeout(self.patience, work).await.map_err(|_| PostgresError::timed_out("answer"))?;
+        answer.map_err(Into::into)
     }
 
     /// Whether the server said since the last time that it no longer waits for a standby (a WARNING, 01000): what was

@@ -20,7 +20,7 @@ pub use connect::Dedicated;
 pub use errors::PostgresError;
 pub use errors::{STALE, column};
 pub use migrate::{Applied, MigrationState, SchemaError, migrate, migrations};
-pub use partitions::{Partition, cover, drop_partition, partitions};
+pub use partitions::{Partition, attach, cover, detach, drop_detached, partitions};
 pub use pool::Database;
 pub use pool::Session;
 pub use settings::{Access, DatabaseSettings, SettingsError};

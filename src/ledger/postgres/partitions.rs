@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Database, PostgresError, Session, column};
+use tokio_postgres::Client;
+
+use super::{PostgresError, Session, column};
 use crate::model::Timestamp;
 
 /// So many partitions after the present one are always there, so that nobody ever waits for one.
@@ -22,7 +24,7 @@ pub struct Partition {
 /// Makes the partition in which `now` lies, and those after it; what is there stays. Returns until when the first ends:
 /// then it is time again.
 pub async fn cover(
-    session: &Session,
+    client: &Client,
     parent: &str,
     now: Timestamp,
     span: Duration,
@@ -30,7 +32,7 @@ pub async fn cover(
     let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
     let (mut at, mut present) = (now, None);
     for _ in 0..=AHEAD {
-        let row = session.query_one("SELECT cover($1, $2, $3)", &[&parent, &at.micros(), &micros]).await?;
+        let row = client.query_one("SELECT cover($1, $2, $3)", &[&parent, &at.micros(), &micros]).await?;
         at = Timestamp::from_micros(column(&row, 0)?);
         present = present.or(Some(at));
     }
@@ -51,21 +53,30 @@ pub async fn partitions(session: &Session, parent: &str) -> Result<Vec<Partition
     rows.iter().map(partition).collect()
 }
 
-/// Drops a partition with all that is in it, without holding up those who write to its neighbours. When it ends midway it
-/// can be called again, by any process.
-pub async fn drop_partition(
-    database: &Database,
-    parent: &str,
-    partition: &Partition,
-) -> Result<(), PostgresError> {
+/// Takes a partition out of its table, without holding up those who write to its neighbours. When this returns nobody
+/// writes to it any more, and what was being written is there or not. When it ends midway it can be called again, by any
+/// process; for one that is out already it does nothing.
+pub async fn detach(session: &Session, parent: &str, partition: &Partition) -> Result<(), PostgresError> {
     const ATTACHED: &str = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass($1)";
-    let session = database.session().await?;
     let name = &partition.name;
     if let Some(row) = session.query_opt(ATTACHED, &[name]).await? {
         // One that was begun and not ended must be ended so.
         let how = if column(&row, 0)? { "FINALIZE" } else { "CONCURRENTLY" };
         session.batch(&format!("ALTER TABLE \"{parent}\" DETACH PARTITION \"{name}\" {how}")).await?;
     }
-    session.query("SELECT drop_detached($1)", &[name]).await?;
+    Ok(())
+}
+
+/// Puts a detached partition back.
+pub async fn attach(session: &Session, parent: &str, partition: &Partition) -> Result<(), PostgresError> {
+    let Partition { name, starts, ends } = partition;
+    let (starts, ends) = (starts.micros(), ends.micros());
+    let span = format!("FROM ({starts}) TO ({ends})");
+    session.batch(&format!("ALTER TABLE \"{parent}\" ATTACH PARTITION \"{name}\" FOR VALUES {span}")).await
+}
+
+/// Drops a detached partition with all that is in it.
+pub async fn drop_detached(session: &Session, partition: &Partition) -> Result<(), PostgresError> {
+    session.query("SELECT drop_detached($1)", &[&partition.name]).await?;
     Ok(())
 }

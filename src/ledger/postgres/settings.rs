@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{config::LedgerConfig, model::Secret};
@@ -105,6 +105,8 @@ fn server(access: &Access) -> Result<tokio_postgres::Config, SettingsError> {
     if server.get_application_name().is_none() {
         server.application_name(APPLICATION);
     }
+    // Of several servers the one that takes writes: a ledger is nothing to read from a copy that lags.
+    server.target_session_attrs(TargetSessionAttrs::ReadWrite);
     server.keepalives_idle(KEEPALIVE);
     Ok(server)
 }

@@ -1,6 +1,14 @@
 //! What every intake log promises, whatever it is made of.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use douane::{
@@ -10,8 +18,10 @@ use douane::{
         group_commit::{GroupCommit, GroupCommitLimits},
         log::{
             files::OsFolder,
+            postgres,
             segments::{SegmentOptions, open},
         },
+        postgres::migrate,
     },
     model::{
         Assurance, DeliveryId, DeliveryMeta, EndpointName, Entry, EntryMeta, EntryNumber, EventRef, Headers,
@@ -20,10 +30,12 @@ use douane::{
 };
 use uuid::Uuid;
 
+use crate::servers::postgres::Postgres;
+
 /// A log under test: the same one each time it is opened, as after a restart.
 pub(crate) trait LogUnderTest {
     /// Opens it; storage units are as small as it can make them, so that pruning has something to drop.
-    fn open(&self) -> (Box<dyn IntakeLog>, Arc<dyn LogReader>);
+    async fn open(&self) -> (Box<dyn IntakeLog>, Arc<dyn LogReader>);
 }
 
 /// Everything that must hold. `fresh` makes an empty log.
@@ -40,7 +52,7 @@ pub(crate) async fn conforms<L: LogUnderTest>(fresh: impl Fn() -> L) {
 }
 
 async fn an_empty_log_is_empty(under_test: &impl LogUnderTest) {
-    let (_, reader) = under_test.open();
+    let (_, reader) = under_test.open().await;
     assert_eq!((reader.first(), reader.durable()), (EntryNumber(1), EntryNumber(0)));
     assert!(reader.read_after(EntryNumber(0), 10, 1_000).await.expect("read").is_empty());
     assert!(reader.entry(EntryNumber(1)).await.expect("read").is_none());
@@ -48,7 +60,7 @@ async fn an_empty_log_is_empty(under_test: &impl LogUnderTest) {
 }
 
 async fn what_goes_in_comes_out(under_test: &impl LogUnderTest) {
-    let (mut log, reader) = under_test.open();
+    let (mut log, reader) = under_test.open().await;
     let mut odd = delivery(1, b"\x00\xFFraw\r\n\r\n");
     if let EntryMeta::Delivery(meta) = &mut odd.meta {
         meta.headers.push("X-Twice", "a");
@@ -70,33 +82,33 @@ async fn what_goes_in_comes_out(under_test: &impl LogUnderTest) {
 
 async fn numbers_go_on_after_a_restart(under_test: &impl LogUnderTest) {
     for life in 0..4 {
-        let (mut log, reader) = under_test.open();
+        let (mut log, reader) = under_test.open().await;
         assert_eq!(reader.durable(), EntryNumber(life * 2));
         let pair = [delivery(life, b"first"), delivery(life, b"second")];
         assert_eq!(append(&mut *log, at(0), &pair).await.first, EntryNumber(life * 2 + 1));
     }
-    let (_, reader) = under_test.open();
+    let (_, reader) = under_test.open().await;
     let read = entries(&*reader, EntryNumber(0)).await;
     assert_eq!(read.iter().map(|entry| entry.number.0).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
     assert_eq!(read[7].body, &b"second"[..]);
 }
 
 async fn time_never_decreases(under_test: &impl LogUnderTest) {
-    let (mut log, _) = under_test.open();
+    let (mut log, _) = under_test.open().await;
     assert_eq!(append(&mut *log, at(50), &[delivery(1, b"")]).await.received_at, at(50));
     assert_eq!(append(&mut *log, at(40), &[delivery(2, b"")]).await.received_at, at(50));
     drop(log);
-    let (mut log, _) = under_test.open();
+    let (mut log, _) = under_test.open().await;
     assert_eq!(append(&mut *log, at(30), &[delivery(3, b"")]).await.received_at, at(50));
     drop(log);
-    drop(under_test.open());
-    let (mut log, _) = under_test.open();
+    drop(under_test.open().await);
+    let (mut log, _) = under_test.open().await;
     assert_eq!(append(&mut *log, at(20), &[delivery(4, b"")]).await.received_at, at(50));
     assert_eq!(append(&mut *log, at(60), &[delivery(5, b"")]).await.received_at, at(60));
 }
 
 async fn a_page_has_bounds(under_test: &impl LogUnderTest) {
-    let (mut log, reader) = under_test.open();
+    let (mut log, reader) = under_test.open().await;
     for batch in 0..5 {
         append(&mut *log, at(batch), &[large(0, 1, 9_000), delivery(1, b"x"), delivery(2, b"y")]).await;
     }
@@ -126,7 +138,7 @@ async fn page_of(reader: &dyn LogReader, after: u64, most: usize, seen: &mut Vec
 }
 
 async fn any_entry_can_be_looked_up(under_test: &impl LogUnderTest) {
-    let (mut log, reader) = under_test.open();
+    let (mut log, reader) = under_test.open().await;
     for batch in 0..40_u8 {
         append(&mut *log, at(0), &[large(0, batch, 70_000), delivery(0, &[batch])]).await;
     }
@@ -143,7 +155,7 @@ async fn any_entry_can_be_looked_up(under_test: &impl LogUnderTest) {
 }
 
 async fn a_sound_log_scrubs_clean(under_test: &impl LogUnderTest) {
-    let (mut log, reader) = under_test.open();
+    let (mut log, reader) = under_test.open().await;
     for _ in 0..10 {
         append(&mut *log, at(0), &[large(0, 1, 30_000)]).await;
     }
@@ -158,7 +170,7 @@ async fn a_sound_log_scrubs_clean(under_test: &impl LogUnderTest) {
 }
 
 async fn pruning_drops_only_what_may_go(under_test: &impl LogUnderTest) {
-    let (mut log, reader) = under_test.open();
+    let (mut log, reader) = under_test.open().await;
     for minute in 0..60 {
         append(&mut *log, at(minute), &[large(0, 1, 60_000)]).await;
     }
@@ -185,13 +197,13 @@ async fn pruning_drops_only_what_may_go(under_test: &impl LogUnderTest) {
     assert!(reader.prune(at(99), everything).await.expect("pruned") <= everything, "the last unit stays");
     drop((log, reader));
 
-    let (mut log, reader) = under_test.open();
+    let (mut log, reader) = under_test.open().await;
     assert!(reader.first() >= second);
     assert_eq!(append(&mut *log, at(99), &[delivery(0, b"")]).await.first, EntryNumber(61));
 }
 
 async fn requests_share_batches_and_keep_their_own_numbers(under_test: &impl LogUnderTest) {
-    let (log, reader) = under_test.open();
+    let (log, reader) = under_test.open().await;
     let interval = Duration::from_micros(100);
     let limits =
         GroupCommitLimits { batch_entries: 16, batch_bytes: 64 * 1024, queue_entries: 300, interval };
@@ -277,7 +289,7 @@ fn replay() -> NewEntry {
 struct Segments(tempfile::TempDir);
 
 impl LogUnderTest for Segments {
-    fn open(&self) -> (Box<dyn IntakeLog>, Arc<dyn LogReader>) {
+    async fn open(&self) -> (Box<dyn IntakeLog>, Arc<dyn LogReader>) {
         open_segments(self.0.path())
     }
 }
@@ -293,6 +305,32 @@ fn open_segments(path: &Path) -> (Box<dyn IntakeLog>, Arc<dyn LogReader>) {
     let folder = OsFolder::create(path).expect("a folder");
     let (log, reader) = open(Arc::new(folder), options).expect("opened");
     (Box::new(log), Arc::new(reader))
+}
+
+/// A schema of a real PostgreSQL, its partitions as small as they can be useful.
+struct InPostgres<'a> {
+    server: &'a Postgres,
+    schema: String,
+}
+
+impl LogUnderTest for InPostgres<'_> {
+    async fn open(&self) -> (Box<dyn IntakeLog>, Arc<dyn LogReader>) {
+        let database = self.server.database(&self.schema);
+        migrate(&database).await.expect("migrated");
+        let (log, reader) = postgres::open(&database, Duration::from_mins(5)).await.expect("opened");
+        (Box::new(log), Arc::new(reader))
+    }
+}
+
+#[tokio::test]
+async fn postgres_conforms() {
+    let server = Postgres::start();
+    let schemas = AtomicU32::new(1);
+    conforms(|| InPostgres {
+        server: &server,
+        schema: format!("ledger_{}", schemas.fetch_add(1, Ordering::SeqCst)),
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,0 +1,311 @@
+//! Room `ledger`, the log over PostgreSQL: the reading half. Serves what is committed, in order, and reports as damaged what
+//! is not what was written.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio_postgres::Row;
+
+use super::{
+    progress::Progress,
+    retention,
+    rows::{Batch, Reach, damaged, push},
+    signed,
+};
+use crate::{
+    ledger::{
+        LogError, LogItem, LogReader,
+        postgres::{Database, PostgresError, Session, column},
+    },
+    model::{EntryNumber, Timestamp},
+};
+
+/// One question asks for at most so many batches.
+const MAX_BATCHES: usize = 1_024;
+
+/// One statement, so one moment: nothing is missing only because it came in between.
+const REACH: &str = "SELECT reach.first, reach.last,
+        b.last, b.first, b.received_at, b.written_at, b.batch, b.bytes
+    FROM (SELECT (SELECT first FROM log_start) AS first, (SELECT last FROM log_end) AS last) reach
+    LEFT JOIN LATERAL (
+        SELECT * FROM log_batches WHERE log_batches.last > $1 ORDER BY log_batches.last LIMIT $2) b ON true
+    ORDER BY b.last";
+
+/// The rows of some places of some batches, in any order. Batch by batch (OFFSET 0 keeps it so), by the key of its
+/// partition alone.
+const ROWS: &str = "SELECT asked.batch_index, e.place, e.checksum, e.meta, e.body
+    FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[])
+        WITH ORDINALITY AS asked (written_at, batch, least, most, batch_index)
+    CROSS JOIN LATERAL (
+        SELECT place, checksum, meta, body FROM log_entries
+        WHERE written_at = asked.written_at AND batch = asked.batch AND place BETWEEN asked.least AND asked.most
+        OFFSET 0) e";
+
+/// Whether the partition of any of these times is out of its table, and not yet dropped.
+const OUT: &str = "SELECT EXISTS (SELECT FROM partitions p JOIN unnest($1::bigint[]) AS written (at)
+    ON p.starts <= written.at AND written.at < p.ends
+    WHERE p.parent = 'log_entries' AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass(p.name)))";
+
+/// A reader of a log over PostgreSQL; clones share what they know.
+#[derive(Clone, Debug)]
+pub struct PostgresReader {
+    pub(super) database: Database,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl PostgresReader {
+    pub(super) fn new(database: Database, progress: Arc<Progress>) -> Self {
+        Self { database, progress }
+    }
+
+    /// Asks how far the log reaches: so a process learns what others appended and dropped. To be called again and again.
+    pub async fn look(&self) -> Result<(), LogError> {
+        let session = self.database.session().await?;
+        self.reach(&session, EntryNumber(u64::MAX), 1).await?;
+        Ok(())
+    }
+
+    /// Changes when this process learns that the log reaches further, whoever appended.
+    pub fn news(&self) -> watch::Receiver<EntryNumber> {
+        self.progress.news()
+    }
+
+    async fn reach(
+        &self,
+        session: &Session,
+        after: EntryNumber,
+        batches: usize,
+    ) -> Result<Reach, PostgresError> {
+        let question = self.progress.question();
+        let rows = session.query(REACH, &[&signed(after.0), &signed(batches as u64)]).await?;
+        let reach = Reach::of(&rows)?;
+        self.progress.answer(question, reach.first, reach.last);
+        Ok(reach)
+    }
+
+    /// Adds what follows to a page; `false` when it is full or nothing follows.
+    async fn fill(&self, session: &Session, page: &mut Page) -> Result<bool, LogError> {
+        let most = page.room().min(MAX_BATCHES);
+        let reach = self.reach(session, page.after, most).await?;
+        if page.after >= reach.last {
+            return Ok(false);
+        }
+        if page.after.next() < reach.first {
+            return Err(LogError::Pruned { first: reach.first });
+        }
+        let steps = page.plan(&reach, most);
+        let rows = rows(session, &steps).await?;
+        if rows.iter().flatten().any(Option::is_none) {
+            self.is_missing(session, page.after, &steps).await?;
+        }
+        for (step, rows) in steps.iter().zip(&rows) {
+            page.add(step, rows)?;
+        }
+        Ok(!page.full)
+    }
+
+    /// That rows are not there is no damage when they were dropped since we asked, or their partition is on its way out.
+    async fn is_missing(
+        &self,
+        session: &Session,
+        after: EntryNumber,
+        steps: &[Step],
+    ) -> Result<(), LogError> {
+        let first = self.reach(session, after, 1).await?.first;
+        if after.next() < first {
+            return Err(LogError::Pruned { first });
+        }
+        let written: Vec<i64> = steps.iter().filter_map(Step::written_at).collect();
+        let row = session.query_one(OUT, &[&written]).await?;
+        if column(&row, 0)? {
+            return Err(LogError::Unavailable("a partition is being dropped".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn page(
+        &self,
+        after: EntryNumber,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogItem>, LogError> {
+        let session = self.database.session().await?;
+        let mut page =
+            Page { items: Vec::new(), after, entries: 0, bytes: 0, max_entries, max_bytes, full: false };
+        while self.fill(&session, &mut page).await? {}
+        Ok(page.items)
+    }
+}
+
+/// Something that follows, in order.
+enum Step {
+    /// Numbers of a batch.
+    Read { batch: Batch, first: EntryNumber, last: EntryNumber },
+    /// Numbers that were given, and no batch has.
+    Gap { first: EntryNumber, last: EntryNumber },
+}
+
+impl Step {
+    /// By which its partition is found.
+    fn written_at(&self) -> Option<i64> {
+        match self {
+            Self::Read { batch, .. } => Some(batch.written_at),
+            Self::Gap { .. } => None,
+        }
+    }
+}
+
+/// What one call of `read_after` hands out.
+struct Page {
+    items: Vec<LogItem>,
+    /// Through which number it has come.
+    after: EntryNumber,
+    entries: usize,
+    bytes: usize,
+    max_entries: usize,
+    max_bytes: usize,
+    full: bool,
+}
+
+impl Page {
+    /// How many entries it still takes; one at least.
+    fn room(&self) -> usize {
+        self.max_entries.saturating_sub(self.entries).max(1)
+    }
+
+    /// What of the batches that follow fits: batches whole, but for one that is too large alone.
+    fn plan(&mut self, reach: &Reach, most: usize) -> Vec<Step> {
+        let (mut steps, mut after) = (Vec::new(), self.after);
+        for batch in &reach.batches {
+            if after.next() < batch.first {
+                steps.push(Step::Gap { first: after.next(), last: EntryNumber(batch.first.0 - 1) });
+                after = EntryNumber(batch.first.0 - 1);
+            }
+            let (room, count) = (self.room() as u64, batch.last.0 - after.0);
+            let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
+            let fits = count <= room && self.bytes.saturating_add(bytes) <= self.max_bytes;
+            if !fits && self.entries > 0 {
+                self.full = true;
+                return steps;
+            }
+            let last = EntryNumber(after.0 + count.min(room));
+            steps.push(Step::Read { batch: batch.clone(), first: after.next(), last });
+            (after, self.bytes) = (last, self.bytes.saturating_add(bytes));
+            self.entries += usize::try_from(count.min(room)).unwrap_or(usize::MAX);
+            if self.entries >= self.max_entries || self.bytes >= self.max_bytes {
+                self.full = true;
+                return steps;
+            }
+        }
+        if reach.batches.len() < most && after < reach.last {
+            steps.push(Step::Gap { first: after.next(), last: reach.last });
+        }
+        steps
+    }
+
+    fn add(&mut self, step: &Step, rows: &[Option<Row>]) -> Result<(), PostgresError> {
+        match step {
+            Step::Gap { first, last } => {
+                push(&mut self.items, damaged(*first, *last, "no batch holds these numbers"));
+                self.after = *last;
+            }
+            Step::Read { batch, first, last } => {
+                for (number, row) in (first.0..=last.0).map(EntryNumber).zip(rows) {
+                    push(&mut self.items, batch.item(number, row.as_ref())?);
+                }
+                self.after = *last;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For each step the rows of its numbers, in order; `None` where there is none.
+async fn rows(session: &Session, steps: &[Step]) -> Result<Vec<Vec<Option<Row>>>, PostgresError> {
+    let (mut written, mut keys, mut least, mut most) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut found: Vec<Vec<Option<Row>>> = Vec::new();
+    for step in steps {
+        // A gap has no place in any batch, so it asks for nothing.
+        let (at, key, from, to) = match step {
+            Step::Gap { .. } => (0, 0, 1, 0),
+            Step::Read { batch, first, last } => {
+                (batch.written_at, batch.key, batch.place(*first), batch.place(*last))
+            }
+        };
+        found.push((from..=to).map(|_| None).collect());
+        written.push(at);
+        keys.push(key);
+        least.push(from);
+        most.push(to);
+    }
+    for row in session.query(ROWS, &[&written, &keys, &least, &most]).await? {
+        let step = usize::try_from(column::<i64>(&row, 0)? - 1).unwrap_or(usize::MAX);
+        let place = column::<i32>(&row, 1)? - least.get(step).copied().unwrap_or_default();
+        let slot = found.get_mut(step).and_then(|rows| rows.get_mut(usize::try_from(place).ok()?));
+        if let Some(slot) = slot {
+            *slot = Some(row);
+        }
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl LogReader for PostgresReader {
+    fn durable(&self) -> EntryNumber {
+        self.progress.last()
+    }
+
+    fn first(&self) -> EntryNumber {
+        self.progress.first()
+    }
+
+    async fn read_after(
+        &self,
+        after: EntryNumber,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogItem>, LogError> {
+        self.page(after, max_entries.max(1), max_bytes).await
+    }
+
+    async fn entry(&self, number: EntryNumber) -> Result<Option<LogItem>, LogError> {
+        let Some(before) = number.0.checked_sub(1) else { return Ok(None) };
+        Ok(self.page(EntryNumber(before), 1, 0).await?.into_iter().next())
+    }
+
+    async fn scrub(
+        &self,
+        after: EntryNumber,
+        max_bytes: usize,
+    ) -> Result<(Vec<LogItem>, EntryNumber), LogError> {
+        let after = after.max(EntryNumber(self.first().0.saturating_sub(1)));
+        let mut items = self.page(after, usize::MAX, max_bytes).await?;
+        let through = items.last().map_or(after, last_number);
+        items.retain(|item| matches!(item, LogItem::Damaged { .. }));
+        Ok((items, through))
+    }
+
+    async fn frame(&self) -> Result<Vec<String>, LogError> {
+        Ok(retention::frame(&self.database).await?)
+    }
+
+    async fn prunable(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError> {
+        let session = self.database.session().await?;
+        let first = self.reach(&session, EntryNumber(u64::MAX), 1).await?.first;
+        Ok(retention::droppable(&session, before, through).await?.left.max(first))
+    }
+
+    async fn prune(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError> {
+        retention::drop(&self.database, before, through).await?;
+        self.look().await?;
+        Ok(self.first())
+    }
+}
+
+fn last_number(item: &LogItem) -> EntryNumber {
+    match item {
+        LogItem::Entry(entry) => entry.number,
+        LogItem::Damaged { last, .. } => *last,
+    }
+}

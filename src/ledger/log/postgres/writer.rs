@@ -1,0 +1,136 @@
+//! Room `ledger`, the log over PostgreSQL: the writing half. One call a batch; tries once, and says what is known of it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio_postgres::{Row, Statement, types::ToSql};
+
+use super::{ENTRIES, progress::Progress, rows::checksum, signed, unsigned};
+use crate::{
+    ledger::{
+        AppendError, Appended, EncodedEntry, IntakeLog,
+        postgres::{Database, Dedicated, PostgresError, column, cover},
+    },
+    model::{EntryNumber, Timestamp},
+};
+
+const APPEND: &str = "CALL log_append($1, $2, $3, $4, $5, $6, NULL, NULL)";
+
+/// When partitions could not be made ahead of time, the next attempt comes so much later.
+const COVER_AGAIN: Duration = Duration::from_mins(1);
+
+/// The writer of a log over PostgreSQL. Connects when it has something to append, and again after any failure.
+#[derive(Debug)]
+pub struct PostgresLog {
+    database: Database,
+    progress: Arc<Progress>,
+    partition: Duration,
+    connection: Option<Connection>,
+    /// For these times (the last one excluded) there are partitions.
+    covered: Option<(Timestamp, Timestamp)>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    server: Dedicated,
+    append: Statement,
+}
+
+impl PostgresLog {
+    pub(super) fn new(database: Database, progress: Arc<Progress>, partition: Duration) -> Self {
+        Self { database, progress, partition, connection: None, covered: None }
+    }
+
+    async fn connected(&mut self) -> Result<Connection, PostgresError> {
+        if let Some(connection) = self.connection.take().filter(|connection| !connection.server.is_closed()) {
+            return Ok(connection);
+        }
+        let server = self.database.dedicated().await?;
+        let append = server.prepare(APPEND).await?;
+        Ok(Connection { server, append })
+    }
+
+    /// Sees to it that there is a partition for `now`. A failure is no reason not to try: there are some ahead of time.
+    async fn cover(&mut self, server: &Dedicated, now: Timestamp) {
+        if self.covered.is_some_and(|(from, to)| from <= now && now < to) {
+            return;
+        }
+        let made = server.bounded(cover(server.client(), ENTRIES, now, self.partition)).await;
+        let until = made.unwrap_or_else(|error| {
+            tracing::warn!("no partition of the intake log could be made ahead of time: {error}");
+            now.plus(COVER_AGAIN)
+        });
+        self.covered = Some((now, until));
+    }
+}
+
+#[async_trait]
+impl IntakeLog for PostgresLog {
+    async fn append(&mut self, now: Timestamp, entries: &[EncodedEntry]) -> Result<Appended, AppendError> {
+        let batch = Batch::of(entries)?;
+        let connection = self.connected().await.map_err(|error| not_sent(&error))?;
+        self.cover(&connection.server, now).await;
+        // A failure leaves no connection: the next append begins with one that owes nobody an answer.
+        let row = batch.send(&connection, now).await.map_err(|error| not_confirmed(&error))?;
+        if connection.server.warned() {
+            let why = "PostgreSQL no longer waited for a standby; the batch is on one machine only";
+            return Err(AppendError::Unconfirmed(why.to_owned()));
+        }
+        let appended = appended(&row).map_err(|error| not_confirmed(&error))?;
+        self.connection = Some(connection);
+        self.progress.appended(EntryNumber(appended.first.0 + entries.len() as u64 - 1));
+        Ok(appended)
+    }
+}
+
+fn appended(row: &Row) -> Result<Appended, PostgresError> {
+    let first = EntryNumber(unsigned(column(row, 0)?)?);
+    Ok(Appended { first, received_at: Timestamp::from_micros(column(row, 1)?) })
+}
+
+/// A batch as the procedure takes it.
+struct Batch<'a> {
+    key: i64,
+    size: i64,
+    checksums: Vec<i64>,
+    metas: Vec<&'a [u8]>,
+    bodies: Vec<&'a [u8]>,
+}
+
+impl<'a> Batch<'a> {
+    fn of(entries: &'a [EncodedEntry]) -> Result<Self, AppendError> {
+        let mut chance = [0; 8];
+        getrandom::fill(&mut chance).map_err(|error| AppendError::NotWritten(error.to_string()))?;
+        let key = i64::from_le_bytes(chance);
+        let parts = || (1..).zip(entries.iter());
+        Ok(Self {
+            key,
+            size: signed(entries.iter().map(|entry| entry.size() as u64).sum()),
+            checksums: parts().map(|(place, it)| checksum(key, place, it.meta(), it.body())).collect(),
+            metas: entries.iter().map(|entry| &entry.meta()[..]).collect(),
+            bodies: entries.iter().map(|entry| &entry.body()[..]).collect(),
+        })
+    }
+
+    async fn send(&self, connection: &Connection, now: Timestamp) -> Result<Row, PostgresError> {
+        let Self { key, size, checksums, metas, bodies } = self;
+        let now = now.micros();
+        let client = connection.server.client();
+        let parameters: [&(dyn ToSql + Sync); 6] = [&now, key, size, checksums, metas, bodies];
+        let call = client.query_one(&connection.append, &parameters);
+        connection.server.bounded(call).await
+    }
+}
+
+fn not_sent(error: &PostgresError) -> AppendError {
+    AppendError::NotWritten(error.to_string())
+}
+
+/// What a failed call leaves. An error of a statement comes before the commit, so nothing was kept. Whatever can come during
+/// the commit or after it leaves that open: a call that was cancelled (class 57), and an answer that never came.
+fn not_confirmed(error: &PostgresError) -> AppendError {
+    match error.state() {
+        Some(state) if !state.starts_with("57") => AppendError::NotWritten(error.to_string()),
+        _ => AppendError::Unconfirmed(error.to_string()),
+    }
+}
