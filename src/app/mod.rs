@@ -2,6 +2,7 @@
 //! adapters. [`House`] is everything composed and nothing running; [`Gateway`] runs it; [`Rehearsal`] steps it by hand.
 
 mod brokers;
+mod database;
 mod embedded;
 mod gateway;
 mod house;
@@ -17,6 +18,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use brokers::try_broker;
+pub use database::database;
 pub use gateway::{Gateway, bind};
 pub use house::{House, Options, Stages};
 pub use rehearsal::{Answered, Rehearsal};

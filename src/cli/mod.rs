@@ -9,6 +9,7 @@ mod dead_letters;
 mod deliveries;
 mod demo;
 mod doctor;
+mod ledger;
 mod output;
 mod partner;
 mod private_door;
@@ -97,6 +98,9 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Prove that nothing was lost: numbers given = worked + waiting + pruned; events = the sum of their outcomes
     Reconcile(reconcile::ReconcileArgs),
+    /// Bring the schema of a ledger in PostgreSQL forward, and say how far it is
+    #[command(subcommand)]
+    Ledger(ledger::LedgerVerb),
     /// Make, list and revoke tokens of the private door
     #[command(subcommand)]
     Token(token::TokenVerb),
@@ -132,6 +136,7 @@ fn dispatch(common: &Common, verb: Verb) -> anyhow::Result<Verdict> {
         Verb::DeadLetters(verb) => dead_letters::run(common, &verb),
         Verb::Replay(args) => replay::run(common, &args),
         Verb::Reconcile(args) => reconcile::run(common, &args),
+        Verb::Ledger(verb) => ledger::run(common, &verb),
         Verb::Token(verb) => token::run(common, &verb),
         Verb::Doctor(args) => doctor::run(common, &args),
         Verb::Config => Ok(config::run()),

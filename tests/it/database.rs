@@ -12,7 +12,12 @@ use douane::{
     model::{Incarnation, Secret},
 };
 
-use crate::servers::postgres::{Postgres, database};
+use serde_json::json;
+
+use crate::{
+    process::{Ran, douane},
+    servers::postgres::{Postgres, database},
+};
 
 fn text(error: impl Into<RecordsError>) -> String {
     let RecordsError::Unavailable(text) = error.into() else { panic!("it is the outside world") };
@@ -210,4 +215,36 @@ async fn a_server_that_nobody_known_vouches_for_is_told_nothing() {
     let told =
         text(with(in_the_open.url() + "?sslmode=require", None).incarnation().await.expect_err("no TLS"));
     assert!(told.contains("server does not support TLS"), "{told}");
+}
+
+#[test]
+fn a_person_brings_the_schema_forward_and_asks_how_far_it_is() {
+    let server = Postgres::start();
+    let home = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| -> Ran {
+        let mut command = douane();
+        command.current_dir(home.path()).args(arguments).env("DOUANE_LEDGER_URL", "env:LEDGER");
+        command
+            .env("LEDGER", server.url().replace("postgres@", "postgres:hunter2@"))
+            .output()
+            .expect("runs")
+            .into()
+    };
+    let before = run(&["ledger", "status", "--format", "json"]).ended(1).json();
+    assert_eq!((&before["applied"], &before["missing"][0]), (&json!([]), &json!("ledger")));
+    let applied = run(&["ledger", "migrate", "--format", "json"]).ended(0).json();
+    assert_eq!(applied[0]["name"], json!("ledger"));
+    assert!(run(&["ledger", "migrate"]).ended(0).out.contains("nothing to do"));
+    let after = run(&["ledger", "status", "--format", "json"]).ended(0).json();
+    assert_eq!((&after["missing"], &after["log"]), (&json!([]), &json!({ "first": 1, "last": 0 })));
+    assert!(run(&["ledger", "status"]).ended(0).out.contains("in schema douane"));
+
+    // Whatever takes the data folder for the ledger says so instead.
+    let anywhere = ["--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"];
+    let refused = run(&[&["serve"][..], &anywhere[..]].concat()).ended(2);
+    assert!(refused.err.contains("ledger.url is set"), "{}", refused.err);
+    drop(server);
+    let embedded: Ran =
+        douane().current_dir(home.path()).args(["ledger", "status"]).output().expect("runs").into();
+    assert!(embedded.ended(2).err.contains("ledger.url is not set"));
 }
