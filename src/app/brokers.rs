@@ -8,11 +8,12 @@ use anyhow::Context;
 use crate::{
     brokers::{
         Broker, Credential, FileBroker, HttpBroker, HttpSettings, NatsBroker, NatsLogin, NatsSettings,
-        RedisStreamsBroker, RedisStreamsSettings, StdoutBroker,
+        RabbitmqBroker, RabbitmqSettings, RedisStreamsBroker, RedisStreamsSettings, StdoutBroker,
     },
     clock::{Clock, SystemClock},
     config::{
-        BrokerConfig, BrokerSettings, HttpConfig, HttpMode, LedgerConfig, NatsConfig, RedisStreamsConfig,
+        BrokerConfig, BrokerSettings, ContentMode, HttpConfig, LedgerConfig, NatsConfig, RabbitmqConfig,
+        RedisStreamsConfig,
     },
     ledger::Ledger,
     model::SecretSource,
@@ -30,13 +31,14 @@ pub(super) fn broker(config: &BrokerConfig, clock: &Arc<dyn Clock>) -> Arc<dyn B
         BrokerSettings::RedisStreams(config) => {
             Arc::new(RedisStreamsBroker::new(name, redis_streams(config)))
         }
+        BrokerSettings::Rabbitmq(config) => Arc::new(RabbitmqBroker::new(name, rabbitmq(config))),
     }
 }
 
 fn http(config: &HttpConfig) -> HttpSettings {
     HttpSettings {
         url: config.url.clone(),
-        binary: config.mode == HttpMode::Binary,
+        binary: config.mode == ContentMode::Binary,
         signing: config.signing_secrets.iter().map(credential).collect(),
         allow_private: config.allow_private_addresses,
         max_in_flight: config.max_in_flight,
@@ -75,6 +77,21 @@ fn redis_streams(config: &RedisStreamsConfig) -> RedisStreamsSettings {
         max_in_flight: config.max_in_flight,
         connect_timeout: config.connect_timeout.0,
         response_timeout: config.response_timeout.0,
+    }
+}
+
+fn rabbitmq(config: &RabbitmqConfig) -> RabbitmqSettings {
+    RabbitmqSettings {
+        url: config.url.clone(),
+        user: config.user.clone().zip(config.password.as_ref().map(credential)),
+        ca_file: config.ca_file.clone(),
+        exchange: config.exchange.clone(),
+        routing_key: config.routing_key.clone(),
+        binary: config.mode == ContentMode::Binary,
+        max_in_flight: config.max_in_flight,
+        heartbeat: config.heartbeat.0,
+        connect_timeout: config.connect_timeout.0,
+        confirm_timeout: config.confirm_timeout.0,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod feed;
 pub mod file;
 pub mod http;
 pub mod nats;
+pub mod rabbitmq;
 pub mod redis_streams;
 pub mod stdout;
 
@@ -19,6 +20,7 @@ pub use credential::Credential;
 pub use file::FileBroker;
 pub use http::{HttpBroker, HttpSettings};
 pub use nats::{NatsBroker, NatsLogin, NatsSettings};
+pub use rabbitmq::{RabbitmqBroker, RabbitmqSettings};
 pub use redis_streams::{RedisStreamsBroker, RedisStreamsSettings};
 pub use stdout::StdoutBroker;
 

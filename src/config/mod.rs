@@ -11,8 +11,8 @@ mod sections;
 mod units;
 
 pub use brokers::{
-    BrokerConfig, BrokerFrom, BrokerSettings, FileConfig, HttpConfig, HttpMode, NatsConfig,
-    RedisStreamsConfig,
+    BrokerConfig, BrokerFrom, BrokerSettings, ContentMode, FileConfig, HttpConfig, NatsConfig,
+    RabbitmqConfig, RedisStreamsConfig,
 };
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment};
 pub use reference::reference;

@@ -33,6 +33,9 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogSetupError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogSetupError::AlreadySet)
 }
 
+/// Libraries that log bodies and credentials among other things. What fails in them is logged by who uses them.
+const NEVER_LOGGED: &str = "lapin=off,amq_protocol_tcp=off";
+
 /// Lets a panic leave its place in the log and nothing else: its text may quote what was being worked on.
 pub fn log_panics_by_place() {
     std::panic::set_hook(Box::new(|panic| {
@@ -43,7 +46,7 @@ pub fn log_panics_by_place() {
 
 fn parse(filter: &str) -> Result<EnvFilter, LogSetupError> {
     EnvFilter::builder()
-        .parse(filter)
+        .parse([filter, NEVER_LOGGED].join(","))
         .map_err(|error| LogSetupError::Filter { given: filter.to_owned(), reason: error.to_string() })
 }
 
@@ -109,6 +112,22 @@ mod tests {
         let text = written(LogFormat::Human, "debug");
         assert!(text.contains(" INFO accepted delivery=\"d-1\" partner=\"acme\""), "{text}");
         assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn what_libraries_say_of_bodies_and_credentials_is_never_written() {
+        for filter in ["trace", "lapin=trace,amq_protocol_tcp=trace"] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let filter = parse(filter).expect("a filter");
+            let subscriber = subscriber(LogFormat::Human, filter, move || writer.clone(), false);
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(target: concat!("lapin", "::returned_messages"), "a body");
+                tracing::trace!(target: concat!("lapin", "::frames"), "a body");
+                tracing::trace!(target: "amq_protocol_tcp", "a password");
+            });
+            assert!(lines.0.lock().expect("not poisoned").is_empty());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationError};
 
-use super::unsharded;
+use super::{ContentMode, unsharded};
 use crate::{
     config::HumanDuration,
     model::{AddressTemplate, Part, SecretSource},
@@ -20,7 +20,7 @@ pub struct HttpConfig {
     pub url: AddressTemplate,
     /// `"structured"`: the whole CloudEvent is the body, and signed. `"binary"`: the data is the body and the attributes are `ce-` headers, which no signature covers.
     #[serde(default)]
-    pub mode: HttpMode,
+    pub mode: ContentMode,
     /// Signs by Standard Webhooks with each of these keys (`whsec_…`), as `["env:HOOKS_KEY"]`; two while a key is changed. Without one, requests are not signed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
@@ -44,17 +44,6 @@ pub struct HttpConfig {
     #[serde(default = "default_max_retry_after")]
     #[validate(range(max = HumanDuration::days(1)))]
     pub max_retry_after: HumanDuration,
-}
-
-/// How a CloudEvent becomes a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HttpMode {
-    /// The whole event is the body.
-    #[default]
-    Structured,
-    /// The data is the body, the attributes are headers.
-    Binary,
 }
 
 const fn default_in_flight() -> usize {

@@ -5,19 +5,21 @@ mod file;
 mod http;
 mod mistakes;
 mod nats;
+mod rabbitmq;
 mod redis_streams;
 
 pub use file::FileConfig;
-pub use http::{HttpConfig, HttpMode};
+pub use http::HttpConfig;
 pub(super) use mistakes::mistake;
 pub use nats::NatsConfig;
+pub use rabbitmq::RabbitmqConfig;
 pub use redis_streams::RedisStreamsConfig;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationError, ValidationErrors};
 
-use crate::model::{AddressField, AddressTemplate, TypePattern};
+use crate::model::{AddressField, AddressTemplate, SecretSource, TypePattern};
 
 /// A broker beside the built-in feed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
@@ -53,6 +55,8 @@ pub enum BrokerSettings {
     Nats(NatsConfig),
     /// Appended to streams of Redis, as the field `event`: the CloudEvent as structured JSON. The entry's id places it. Redis keeps what it confirmed across a crash only with `appendonly yes` and `appendfsync always`. While Redis is away, loading, read-only or out of memory it is tried again; what a person must mend (a key of another type, credentials) makes this broker wait, loudly.
     RedisStreams(RedisStreamsConfig),
+    /// Published to an exchange of RabbitMQ, a persistent message each. The server's confirmation places it; one that the server returns, because no queue is bound for it, makes this broker wait, loudly, until somebody binds one, and so do a missing exchange and refused access; one above the server's `max_message_size` is refused for good. RabbitMQ has no lasting positions: noted is `<connection>/<channel>/<delivery tag>`.
+    Rabbitmq(RabbitmqConfig),
 }
 
 impl Validate for BrokerSettings {
@@ -63,8 +67,30 @@ impl Validate for BrokerSettings {
             Self::Http(http) => http.validate(),
             Self::Nats(nats) => nats.validate(),
             Self::RedisStreams(redis) => redis.validate(),
+            Self::Rabbitmq(rabbitmq) => rabbitmq.validate(),
         }
     }
+}
+
+/// How a CloudEvent becomes a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ContentMode {
+    /// The whole event is the body.
+    #[default]
+    Structured,
+    /// The data is the body, the attributes are headers.
+    Binary,
+}
+
+/// For kinds with logins: blames the key that stands alone.
+fn whole_login(user: Option<&String>, password: Option<&SecretSource>) -> Result<(), ValidationError> {
+    let alone = match (user, password) {
+        (Some(_), None) => "user",
+        (None, Some(_)) => "password",
+        _ => return Ok(()),
+    };
+    Err(ValidationError::new(alone).with_message("`user` and `password` go together".into()))
 }
 
 /// For kinds that have no shards.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationError};
 
-use super::unsharded;
+use super::{unsharded, whole_login};
 use crate::{
     config::HumanDuration,
     model::{AddressTemplate, Part, SecretSource},
@@ -15,7 +15,7 @@ use crate::{
 /// Publishes to a stream of NATS JetStream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[validate(schema(function = "whole_login"))]
+#[validate(schema(function = "login"))]
 pub struct NatsConfig {
     /// The servers, as `["nats://nats-1:4222", "nats://nats-2:4222"]`; `tls://` asks for TLS.
     #[validate(length(min = 1, max = 100), custom(function = "are_servers"))]
@@ -76,13 +76,8 @@ const fn default_ack_timeout() -> HumanDuration {
     HumanDuration::seconds(10)
 }
 
-fn whole_login(config: &NatsConfig) -> Result<(), ValidationError> {
-    let alone = match (&config.user, &config.password) {
-        (Some(_), None) => "user",
-        (None, Some(_)) => "password",
-        _ => return Ok(()),
-    };
-    Err(ValidationError::new(alone).with_message("`user` and `password` go together".into()))
+fn login(config: &NatsConfig) -> Result<(), ValidationError> {
+    whole_login(config.user.as_ref(), config.password.as_ref())
 }
 
 fn are_servers(servers: &[String]) -> Result<(), ValidationError> {

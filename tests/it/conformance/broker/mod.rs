@@ -2,6 +2,7 @@
 
 mod http;
 mod nats;
+mod rabbitmq;
 mod redis_streams;
 
 use std::{
