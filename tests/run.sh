@@ -65,11 +65,9 @@ if ! command -v nats-server >/dev/null && [ ! -x "$servers/nats-server/bin/nats-
 fi
 if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
   echo "installing PostgreSQL (tests start servers of their own; no cluster of the system is made)"
-  sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
-  $sudo apt-get update -qq
-  $sudo apt-get install -y -qq postgresql-common
+  packages postgresql-common
   $sudo sed -i "s/^#* *create_main_cluster *=.*/create_main_cluster = false/" /etc/postgresql-common/createcluster.conf
-  $sudo apt-get install -y -qq postgresql
+  server_package postgresql
 fi
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 
