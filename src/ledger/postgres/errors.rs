@@ -10,6 +10,8 @@ use crate::ledger::{LogError, RecordsError};
 
 /// What our own SQL raises when a commit is behind the records: [`RecordsError::Stale`].
 pub const STALE: &str = "DO001";
+/// What our own SQL raises when it refuses data: [`RecordsError::Refused`]. Its message must name no value of a partner.
+pub const REFUSED: &str = "DO002";
 
 /// No message is longer, in characters.
 const MAX_TEXT: usize = 300;
@@ -46,6 +48,11 @@ impl PostgresError {
         }
     }
 
+    /// What passes when it is tried again.
+    pub fn passing(what: impl Into<String>) -> Self {
+        Self { meaning: Meaning::Unavailable, state: None, text: what.into() }
+    }
+
     /// What the database holds cannot be understood.
     pub fn broken(what: impl Into<String>) -> Self {
         Self { meaning: Meaning::Broken, state: None, text: what.into() }
@@ -77,6 +84,7 @@ impl From<&DbError> for PostgresError {
         let state = answer.code().code();
         let meaning = meaning(state);
         let text = match meaning {
+            Meaning::Refused if state == REFUSED => answer.message().to_owned(),
             Meaning::Refused => format!("SQLSTATE {state}{}", place(answer)),
             _ => format!("{} (SQLSTATE {state})", answer.message()),
         };
@@ -99,6 +107,7 @@ impl From<PoolError> for PostgresError {
 fn meaning(state: &str) -> Meaning {
     match state.get(..2) {
         _ if state == STALE => Meaning::Stale,
+        _ if state == REFUSED => Meaning::Refused,
         Some("22" | "23" | "54") => Meaning::Refused,
         _ => Meaning::Unavailable,
     }
@@ -144,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_speaks_of_the_data_what_is_stale_and_what_passes() {
-        for state in ["22021", "22003", "23505", "23502", "54000"] {
+        for state in ["22021", "22003", "23505", "23502", "54000", REFUSED] {
             assert_eq!(meaning(state), Meaning::Refused, "{state}");
         }
         for state in [

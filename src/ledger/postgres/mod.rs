@@ -18,7 +18,7 @@ mod settings;
 
 pub use connect::Dedicated;
 pub use errors::PostgresError;
-pub use errors::{STALE, column};
+pub use errors::{REFUSED, STALE, column};
 pub use migrate::{Applied, MigrationState, SchemaError, migrate, migrations};
 pub use partitions::{Partition, attach, cover, detach, drop_detached, partitions};
 pub use pool::Database;

@@ -11,8 +11,12 @@
 //! Nothing is updated in place but the latest outcome of an event that was replayed; what it was before is kept
 //! beside it. Rows stay when retention drops payloads: who sent what, and what became of it, outlives the bytes.
 //!
-//! [`SqliteRecords`] keeps them in one file beside the segments: one connection writes, a few read.
+//! [`SqliteRecords`] keeps them in one file beside the segments: one connection writes, a few read. [`PostgresRecords`]
+//! keeps them in a database that any number of processes share. What both keep in the same columns stands in `columns`.
 
+mod columns;
+mod postgres;
 mod sqlite;
 
+pub use postgres::PostgresRecords;
 pub use sqlite::{OpenError, SqliteRecords};

@@ -4,13 +4,11 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
-use super::{
-    SqliteRecords,
-    columns::{Count, whole},
-};
+use super::{SqliteRecords, columns::Count};
 use crate::{
     ledger::{
         ActRecords, JournalEntry, JournalRow, MAX_REFUSALS, RecordsError, RefusalFilter, Refused, TokenRow,
+        records::columns::whole,
     },
     model::{EntryNumber, Revision, Timestamp},
 };

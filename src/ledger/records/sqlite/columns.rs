@@ -1,5 +1,4 @@
-//! Room `ledger`, SQLite records: how the nouns become columns, and back. Codes written here stand in every ledger:
-//! they are added to, never changed.
+//! Room `ledger`, SQLite records: how the nouns become SQLite's values, and back.
 
 use rusqlite::{
     Error, Result,
@@ -7,16 +6,15 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
-use crate::model::{
-    Assurance, DeliveryId, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind, Timestamp,
+use crate::{
+    ledger::records::columns::{
+        TooLarge, assurance_code, assurance_of, entry_integer, event_at, integer, outcome_code, outcome_of,
+        place,
+    },
+    model::{Assurance, DeliveryId, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind, Timestamp},
 };
 
-/// The highest entry number that still leaves room for an ordinal beside it.
-pub(super) const MAX_ENTRY: EntryNumber = EntryNumber((1 << 47) - 1);
-
-const ORDINAL_BITS: u32 = 16;
-
-/// An [`EventRef`] as one integer, so that the events of a delivery stand together and in order.
+/// An [`EventRef`] as it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(pub(super) EventRef);
 
@@ -28,10 +26,7 @@ impl Place {
 
     /// The integer; refused when a part does not fit.
     pub(super) fn integer(self) -> Result<i64> {
-        let Self(EventRef { number, ordinal }) = self;
-        let number = integer(number.0, MAX_ENTRY.0)?;
-        let ordinal = integer(u64::from(ordinal), (1 << ORDINAL_BITS) - 1)?;
-        Ok(number << ORDINAL_BITS | ordinal)
+        fits(place(self.0))
     }
 }
 
@@ -44,31 +39,17 @@ impl ToSql for Place {
 impl FromSql for Place {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let place = value.as_i64()?;
-        let out_of_range = |_| FromSqlError::OutOfRange(place);
-        let number = EntryNumber(u64::try_from(place >> ORDINAL_BITS).map_err(out_of_range)?);
-        let ordinal = u32::try_from(place & ((1 << ORDINAL_BITS) - 1)).map_err(out_of_range)?;
-        Ok(Self(EventRef { number, ordinal }))
+        event_at(place).map(Self).ok_or(FromSqlError::OutOfRange(place))
     }
 }
 
-/// Says that a number does not fit its column.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} is beyond what the records can number")]
-struct TooLarge(u64);
-
-fn integer(number: u64, most: u64) -> Result<i64> {
-    let fits = (number <= most).then_some(number).and_then(|number| i64::try_from(number).ok());
-    fits.ok_or_else(|| Error::ToSqlConversionFailure(Box::new(TooLarge(number))))
-}
-
-/// How many, for a `LIMIT` or a column that counts what was in memory.
-pub(super) fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn fits<T>(integer: std::result::Result<T, TooLarge>) -> Result<T> {
+    integer.map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 impl From<OutcomeKind> for Value {
     fn from(kind: OutcomeKind) -> Self {
-        Self::Integer(outcome_code(kind))
+        Self::Integer(outcome_code(kind).into())
     }
 }
 
@@ -78,7 +59,7 @@ pub(super) struct Count(pub(super) u64);
 
 impl ToSql for Count {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        integer(self.0, u64::MAX).map(ToSqlOutput::from)
+        fits(integer(self.0)).map(ToSqlOutput::from)
     }
 }
 
@@ -91,7 +72,7 @@ impl FromSql for Count {
 
 impl ToSql for EntryNumber {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        integer(self.0, MAX_ENTRY.0).map(ToSqlOutput::from)
+        fits(entry_integer(*self)).map(ToSqlOutput::from)
     }
 }
 
@@ -103,7 +84,7 @@ impl FromSql for EntryNumber {
 
 impl ToSql for EventNumber {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        integer(self.0, u64::MAX).map(ToSqlOutput::from)
+        fits(integer(self.0)).map(ToSqlOutput::from)
     }
 }
 
@@ -149,17 +130,6 @@ impl FromSql for Incarnation {
     }
 }
 
-const fn outcome_code(kind: OutcomeKind) -> i64 {
-    match kind {
-        OutcomeKind::Translated => 0,
-        OutcomeKind::Duplicate => 1,
-        OutcomeKind::Conflict => 2,
-        OutcomeKind::Ignored => 3,
-        OutcomeKind::Unmapped => 4,
-        OutcomeKind::DeadLetter => 5,
-    }
-}
-
 impl ToSql for OutcomeKind {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         Ok(outcome_code(*self).into())
@@ -169,28 +139,8 @@ impl ToSql for OutcomeKind {
 impl FromSql for OutcomeKind {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let code = value.as_i64()?;
-        let known = Self::ALL.into_iter().find(|kind| outcome_code(*kind) == code);
+        let known = i16::try_from(code).ok().and_then(outcome_of);
         known.ok_or(FromSqlError::OutOfRange(code))
-    }
-}
-
-const ASSURANCES: [Assurance; 6] = [
-    Assurance::Full,
-    Assurance::Body,
-    Assurance::Partial,
-    Assurance::Origin,
-    Assurance::Token,
-    Assurance::None,
-];
-
-const fn assurance_code(assurance: Assurance) -> i64 {
-    match assurance {
-        Assurance::Full => 0,
-        Assurance::Body => 1,
-        Assurance::Partial => 2,
-        Assurance::Origin => 3,
-        Assurance::Token => 4,
-        Assurance::None => 5,
     }
 }
 
@@ -203,30 +153,7 @@ impl ToSql for Assurance {
 impl FromSql for Assurance {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let code = value.as_i64()?;
-        let known = ASSURANCES.into_iter().find(|assurance| assurance_code(*assurance) == code);
+        let known = i16::try_from(code).ok().and_then(assurance_of);
         known.ok_or(FromSqlError::OutOfRange(code))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_sort_like_the_events_they_name_and_come_back() {
-        let places = [(1, 0), (1, 65_535), (2, 0), (MAX_ENTRY.0, 65_535)]
-            .map(|(number, ordinal)| Place(EventRef { number: EntryNumber(number), ordinal }));
-        let integers = places.map(|place| place.integer().expect("fits"));
-        assert!(integers.is_sorted());
-        let back = integers.map(|place| Place::column_result(ValueRef::Integer(place)).expect("a place"));
-        assert_eq!(back, places);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_as_data() {
-        for (number, ordinal) in [(1, 65_536), (MAX_ENTRY.0 + 1, 0)] {
-            let place = Place(EventRef { number: EntryNumber(number), ordinal });
-            assert!(matches!(place.integer(), Err(Error::ToSqlConversionFailure(_))), "{number}.{ordinal}");
-        }
     }
 }

@@ -4,21 +4,21 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::{
-    columns::{Count, Place, whole},
+    columns::{Count, Place},
     names::Names,
     seen::{Kind, Sighting, hash},
     writer::Memory,
 };
 use crate::{
-    ledger::{IdentifiedEvent, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind},
-    model::{
-        Assurance, DeliveryId, EndpointName, EntryNumber, EventNumber, Outcome, OutcomeKind, StoredEvent,
+    ledger::{
+        IdentifiedEvent, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
+        records::columns::{
+            DAMAGED, DELIVERY, DeliveryColumns, REPLAY, belongs_elsewhere, brokers_column, no_such_event,
+            whole,
+        },
     },
+    model::{DeliveryId, EndpointName, EntryNumber, EventNumber, Outcome, OutcomeKind, StoredEvent},
 };
-
-pub(super) const DELIVERY: i64 = 0;
-pub(super) const REPLAY: i64 = 1;
-const DAMAGED: i64 = 2;
 
 /// Writes one commit; returns the highest event number.
 pub(super) fn commit(
@@ -130,7 +130,7 @@ impl Batch<'_, '_> {
     fn entry_row(
         &mut self,
         entry: &WorkedEntry,
-        kind: i64,
+        kind: i16,
         origin: Option<(&EndpointName, DeliveryId)>,
     ) -> Result<(), RecordsError> {
         let endpoint = origin.map(|(name, _)| self.names.endpoint(self.connection, name)).transpose()?;
@@ -145,7 +145,7 @@ impl Batch<'_, '_> {
             whole(identified_here),
             delivery.assurance,
             delivery.secret,
-            delivery.size,
+            delivery.size.map(Count),
             delivery.body_sha256,
             delivery.same_body_as,
         ])?;
@@ -175,7 +175,7 @@ impl Batch<'_, '_> {
         worked: &WorkedEvent,
     ) -> Result<(), RecordsError> {
         if worked.at.number != number {
-            return Err(RecordsError::Refused(format!("entry {number} has no event {}", worked.at)));
+            return Err(belongs_elsewhere(number, worked.at));
         }
         let ending = self.ending(worked)?;
         let event = worked.event.as_ref();
@@ -239,8 +239,6 @@ impl Batch<'_, '_> {
             number => Some(self.first_appearance(number, &event.id)?),
         };
         let number = self.last_event.next();
-        let brokers =
-            (!event.brokers.is_empty()).then(|| serde_json::Value::from(event.brokers.clone()).to_string());
         self.statements.domain_event.execute(params![
             number,
             event.id,
@@ -249,7 +247,7 @@ impl Batch<'_, '_> {
             self.names.endpoint(self.connection, &event.endpoint)?,
             Place(event.made_from),
             self.names.revision(self.connection, &event.revision)?,
-            brokers,
+            brokers_column(&event.brokers),
             repeats,
             repeats.is_none().then_some(event.body.as_ref()),
         ])?;
@@ -261,9 +259,7 @@ impl Batch<'_, '_> {
     fn first_appearance(&self, number: EventNumber, id: &str) -> Result<EventNumber, RecordsError> {
         let sql = "SELECT COALESCE(repeats, number) FROM domain_events WHERE number = ?1 AND id = ?2";
         let first = self.connection.prepare_cached(sql)?.query_row(params![number, id], |row| row.get(0));
-        let unknown =
-            || RecordsError::Refused(format!("domain event {number} is not {id}, it cannot be repeated"));
-        first.optional()?.ok_or_else(unknown)
+        first.optional()?.ok_or_else(|| no_such_event(number, id))
     }
 
     fn advance(&mut self, endpoint: &EndpointName, through: EntryNumber) -> Result<(), RecordsError> {
@@ -274,31 +270,6 @@ impl Batch<'_, '_> {
         match self.connection.prepare_cached(sql)?.execute(params![id, through])? {
             0 => Err(RecordsError::Stale(format!("the cursor of {endpoint} is beyond {through}"))),
             _ => Ok(()),
-        }
-    }
-}
-
-/// The columns only a delivery has.
-#[derive(Default)]
-struct DeliveryColumns<'a> {
-    assurance: Option<Assurance>,
-    secret: Option<&'a str>,
-    size: Option<Count>,
-    body_sha256: Option<[u8; 32]>,
-    same_body_as: Option<EntryNumber>,
-}
-
-impl<'a> From<&'a WorkedKind> for DeliveryColumns<'a> {
-    fn from(kind: &'a WorkedKind) -> Self {
-        let WorkedKind::Delivery { meta, size, body_sha256, same_body_as, .. } = kind else {
-            return Self::default();
-        };
-        Self {
-            assurance: Some(meta.assurance),
-            secret: meta.secret_id.as_deref(),
-            size: Some(Count(*size)),
-            body_sha256: Some(*body_sha256),
-            same_body_as: *same_body_as,
         }
     }
 }

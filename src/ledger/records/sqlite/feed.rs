@@ -6,12 +6,12 @@ use rusqlite::{Connection, Row, ToSql};
 
 use super::{SqliteRecords, columns::Place};
 use crate::{
-    ledger::{EventFilter, FeedRecords, RecordsError},
+    ledger::{
+        EventFilter, FeedRecords, RecordsError,
+        records::columns::{MAX_ANSWER_BYTES, brokers_of},
+    },
     model::{EndpointName, EventNumber, Revision, StoredEvent},
 };
-
-/// One answer holds about so many bytes of bodies at most, however many events were asked for.
-const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// Selects what [`stored_event`] reads; `d` is the event itself. `CROSS JOIN` fixes the order: events first, in theirs.
 pub(super) const STORED_EVENT: &str = "SELECT d.number, d.id, t.name, d.partition_key, p.partner, p.endpoint, d.made_from, r.revision, d.brokers, \
@@ -83,7 +83,7 @@ fn events_after(
 pub(super) fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     let Place(made_from) = row.get(6)?;
     let brokers: Option<String> = row.get(8)?;
-    let brokers = brokers.map_or(Ok(Vec::new()), |names| serde_json::from_str(&names));
+    let brokers = brokers_of(brokers.as_deref().map(str::as_bytes));
     let unreadable =
         |error| rusqlite::Error::FromSqlConversionFailure(8, rusqlite::types::Type::Text, Box::new(error));
     Ok(StoredEvent {

@@ -5,8 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_it
 
 use super::{
     SqliteRecords,
-    columns::{Count, Place, whole},
-    commit::{DELIVERY, REPLAY},
+    columns::{Count, Place},
     conservation::{check, conservation},
     feed::numbers_made_from,
     publication, search,
@@ -15,6 +14,7 @@ use crate::{
     ledger::{
         Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Kept, Page,
         RecordsError,
+        records::columns::{DELIVERY, REPLAY, whole},
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind},
 };

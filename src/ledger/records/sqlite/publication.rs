@@ -2,14 +2,13 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::json;
 
-use super::{
-    SqliteRecords, acts,
-    columns::{Count, whole},
-};
+use super::{SqliteRecords, acts, columns::Count};
 use crate::{
-    ledger::{BrokerState, JournalEntry, Publication, PublicationRecords, RecordsError},
+    ledger::{
+        BrokerState, Publication, PublicationRecords, RecordsError,
+        records::columns::{introduced, publication_columns, unknown_broker, whole},
+    },
     model::{EventNumber, Timestamp},
 };
 
@@ -41,13 +40,7 @@ impl PublicationRecords for SqliteRecords {
         cursor: EventNumber,
         now: Timestamp,
     ) -> Result<(), RecordsError> {
-        let introduced = JournalEntry {
-            at: now,
-            who: "system".to_owned(),
-            act: "broker.introduced".to_owned(),
-            subject: name.to_owned(),
-            detail: json!({ "after": cursor }),
-        };
+        let introduced = introduced(name, cursor, now);
         self.write(move |connection, _| {
             let sql = "INSERT INTO brokers (name, through) VALUES (?1, ?2)";
             connection.prepare_cached(sql)?.execute(params![introduced.subject, cursor])?;
@@ -80,8 +73,7 @@ fn note_published(
 ) -> Result<(), RecordsError> {
     let known = "SELECT id, through FROM brokers WHERE name = ?1";
     let known = connection.prepare_cached(known)?.query_row([name], |row| Ok((row.get(0)?, row.get(1)?)));
-    let unknown = || RecordsError::Refused(format!("the broker {name} was never introduced"));
-    let (broker, through): (i64, EventNumber) = known.optional()?.ok_or_else(unknown)?;
+    let (broker, through): (i64, EventNumber) = known.optional()?.ok_or_else(|| unknown_broker(name))?;
     if cursor < through {
         return Err(RecordsError::Stale(format!("the cursor of broker {name} is at {through}")));
     }
@@ -89,10 +81,7 @@ fn note_published(
                ON CONFLICT (broker, event) DO UPDATE SET position = excluded.position, refused = excluded.refused";
     let mut note = connection.prepare_cached(sql)?;
     for publication in published {
-        let (event, position, refused) = match publication {
-            Publication::Placed { event, position } => (event, Some(position), None),
-            Publication::DeadLetter { event, reason } => (event, None, Some(reason)),
-        };
+        let (event, position, refused) = publication_columns(publication);
         note.execute(params![broker, event, position, refused])?;
     }
     connection

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    columns::{Place, whole},
+    columns::Place,
     commit::Batch,
     feed::{STORED_EVENT, numbers_made_from, stored_event},
     seen::hash,
     writer::Memory,
 };
 use crate::{
-    ledger::{RecordsError, ReplayTarget, WorkedEvent},
+    ledger::{RecordsError, ReplayTarget, WorkedEvent, records::columns::whole},
     model::{EndpointName, EntryNumber, EventRef, StoredEvent},
 };
 

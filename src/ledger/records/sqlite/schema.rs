@@ -9,8 +9,10 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::columns::whole;
-use crate::{ledger::RecordsError, model::Incarnation};
+use crate::{
+    ledger::{RecordsError, records::columns::whole},
+    model::Incarnation,
+};
 
 /// `doua`: what SQLite's header says these files are.
 const APPLICATION_ID: i64 = 0x646f_7561;

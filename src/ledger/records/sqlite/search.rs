@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 
-use super::{
-    columns::{MAX_ENTRY, Place, whole},
-    seen::hash,
-};
+use super::{columns::Place, seen::hash};
 use crate::{
-    ledger::{DeliveryFilter, RecordsError},
+    ledger::{
+        DeliveryFilter, RecordsError,
+        records::columns::{MAX_ENTRY, whole},
+    },
     model::{EndpointName, EntryNumber, EventRef, OutcomeKind, Timestamp},
 };
 

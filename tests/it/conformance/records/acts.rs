@@ -33,6 +33,20 @@ pub(super) async fn are_journalled_newest_first(records: &dyn Records) {
     assert!(older.windows(2).all(|pair| pair[0].number > pair[1].number));
 }
 
+pub(super) async fn are_kept_in_any_words(records: &dyn Records) {
+    let odd = "nul \0, emoji 🧾";
+    let kept =
+        JournalEntry { who: odd.to_owned(), detail: json!({ odd: odd }), ..act(1, "payload.read", odd) };
+    records.journal(kept.clone()).await.expect("is kept");
+    let row = &records.journal_page(Some(u64::MAX), usize::MAX).await.expect("reads")[0];
+    assert_eq!((&row.who, &row.subject, &row.detail), (&kept.who, &kept.subject, &kept.detail));
+    let refused = Refused { partner: odd.to_owned(), detail: odd.to_owned(), ..refusal(1, odd, odd) };
+    records.keep_refusals(std::slice::from_ref(&refused), 10).await.expect("are kept");
+    let filter =
+        RefusalFilter { endpoint: Some(odd.to_owned()), limit: usize::MAX, ..RefusalFilter::default() };
+    assert_eq!(records.refusals(&filter).await.expect("reads"), [refused]);
+}
+
 pub(super) async fn of_retention_are_noted_once_and_never_taken_back(records: &dyn Records) {
     assert_eq!(records.dropped_through().await.expect("reads"), EntryNumber(0));
     for through in [5, 3, 5, 8] {

@@ -1,7 +1,9 @@
 //! Commits of stage 1: all of it or nothing, numbered without gaps.
 
 use douane::{
-    ledger::{Conservation, DeliveryFilter, EventFilter, Kept, Records, RecordsError, TranslationCommit},
+    ledger::{
+        Conservation, DeliveryFilter, EventFilter, Kept, Records, RecordsError, TranslationCommit, WorkedKind,
+    },
     model::{EntryNumber, EventNumber, Outcome, OutcomeKind, ReasonCode},
 };
 
@@ -103,6 +105,16 @@ pub(super) async fn move_each_endpoints_cursor(records: &dyn Records) {
     assert_eq!(cursors, [(github(), EntryNumber(1)), (stripe(), EntryNumber(7))]);
 }
 
+pub(super) async fn may_name_a_cursor_twice_in_its_order(records: &dyn Records) {
+    let twice = |first, second| TranslationCommit {
+        cursors: vec![(stripe(), EntryNumber(first)), (stripe(), EntryNumber(second))],
+        ..TranslationCommit::default()
+    };
+    records.commit(twice(3, 5)).await.expect("commits");
+    assert!(matches!(records.commit(twice(7, 6)).await, Err(RecordsError::Stale(_))));
+    assert_eq!(records.cursors().await.expect("reads"), [(stripe(), EntryNumber(5))]);
+}
+
 pub(super) async fn of_an_event_that_belongs_elsewhere_are_refused(records: &dyn Records) {
     let mut entry = delivery(1, stripe()).with("a", "paid", Outcome::Unmapped);
     entry.events[0].at = at(2, 0);
@@ -188,4 +200,33 @@ pub(super) async fn are_kept_as_they_were_worked(records: &dyn Records) {
     let first = Kept::Received { id: delivery_id(1), size: 2_048, body_sha256: digest("body 1") };
     assert_eq!(kept, [Some(Kept::Replay { id: delivery_id(3) }), None, Some(first), Some(Kept::Damaged)]);
     assert!(records.check().await.expect("reads").is_empty());
+}
+
+pub(super) async fn keep_any_words_that_a_partner_may_choose(records: &dyn Records) {
+    let odd = "nul \0, quote ', backslash \\x41, emoji 🧾, right-to-left \u{202e}";
+    let failed = dead_letter(ReasonCode::MappingAborted, odd);
+    let mut one = delivery(1, stripe()).with(odd, odd, translated(&[odd])).with("b", "paid", failed);
+    if let WorkedKind::Delivery { meta, .. } = &mut one.kind {
+        meta.secret_id = Some(odd.to_owned());
+    }
+    records.commit(commit([one])).await.expect("commits");
+    let filter = DeliveryFilter {
+        external_id: Some(odd.to_owned()),
+        event_type: Some(odd.to_owned()),
+        limit: 1,
+        ..DeliveryFilter::default()
+    };
+    let found = records.events(&filter, None).await.expect("reads");
+    assert_eq!(found[0].external_id.as_deref(), Some(odd));
+    assert_eq!(found[0].domain_events, [odd]);
+    let owners = records.owners(&[(stripe(), odd.to_owned())]).await.expect("reads");
+    assert_eq!(owners[0].as_ref().map(|owner| owner.at), Some(at(1, 0)));
+    let row = records.delivery(delivery_id(1)).await.expect("reads").expect("is there");
+    assert_eq!(row.secret_id.as_deref(), Some(odd));
+    let reason = format!("mapping_aborted: {odd}");
+    assert_eq!(row.external_events[1].reason.as_deref(), Some(reason.as_str()));
+    let nobody = DeliveryFilter { partner: Some(odd.to_owned()), limit: 10, ..DeliveryFilter::default() };
+    assert_eq!(records.deliveries(&nobody).await.expect("reads").items, []);
+    let none = EventFilter { event_type: Some(odd.to_owned()), partner: Some(odd.to_owned()) };
+    assert_eq!(records.events_after(EventNumber(0), 10, &none).await.expect("reads"), []);
 }

@@ -1,9 +1,10 @@
 //! What every implementation of the records promises, told once and held against each: the double that the simulation
-//! uses, and SQLite. Every story starts with empty records.
+//! uses, SQLite, and PostgreSQL. Every story starts with empty records.
 
 mod acts;
 mod commits;
 mod feed;
+mod postgres;
 mod publications;
 mod replays;
 mod searches;
@@ -11,7 +12,11 @@ mod sqlite;
 mod verdicts;
 mod worked;
 
-use std::sync::Arc;
+use std::{
+    any::Any,
+    future::{Ready, ready},
+    sync::Arc,
+};
 
 use douane::{
     ledger::{Records, records::SqliteRecords},
@@ -23,20 +28,25 @@ use super::records_double::RecordsDouble;
 
 const LEDGER: Incarnation = Incarnation(Uuid::from_u128(7));
 
-/// Records to tell a story with; the folder, where there is one, goes when the story ends.
+/// Records to tell a story with; what they are kept in goes when the story ends.
 struct Stage {
     records: Arc<dyn Records>,
-    _folder: Option<tempfile::TempDir>,
+    _kept_in: Box<dyn Any + Send>,
 }
 
-fn double() -> Stage {
-    Stage { records: Arc::new(RecordsDouble::new(LEDGER)), _folder: None }
+fn double() -> Ready<Stage> {
+    ready(Stage { records: Arc::new(RecordsDouble::new(LEDGER)), _kept_in: Box::new(()) })
 }
 
-fn sqlite() -> Stage {
+fn sqlite() -> Ready<Stage> {
     let folder = tempfile::tempdir().expect("a folder");
     let records = SqliteRecords::create(&folder.path().join("records.sqlite"), LEDGER).expect("are made");
-    Stage { records: Arc::new(records), _folder: Some(folder) }
+    ready(Stage { records: Arc::new(records), _kept_in: Box::new(folder) })
+}
+
+async fn postgres() -> Stage {
+    let (server, records) = postgres::created().await;
+    Stage { records: Arc::new(records), _kept_in: Box::new(server) }
 }
 
 macro_rules! on {
@@ -45,7 +55,7 @@ macro_rules! on {
             $(mod $chapter {
                 $(#[tokio::test]
                 async fn $story() {
-                    let stage = super::super::$stage();
+                    let stage = super::super::$stage().await;
                     super::super::$chapter::$story(stage.records.as_ref()).await;
                 })+
             })+
@@ -57,6 +67,7 @@ macro_rules! suite {
     ($($stories:tt)+) => {
         on! { in_the_double, double; $($stories)+ }
         on! { in_sqlite, sqlite; $($stories)+ }
+        on! { in_postgres, postgres; $($stories)+ }
     };
 }
 
@@ -68,11 +79,13 @@ suite! {
         of_a_number_already_worked_are_stale
         whose_cursor_would_go_back_are_stale
         move_each_endpoints_cursor
+        may_name_a_cursor_twice_in_its_order
         of_an_event_that_belongs_elsewhere_are_refused
         keep_every_outcome_with_its_reason
         of_damaged_entries_count_one_dead_letter_each
         balance_the_books
         are_kept_as_they_were_worked
+        keep_any_words_that_a_partner_may_choose
     }
     verdicts {
         know_no_owner_of_what_was_never_seen
@@ -106,11 +119,13 @@ suite! {
         refuse_a_second_introduction
         move_the_cursor_and_keep_dead_letters
         noted_again_close_a_dead_letter
+        of_the_feeds_events_keep_the_latest_word
         behind_the_cursor_are_stale
         of_an_unknown_broker_are_refused
     }
     searches {
         page_newest_first
+        page_past_deliveries_of_many_events
         by_endpoint_and_time
         by_external_id_type_and_outcome
         of_one_delivery_alone
@@ -122,6 +137,7 @@ suite! {
     }
     acts {
         are_journalled_newest_first
+        are_kept_in_any_words
         of_retention_are_noted_once_and_never_taken_back
         keep_the_latest_refusals_of_each_endpoint
         hold_the_refusals_of_made_up_endpoints_within_bounds

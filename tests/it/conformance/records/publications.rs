@@ -5,7 +5,7 @@ use douane::{
     model::EventNumber,
 };
 
-use super::worked::time_of;
+use super::worked::{Filled, commit, delivery, stripe, time_of, translated};
 
 fn placed(event: u64) -> Publication {
     Publication::Placed { event: EventNumber(event), position: format!("partition 0, offset {event}") }
@@ -62,6 +62,22 @@ pub(super) async fn noted_again_close_a_dead_letter(records: &dyn Records) {
     records.note_published("audit", &[placed(1)], EventNumber(1)).await.expect("is noted");
     assert_eq!(state(records).await, (1, 0));
     assert_eq!(records.publication_dead_letters(10).await.expect("reads"), []);
+}
+
+pub(super) async fn of_the_feeds_events_keep_the_latest_word(records: &dyn Records) {
+    let one = delivery(1, stripe()).with("a", "paid", translated(&["a1", "a2", "a3"]));
+    records.commit(commit([one])).await.expect("commits");
+    records.introduce_broker("audit", EventNumber(0), time_of(1)).await.expect("is introduced");
+    let twice = [placed(1), refused(1), refused(2), placed(2), refused(3)];
+    records.note_published("audit", &twice, EventNumber(3)).await.expect("is noted");
+    assert_eq!(state(records).await, (3, 2));
+    records.note_published("audit", &[placed(3)], EventNumber(3)).await.expect("is noted");
+    let open = records.publication_dead_letters(usize::MAX).await.expect("reads");
+    assert_eq!(open.iter().map(|(_, event, _)| event.0).collect::<Vec<_>>(), [1]);
+    let odd = "nul \0".to_owned();
+    let odd = Publication::DeadLetter { event: EventNumber(2), reason: odd };
+    records.note_published("audit", &[odd], EventNumber(3)).await.expect("is noted");
+    assert_eq!(records.publication_dead_letters(2).await.expect("reads")[1].2, "nul \0");
 }
 
 pub(super) async fn behind_the_cursor_are_stale(records: &dyn Records) {

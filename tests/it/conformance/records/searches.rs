@@ -83,6 +83,27 @@ pub(super) async fn page_newest_first(records: &dyn Records) {
     assert_eq!(numbers(records, DeliveryFilter { limit: 0, ..everything() }).await, NONE);
 }
 
+pub(super) async fn page_past_deliveries_of_many_events(records: &dyn Records) {
+    let crowded = |number| {
+        (0..700).fold(delivery(number, stripe()), |entry, n| {
+            entry.with(&format!("{number} {n}"), "paid", Outcome::Unmapped)
+        })
+    };
+    let entries = [delivery(1, stripe()).with("a", "paid", Outcome::Unmapped), crowded(2), crowded(3)];
+    records.commit(commit(entries)).await.expect("commits");
+    for filter in [of_type("paid"), of_outcome(OutcomeKind::Unmapped), of_partner("stripe"), everything()] {
+        let filter = DeliveryFilter { limit: 2, ..filter };
+        let page = records.deliveries(&filter).await.expect("reads");
+        assert_eq!(page.items.iter().map(|row| row.number.0).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(page.items[0].external_events.len(), 700);
+        let rest = DeliveryFilter { before: page.next, ..filter };
+        assert_eq!(numbers(records, rest).await, [1]);
+    }
+    assert_eq!(numbers(records, DeliveryFilter { limit: usize::MAX, ..of_type("paid") }).await, [3, 2, 1]);
+    let all = DeliveryFilter { limit: usize::MAX, ..of_partner("stripe") };
+    assert_eq!(places(records, all, Some(at(3, 697))).await, ["3.698", "3.699"]);
+}
+
 pub(super) async fn by_endpoint_and_time(records: &dyn Records) {
     some_history(records).await;
     assert_eq!(numbers(records, of_partner("stripe")).await, [6, 5, 4, 1]);

@@ -171,7 +171,7 @@ impl State {
                 self.is_meant(filter, row.number, Some(&endpoint))
                     && (!of_events || meant.contains(&row.number))
             })
-            .take(filter.limit + 1)
+            .take(filter.limit.saturating_add(1))
             .collect();
         let more = items.len() > filter.limit;
         items.truncate(filter.limit);
