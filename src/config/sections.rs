@@ -108,7 +108,7 @@ impl Default for MappingsConfig {
 pub struct LedgerConfig {
     /// The data folder: the whole ledger, or with `url` what belongs to this process alone (the key that seals credentials, the crash note, how verbs reach the server). One process at a time writes to it.
     pub data_dir: PathBuf,
-    /// PostgreSQL (14 or later) holds the ledger, for any number of processes: `postgres://user@host:5432/database`, or `env:NAME` or `file:/path` where the URL stands; only there may it hold a password. A pooler in between must keep sessions. TLS with a verified certificate unless the host is this machine or the URL says `sslmode=disable`. Absent: the ledger is in `data_dir`.
+    /// PostgreSQL (14 or later) holds the ledger, for any number of processes: `postgres://user@host:5432/database`, or `env:NAME` or `file:/path` where the URL stands; only there may it hold a password. A pooler in between must keep sessions. TLS with a verified certificate unless the host is this machine or the URL says `sslmode=disable`. Absent: the ledger is in `data_dir`. Of this release only `douane ledger` takes it; `serve` and the verbs that read refuse it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The password that belongs to `url`: `env:NAME` or `file:/path`.
