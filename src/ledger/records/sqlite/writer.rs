@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Page cache of the writing connection: the ends of the tables, and the neighbourhood that is being merged.
-const CACHE_KIB: i64 = 16 * 1_024;
+const CACHE_KIB: i64 = 8 * 1_024;
 
 /// Pages in the WAL before they are copied into the file (32 MiB).
 const CHECKPOINT_PAGES: i64 = 4_096;
