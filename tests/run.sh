@@ -3,6 +3,9 @@
 #
 #   tests/run.sh              everything CI runs
 #   tests/run.sh --count N    the crash test kills the gateway N times (default 50)
+#   tests/run.sh --kafka A    publishes to a real cluster at A too, as localhost:9092, with an empty topic `events` of several
+#                             partitions. Without one, Kafka is librdkafka's mock cluster. A small one from crates.io:
+#                             cargo install tansu --no-default-features --features dynostore (it builds for half an hour)
 #   tests/run.sh --mutants    plants each bug of tests/mutants/ in a scratch copy; every one must be caught
 #   tests/run.sh -- ARGS      passes ARGS on to cargo nextest
 set -euo pipefail
@@ -13,6 +16,7 @@ extra=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --count) export DOUANE_CRASH_COUNT="$2"; shift 2 ;;
+    --kafka) export DOUANE_KAFKA_BROKERS="$2"; shift 2 ;;
     --mutants) mutants=yes; shift ;;
     --) shift; extra=("$@"); break ;;
     *) echo "tests/run.sh: unknown option $1; see the top of this file" >&2; exit 2 ;;
@@ -44,7 +48,7 @@ server_package() {
 }
 
 if ! command -v cc >/dev/null || ! command -v cmake >/dev/null; then
-  echo "installing a C compiler and cmake (SQLite and the TLS library of the command line are built from source)"
+  echo "installing a C compiler and cmake (SQLite, the TLS libraries and librdkafka are built from source)"
   packages build-essential cmake
 fi
 
@@ -75,5 +79,8 @@ if [ "$mutants" = yes ]; then
   exec tests/mutants/run.sh
 fi
 
-cargo nextest run --no-fail-fast "${extra[@]+"${extra[@]}"}"
-cargo test --doc --quiet
+cargo nextest run --features kafka --no-fail-fast "${extra[@]+"${extra[@]}"}"
+if [ -n "${DOUANE_KAFKA_BROKERS:-}" ]; then
+  cargo nextest run --features kafka --run-ignored only kafka_on_a_real_cluster
+fi
+cargo test --doc --features kafka --quiet

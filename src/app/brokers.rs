@@ -20,6 +20,14 @@ use crate::{
     pipeline::{BrokerStart, NotIntroduced},
 };
 
+#[cfg(not(feature = "kafka"))]
+use crate::{brokers::UnbuiltBroker, config::NO_KAFKA};
+#[cfg(feature = "kafka")]
+use crate::{
+    brokers::{KafkaBroker, KafkaLogin, KafkaSettings, KafkaTls},
+    config::{KafkaConfig, SaslMechanism},
+};
+
 /// A broker, as its settings say. What it cannot work with makes it wait loudly when it is used, and nobody else.
 pub(super) fn broker(config: &BrokerConfig, clock: &Arc<dyn Clock>) -> Arc<dyn Broker> {
     let name = &config.name;
@@ -31,6 +39,10 @@ pub(super) fn broker(config: &BrokerConfig, clock: &Arc<dyn Clock>) -> Arc<dyn B
         BrokerSettings::RedisStreams(config) => {
             Arc::new(RedisStreamsBroker::new(name, redis_streams(config)))
         }
+        #[cfg(feature = "kafka")]
+        BrokerSettings::Kafka(config) => Arc::new(KafkaBroker::new(name, kafka(config))),
+        #[cfg(not(feature = "kafka"))]
+        BrokerSettings::Kafka(_) => Arc::new(UnbuiltBroker::new(name, NO_KAFKA)),
         BrokerSettings::Rabbitmq(config) => Arc::new(RabbitmqBroker::new(name, rabbitmq(config))),
     }
 }
@@ -92,6 +104,30 @@ fn rabbitmq(config: &RabbitmqConfig) -> RabbitmqSettings {
         heartbeat: config.heartbeat.0,
         connect_timeout: config.connect_timeout.0,
         confirm_timeout: config.confirm_timeout.0,
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(config: &KafkaConfig) -> KafkaSettings {
+    let tls = KafkaTls {
+        ca_file: config.ca_file.clone(),
+        certificate: config.certificate_file.clone().zip(config.key_file.clone()),
+    };
+    let mechanism = config.sasl.map(|sasl| match sasl {
+        SaslMechanism::Plain => "PLAIN",
+        SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+        SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+    });
+    let login = mechanism.zip(config.user.clone()).zip(config.password.as_ref().map(credential));
+    KafkaSettings {
+        servers: config.servers.clone(),
+        topic: config.topic.clone(),
+        binary: config.mode == ContentMode::Binary,
+        tls: config.tls.then_some(tls),
+        login: login.map(|((mechanism, user), password)| KafkaLogin { mechanism, user, password }),
+        max_in_flight: config.max_in_flight,
+        connect_timeout: config.connect_timeout.0,
+        message_timeout: config.message_timeout.0,
     }
 }
 

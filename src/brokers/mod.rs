@@ -9,20 +9,28 @@ pub mod credential;
 pub mod feed;
 pub mod file;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod nats;
 pub mod rabbitmq;
 pub mod redis_streams;
 pub mod stdout;
+#[cfg(not(feature = "kafka"))]
+pub mod unbuilt;
 
 pub use address::{Address, Alphabet};
 pub use by_key::by_key;
 pub use credential::Credential;
 pub use file::FileBroker;
 pub use http::{HttpBroker, HttpSettings};
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaBroker, KafkaLogin, KafkaSettings, KafkaTls};
 pub use nats::{NatsBroker, NatsLogin, NatsSettings};
 pub use rabbitmq::{RabbitmqBroker, RabbitmqSettings};
 pub use redis_streams::{RedisStreamsBroker, RedisStreamsSettings};
 pub use stdout::StdoutBroker;
+#[cfg(not(feature = "kafka"))]
+pub use unbuilt::UnbuiltBroker;
 
 use std::time::Duration;
 

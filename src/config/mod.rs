@@ -11,8 +11,8 @@ mod sections;
 mod units;
 
 pub use brokers::{
-    BrokerConfig, BrokerFrom, BrokerSettings, ContentMode, FileConfig, HttpConfig, NatsConfig,
-    RabbitmqConfig, RedisStreamsConfig,
+    BrokerConfig, BrokerFrom, BrokerSettings, ContentMode, FileConfig, HttpConfig, KafkaConfig, NO_KAFKA,
+    NatsConfig, RabbitmqConfig, RedisStreamsConfig, SaslMechanism,
 };
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment};
 pub use reference::reference;

@@ -9,7 +9,9 @@ use toml::{
     de::{DeTable, DeValue, Error, ValueDeserializer},
 };
 
-use super::{BrokerConfig, FileConfig, HttpConfig, NatsConfig, RabbitmqConfig, RedisStreamsConfig};
+use super::{
+    BrokerConfig, FileConfig, HttpConfig, KafkaConfig, NatsConfig, RabbitmqConfig, RedisStreamsConfig,
+};
 
 /// A mistake in a broker.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ fn settings_of(kind: &str, settings: Pairs<'_>, at: std::ops::Range<usize>) -> R
         "http" => read::<HttpConfig>(settings, at),
         "nats" => read::<NatsConfig>(settings, at),
         "redis_streams" => read::<RedisStreamsConfig>(settings, at),
+        "kafka" => read::<KafkaConfig>(settings, at),
         "rabbitmq" => read::<RabbitmqConfig>(settings, at),
         _ => read::<IgnoredAny>(settings, at),
     }

@@ -3,6 +3,7 @@
 
 mod file;
 mod http;
+mod kafka;
 mod mistakes;
 mod nats;
 mod rabbitmq;
@@ -10,6 +11,7 @@ mod redis_streams;
 
 pub use file::FileConfig;
 pub use http::HttpConfig;
+pub use kafka::{KafkaConfig, SaslMechanism};
 pub(super) use mistakes::mistake;
 pub use nats::NatsConfig;
 pub use rabbitmq::RabbitmqConfig;
@@ -57,6 +59,8 @@ pub enum BrokerSettings {
     RedisStreams(RedisStreamsConfig),
     /// Published to an exchange of RabbitMQ, a persistent message each. The server's confirmation places it; one that the server returns, because no queue is bound for it, makes this broker wait, loudly, until somebody binds one, and so do a missing exchange and refused access; one above the server's `max_message_size` is refused for good. RabbitMQ has no lasting positions: noted is `<connection>/<channel>/<delivery tag>`.
     Rabbitmq(RabbitmqConfig),
+    /// Published to topics of Kafka, with the partition key as the record's key. The acknowledgement of all in-sync replicas places it; one that is too large or invalid for its topic is refused for good; an unknown topic, a refused login or refused access makes this broker wait, loudly. Built in with the cargo feature `kafka`, as in the release image.
+    Kafka(KafkaConfig),
 }
 
 impl Validate for BrokerSettings {
@@ -68,8 +72,21 @@ impl Validate for BrokerSettings {
             Self::Nats(nats) => nats.validate(),
             Self::RedisStreams(redis) => redis.validate(),
             Self::Rabbitmq(rabbitmq) => rabbitmq.validate(),
+            Self::Kafka(kafka) => built_in().and_then(|()| kafka.validate()),
         }
     }
+}
+
+/// What is told of `kind = "kafka"` by a build that cannot have it.
+pub const NO_KAFKA: &str = "this build has no Kafka: build with `cargo build --release --features kafka`, or use the release image, which has it";
+
+fn built_in() -> Result<(), ValidationErrors> {
+    if cfg!(feature = "kafka") {
+        return Ok(());
+    }
+    let mut errors = ValidationErrors::new();
+    errors.add("kind", ValidationError::new("kind").with_message(NO_KAFKA.into()));
+    Err(errors)
 }
 
 /// How a CloudEvent becomes a message.

@@ -1,6 +1,8 @@
 //! What every [`Broker`] must do, run against each of them on its own server.
 
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod nats;
 mod rabbitmq;
 mod redis_streams;
