@@ -47,9 +47,10 @@ server_package() {
   if command -v systemctl >/dev/null; then $sudo systemctl disable --quiet "$1" || true; fi
 }
 
-if ! command -v cc >/dev/null || ! command -v cmake >/dev/null; then
-  echo "installing a C compiler and cmake (SQLite, the TLS libraries and librdkafka are built from source)"
-  packages build-essential cmake
+if ! command -v cc >/dev/null || ! command -v make >/dev/null || ! command -v cmake >/dev/null ||
+  ! perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null; then
+  echo "installing a C compiler, cmake and Perl (SQLite, the TLS libraries and librdkafka are built from source)"
+  packages build-essential cmake perl
 fi
 
 # The servers that tests start. What the system has not, or has too old, stands outside the checkout too.
