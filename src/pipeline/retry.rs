@@ -1,5 +1,6 @@
-//! Room `pipeline`: the one loop that waits in the whole program. It steps a stage until there is nothing to do, sleeps
-//! until something is new, and backs off while the outside world fails. Adapters try once; only this loop tries again.
+//! Room `pipeline`: the one loop that waits to try again in the whole program. It steps a stage until there is nothing
+//! to do, sleeps until something is new, and backs off while the outside world fails. Adapters try once; only this loop
+//! tries again.
 
 use std::time::Duration;
 
