@@ -1,6 +1,6 @@
 //! Several brokers of one gateway, on real servers: each goes its own way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, stream};
 use redis::cmd;
@@ -9,7 +9,11 @@ use crate::{
     folder::Folder,
     lab::{Lab, measured},
     process::run_in,
-    servers::{nats, process::until, redis as redis_server},
+    servers::{
+        nats,
+        process::{DEADLINE, until},
+        redis as redis_server,
+    },
 };
 
 const PASSWORD: &str = "a password that no page shows";
@@ -84,7 +88,9 @@ path = {file:?}
 
     nats.server.restart();
     let mut stream = with_stream(&nats.url()).await;
+    let restarted = Instant::now();
     while stream.info().await.expect("the stream").state.messages < 2 {
+        assert!(restarted.elapsed() < DEADLINE, "what waited for it is published");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!file.exists(), "what a broker does not match is not published to it");

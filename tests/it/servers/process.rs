@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a server may take to start or to end. Generous: the machine may be busy.
-const DEADLINE: Duration = Duration::from_mins(1);
+/// How long a server may take to start, to end or to do what is waited for. Generous: the machine may be busy.
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A running server; killed when dropped.
 pub struct Server {
