@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use axum::{
     Router,
     body::Bytes,
@@ -22,8 +22,8 @@ use axum::{
     routing::{get, post},
 };
 use douane::{
-    app::{Gateway, Options, Stages},
-    config::Config,
+    app::{Gateway, Options},
+    config::{Config, Roles},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -46,8 +46,8 @@ pub fn run(kind: &str, folder: &Path) -> Result<()> {
         match kind {
             "bare" => serve_ceiling(None).await,
             "ceiling" => serve_ceiling(Some(Writer::start(folder)?)).await,
-            "acks" => serve_douane(folder, Stages { translate: false, publish: false }).await,
-            "road" => serve_douane(folder, Stages::default()).await,
+            "acks" => serve_douane(folder, Roles { translate: false, publish: false, ..Roles::ALL }).await,
+            "road" => serve_douane(folder, Roles::ALL).await,
             other => bail!("no server is called {other}"),
         }
     })
@@ -147,15 +147,21 @@ fn write_all(file: &File, mut receiver: mpsc::Receiver<Waiting>, tally: &Tally) 
     }
 }
 
-async fn serve_douane(folder: &Path, stages: Stages) -> Result<()> {
+async fn serve_douane(folder: &Path, roles: Roles) -> Result<()> {
     let mut config = Config::default();
     config.listen.public = "127.0.0.1:0".parse()?;
     config.listen.private = "127.0.0.1:0".parse()?;
     config.ledger.data_dir = folder.join("data");
     config.mappings.path = mappings(folder)?;
-    let gateway = Gateway::start(config, Options { stages, ..Options::for_development() }).await?;
+    config.process.roles = roles;
+    let gateway = Gateway::start(config, Options::for_development()).await?;
     let kept = gateway.ledger().log.durable().0;
-    announce(gateway.public(), gateway.private(), gateway.local_token(), kept)?;
+    announce(
+        gateway.public().context("the public door is open")?,
+        gateway.private(),
+        gateway.local_token(),
+        kept,
+    )?;
     gateway.run(std::future::pending()).await
 }
 

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::{
     config::LedgerConfig,
-    keys::SecretSource,
+    keys::{SecretSource, seal::Sealer},
     ledger::postgres::{Access, Database, DatabaseSettings},
     model::Secret,
 };
@@ -37,10 +37,14 @@ fn secret(source: &str) -> anyhow::Result<Secret> {
     Ok(SecretSource::parse(source)?.resolve()?)
 }
 
-/// Refuses to take the data folder for the ledger when the ledger is said to be elsewhere.
-pub(super) fn embedded_only(config: &LedgerConfig) -> anyhow::Result<()> {
-    if config.url.is_some() {
-        bail!("ledger.url is set, and this release works with the embedded ledger only; remove ledger.url");
-    }
-    Ok(())
+/// What seals credentials in a ledger that several processes share.
+pub(super) fn sealing_key(config: &LedgerConfig) -> anyhow::Result<Sealer> {
+    let source = config.sealing_key.as_deref().ok_or_else(|| {
+        anyhow!(
+            "ledger.sealing_key is not set: all processes of a ledger in PostgreSQL seal credentials with one key; \
+             make it with `openssl rand -hex 32`, once for all of them, and keep it with the backups' keys"
+        )
+    })?;
+    let sealer = secret(source).and_then(|digits| Ok(Sealer::from_hex(&digits)?));
+    sealer.context("ledger.sealing_key")
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::database::embedded_only;
+use super::ledger::Opened;
 use crate::{
     config::LedgerConfig,
     keys::seal::Sealer,
@@ -20,7 +20,7 @@ use crate::{
         log::{
             files::OsFolder,
             lock::FolderLock,
-            segments::{self, OpenError, SegmentLog, SegmentOptions, SegmentReader},
+            segments::{self, OpenError, SegmentOptions, SegmentReader},
         },
         records::SqliteRecords,
     },
@@ -37,22 +37,9 @@ struct Identity {
     incarnation: Incarnation,
 }
 
-/// The embedded ledger, open for work.
-pub(super) struct Embedded {
-    /// The right to write; held as long as anything may be written.
-    pub(super) lock: FolderLock,
-    /// The one writer of the intake log.
-    pub(super) writer: SegmentLog,
-    /// Where everything is read.
-    pub(super) ledger: Ledger,
-    /// What seals the credentials of its deliveries.
-    pub(super) sealer: Sealer,
-}
-
 /// Opens the ledger of a data folder for work, or begins one. A half that is missing, older than the other or of another
 /// incarnation refuses, and says what to restore.
-pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
-    embedded_only(config)?;
+pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Opened> {
     let lock = FolderLock::take(&config.data_dir)?;
     // The key before the log, so that a crash between them leaves no log without its key.
     let sealer = Sealer::open(&config.data_dir, log_folder(&config.data_dir).exists())?;
@@ -72,13 +59,12 @@ pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Embedded> {
     if let Some((first, last)) = ledger.missing_start().await? {
         tracing::error!(%first, %last, "the intake log is damaged: its oldest entries are missing, and retention did not drop them");
     }
-    Ok(Embedded { lock, writer, ledger, sealer })
+    Ok(Opened { lock, writer: Box::new(writer), ledger, sealer, others: None })
 }
 
 /// Opens the ledger of a data folder to read, beside a running server or without one. Halves that do not belong together
 /// refuse, as they would to work.
 pub(super) async fn open_read_only(config: &LedgerConfig) -> anyhow::Result<Ledger> {
-    embedded_only(config)?;
     let folder = &config.data_dir;
     if !has_begun(folder) {
         bail!("there is no ledger in {}; set ledger.data_dir or --data-dir", folder.display());
@@ -118,7 +104,6 @@ pub(super) fn has_begun(folder: &Path) -> bool {
 
 /// Opens the records alone for an act of a person (a token, a journal line) while no server runs.
 pub(super) fn open_records_for_acts(config: &LedgerConfig) -> anyhow::Result<(FolderLock, Arc<dyn Records>)> {
-    embedded_only(config)?;
     let lock = FolderLock::take(&config.data_dir)?;
     let incarnation = identity_or_new(&config.data_dir)?;
     Ok((lock, Arc::new(open_records(&config.data_dir, incarnation)?)))

@@ -10,7 +10,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{House, Options, Serving, readiness::Signs, upkeep};
+use super::{House, Options, Serving, readiness::Signs, shared::Others, upkeep};
 use crate::{
     config::Config,
     console::{self, Console},
@@ -44,7 +44,8 @@ pub struct Gateway {
 
 /// The open sockets, bound before anything else so that a taken address costs nothing.
 struct Sockets {
-    public: TcpListener,
+    /// Only with the role intake.
+    public: Option<TcpListener>,
     private: TcpListener,
     health: Option<TcpListener>,
 }
@@ -57,24 +58,28 @@ impl Gateway {
         let recorder = metrics::install()?;
         let house = House::build(config, options).await?;
         let serving = Serving {
-            public: sockets.public.local_addr()?,
+            public: sockets.public.as_ref().map(TcpListener::local_addr).transpose()?,
             private: sockets.private.local_addr()?,
+            console: house.config.process.roles.console,
             token: house.local_token.clone(),
         };
         serving.write(&house.config.ledger.data_dir)?;
         let (stop_doors, doors_stop) = watch::channel(false);
         let (stop_work, work_stop) = watch::channel(false);
-        let doors = open_doors(&house, sockets, &recorder, &doors_stop);
+        let reachable = watch::Sender::new(None);
+        let doors = open_doors(&house, sockets, (&recorder, &reachable), &doors_stop);
         let (ledger, log) = (house.ledger.clone(), house.log.clone());
         let (data_dir, clock) = (house.config.ledger.data_dir.clone(), Arc::clone(&house.options.clock));
-        let (mut work, notes, lock) = start_work(house, &work_stop)?;
-        work.spawn(upkeep::tidy_metrics(recorder, data_dir.clone(), ledger.clone(), clock, work_stop));
-        tracing::info!(public = %serving.public, private = %serving.private, "serving");
+        let roles = house.config.process.roles;
+        let disk = house.others.is_none().then(|| data_dir.clone());
+        let (mut work, notes, lock) = start_work(house, reachable, &work_stop)?;
+        work.spawn(upkeep::tidy_metrics(recorder, disk, ledger.clone(), clock, work_stop));
+        tracing::info!(public = serving.public.map(tracing::field::display), private = %serving.private, %roles, "serving");
         Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, notes, _lock: lock })
     }
 
-    /// Where the public door is.
-    pub fn public(&self) -> SocketAddr {
+    /// Where the public door is; `None` without the role intake.
+    pub fn public(&self) -> Option<SocketAddr> {
         self.serving.public
     }
 
@@ -144,11 +149,8 @@ impl Sockets {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        Ok(Self {
-            public: bind(config.listen.public).await?,
-            private: bind(config.listen.private).await?,
-            health,
-        })
+        let public = if config.process.roles.intake { Some(bind(config.listen.public).await?) } else { None };
+        Ok(Self { public, private: bind(config.listen.private).await?, health })
     }
 }
 
@@ -160,7 +162,7 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn open_doors(
     house: &House,
     sockets: Sockets,
-    recorder: &Recorder,
+    (recorder, reachable): (&Recorder, &watch::Sender<Option<String>>),
     stop: &watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut doors = JoinSet::new();
@@ -171,29 +173,38 @@ fn open_doors(
         answer_timeout: LIVE_FEED.max(house.config.publication.feed_heartbeat.0 * 4),
         ..ListenerLimits::new("private", &house.config.intake)
     };
-    let console = console(house, recorder.clone(), stop);
+    let console = console(house, recorder.clone(), (reachable.subscribe(), stop));
     if let Some(health) = sockets.health {
         let router = console::health_only(console.clone());
         doors.spawn(intake::serve(health, router, private.clone(), asked(stop.clone())));
     }
-    let router = intake::router(Arc::clone(&house.door));
-    doors.spawn(intake::serve(sockets.public, router, public, asked(stop.clone())));
-    doors.spawn(intake::serve(sockets.private, console::router(console), private, asked(stop.clone())));
+    if let Some(socket) = sockets.public {
+        let router = intake::router(Arc::clone(&house.door));
+        doors.spawn(intake::serve(socket, router, public, asked(stop.clone())));
+    }
+    let api = house.config.process.roles.console;
+    let router = if api { console::router(console) } else { console::health_only(console) };
+    doors.spawn(intake::serve(sockets.private, router, private, asked(stop.clone())));
     doors
 }
 
-fn console(house: &House, recorder: Recorder, stop: &watch::Receiver<bool>) -> Console {
+fn console(
+    house: &House,
+    recorder: Recorder,
+    (reachable, stop): (watch::Receiver<Option<String>>, &watch::Receiver<bool>),
+) -> Console {
     let signs = Signs {
+        reachable,
         registry: Arc::clone(&house.registry),
         fatal: house.log.fatal(),
         stopping: stop.clone(),
-        ledger: house.config.ledger.clone(),
+        disk: house.others.is_none().then(|| house.config.ledger.clone()),
     };
     Console {
         ledger: house.ledger.clone(),
         log: house.log.clone(),
         clock: Arc::clone(&house.options.clock),
-        committed: house.committed.clone(),
+        committed: house.committed.subscribe(),
         local_token: Secret::new(house.local_token.as_bytes()),
         readiness: signs.asked(),
         render_metrics: Arc::new(move || recorder.render()),
@@ -205,8 +216,12 @@ fn console(house: &House, recorder: Recorder, stop: &watch::Receiver<bool>) -> C
 
 type Work = (JoinSet<anyhow::Result<()>>, JoinHandle<()>, FolderLock);
 
-fn start_work(house: House, stop: &watch::Receiver<bool>) -> anyhow::Result<Work> {
-    let mut work = JoinSet::new();
+fn start_work(
+    house: House,
+    reachable: watch::Sender<Option<String>>,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<Work> {
+    let (mut work, roles) = (JoinSet::new(), house.config.process.roles);
     // Here and not in the task: until somebody listens, a SIGHUP ends the process.
     let hang_up = signal(SignalKind::hangup())?;
     let pace = Pace {
@@ -214,15 +229,19 @@ fn start_work(house: House, stop: &watch::Receiver<bool>) -> anyhow::Result<Work
         max_backoff: house.config.publication.max_backoff.0,
         look_again: LOOK_AGAIN,
     };
-    if house.options.stages.translate {
-        work.spawn(run_stage(house.translation, house.log.durable(), stop.clone(), pace));
+    let entries = house.others.as_ref().map_or_else(|| house.log.durable(), Others::news);
+    if roles.translate {
+        work.spawn(run_stage(house.translation, entries, stop.clone(), pace));
     }
-    if house.options.stages.publish {
+    if roles.publish {
         for publication in house.publications {
-            work.spawn(run_stage(publication, house.committed.clone(), stop.clone(), pace));
+            work.spawn(run_stage(publication, house.committed.subscribe(), stop.clone(), pace));
         }
     }
     let (ledger, config) = (house.ledger, house.config);
+    if let Some(others) = house.others {
+        work.spawn(others.follow(config.ledger.clone(), house.committed, reachable, stop.clone()));
+    }
     work.spawn(house.reloader.run(hang_up, stop.clone()));
     work.spawn(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()));
     work.spawn(upkeep::retention(ledger, config.retention, house.options.clock, stop.clone()));

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::sync::watch;
 
-use super::{brokers, embedded, reloader::Reloader};
+use super::{brokers, ledger, reloader::Reloader, shared::Others};
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, LedgerConfig},
@@ -24,21 +24,6 @@ use crate::{
 /// Names the range that stage 1 works, in the data folder: what an unclean end leaves.
 const CRASH_NOTE: &str = "translating.note";
 
-/// Which stages run in this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stages {
-    /// Stage 1.
-    pub translate: bool,
-    /// Stage 2.
-    pub publish: bool,
-}
-
-impl Default for Stages {
-    fn default() -> Self {
-        Self { translate: true, publish: true }
-    }
-}
-
 /// What a house is built with beside its configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -46,8 +31,6 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Which secrets count.
     pub secrets: SecretsFrom,
-    /// Which stages run.
-    pub stages: Stages,
     /// Where the partners are. Desks that it holds already are not compiled again.
     pub registry: Arc<Registry>,
 }
@@ -55,12 +38,7 @@ pub struct Options {
 impl Options {
     /// For `serve`: the system's clock, the secrets that `from` names.
     pub fn for_service() -> Self {
-        Self {
-            clock: Arc::new(SystemClock),
-            secrets: SecretsFrom::Sources,
-            stages: Stages::default(),
-            registry: Arc::default(),
-        }
+        Self { clock: Arc::new(SystemClock), secrets: SecretsFrom::Sources, registry: Arc::default() }
     }
 
     /// For the demo and for tests: the development secrets of `[test]`.
@@ -82,7 +60,8 @@ pub struct House {
     pub(super) reloader: Reloader,
     pub(super) translation: TranslationStage,
     pub(super) publications: Vec<PublicationStage>,
-    pub(super) committed: watch::Receiver<EventNumber>,
+    pub(super) others: Option<Others>,
+    pub(super) committed: watch::Sender<EventNumber>,
     pub(super) local_token: String,
 }
 
@@ -90,9 +69,9 @@ impl House {
     /// Opens the ledger, loads the partners and puts every room beside its neighbours. Metrics are installed before, or
     /// not at all.
     pub async fn build(config: Config, options: Options) -> anyhow::Result<Self> {
-        let opened = embedded::open(&config.ledger).await?;
+        let opened = ledger::open(&config.ledger).await?;
         let ledger = opened.ledger;
-        let log = group_commit(Box::new(opened.writer), Arc::clone(&options.clock), &config.ledger);
+        let log = group_commit(opened.writer, Arc::clone(&options.clock), &config.ledger);
         let registry = Arc::clone(&options.registry);
         let mut reloader = Reloader {
             registry: Arc::clone(&registry),
@@ -119,8 +98,9 @@ impl House {
             notes,
         };
         let door = Arc::new(PublicDoor::new(rooms, &config.intake));
-        let (announce, committed) = watch::channel(ledger.records.last_event().await?);
-        let translation = translation(&config, &options, &ledger, (Arc::clone(&registry), announce))?;
+        let committed = watch::Sender::new(ledger.records.last_event().await?);
+        let translation =
+            translation(&config, &options, &ledger, (Arc::clone(&registry), committed.clone()))?;
         let publications = publications(&config, &options, &ledger.records).await?;
         Ok(Self {
             local_token: chance()?,
@@ -135,6 +115,7 @@ impl House {
             reloader,
             translation,
             publications,
+            others: opened.others,
             committed,
         })
     }

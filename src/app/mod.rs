@@ -7,10 +7,12 @@ mod embedded;
 mod gateway;
 mod house;
 mod lag;
+mod ledger;
 mod readiness;
 mod rehearsal;
 mod reloader;
 mod serving;
+mod shared;
 mod upkeep;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -20,21 +22,16 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use brokers::try_broker;
 pub use database::database;
 pub use gateway::{Gateway, bind};
-pub use house::{House, Options, Stages};
+pub use house::{House, Options};
+pub use ledger::{Acts, Entries, has_ledger, open_for_acts, open_for_entries, open_read_only};
 pub use rehearsal::{Answered, Rehearsal};
 pub use serving::Serving;
+pub use shared::{Examined, examine_database};
 
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
-    ledger::{
-        Ledger, Records,
-        group_commit::GroupCommit,
-        log::{
-            files::{Files, OsFolder},
-            lock::FolderLock,
-        },
-    },
+    ledger::log::files::{Files, OsFolder},
     model::Timestamp,
     partners::{MappingsFolder, Registry, SecretsFrom},
 };
@@ -60,45 +57,6 @@ pub fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// Opens the ledger to read, beside a running server or without one.
-pub async fn open_read_only(config: &Config) -> anyhow::Result<Ledger> {
-    embedded::open_read_only(&config.ledger).await
-}
-
-/// Whether a data folder holds a ledger, or what is left of one.
-pub fn has_ledger(config: &Config) -> bool {
-    embedded::has_begun(&config.ledger.data_dir)
-}
-
-/// The records, open for an act of a person while no server runs.
-pub struct Acts {
-    /// The records.
-    pub records: Arc<dyn Records>,
-    _lock: FolderLock,
-}
-
-/// Opens the records for an act of a person while no server runs.
-pub fn open_for_acts(config: &Config) -> anyhow::Result<Acts> {
-    let (lock, records) = embedded::open_records_for_acts(&config.ledger)?;
-    Ok(Acts { records, _lock: lock })
-}
-
-/// The ledger, open for replay requests while no server runs.
-pub struct Entries {
-    /// Where everything is read.
-    pub ledger: Ledger,
-    /// Where the requests go.
-    pub log: GroupCommit,
-    _lock: FolderLock,
-}
-
-/// Opens the ledger for replay requests while no server runs.
-pub async fn open_for_entries(config: &Config) -> anyhow::Result<Entries> {
-    let opened = embedded::open(&config.ledger).await?;
-    let log = house::group_commit(Box::new(opened.writer), Arc::new(SystemClock), &config.ledger);
-    Ok(Entries { ledger: opened.ledger, log, _lock: opened.lock })
 }
 
 /// Loads the partners as `serve` would, without serving: for verbs that list, verify and sign. `only` one of them, where

@@ -19,7 +19,10 @@ pub(super) struct Signs {
     pub(super) registry: Arc<Registry>,
     pub(super) fatal: watch::Receiver<Option<String>>,
     pub(super) stopping: watch::Receiver<bool>,
-    pub(super) ledger: LedgerConfig,
+    /// Why PostgreSQL cannot be asked, while it cannot.
+    pub(super) reachable: watch::Receiver<Option<String>>,
+    /// The settings of the intake log's disk, where it is on one of ours.
+    pub(super) disk: Option<LedgerConfig>,
 }
 
 impl Signs {
@@ -34,11 +37,14 @@ impl Signs {
     /// Why this process cannot keep a delivery.
     fn against_keeping(&self) -> Vec<String> {
         let mut reasons: Vec<String> = self.fatal.borrow().iter().cloned().collect();
+        reasons.extend(self.reachable.borrow().iter().cloned());
         if *self.stopping.borrow() {
             reasons.push("the process is shutting down".to_owned());
         }
         // A disk that cannot say how full it is will say so when it is written to.
-        if free_bytes(&self.ledger.data_dir).is_ok_and(|free| free < self.ledger.min_free_bytes) {
+        let low =
+            |disk: &LedgerConfig| free_bytes(&disk.data_dir).is_ok_and(|free| free < disk.min_free_bytes);
+        if self.disk.as_ref().is_some_and(low) {
             reasons.push("the disk of the intake log has less than ledger.min_free_bytes free".to_owned());
         }
         reasons

@@ -10,7 +10,7 @@ use axum::{
 };
 use tempfile::TempDir;
 
-use super::{House, Options, Stages};
+use super::{House, Options};
 use crate::{
     clock::ManualClock,
     config::Config,
@@ -74,17 +74,17 @@ impl Rehearsal {
 
     /// A house on the folders of a configuration.
     pub async fn on(config: Config, now: Timestamp) -> anyhow::Result<Self> {
-        Self::compose(config, now, Arc::default()).await
+        Self::on_with(config, now, Arc::default()).await
+    }
+
+    /// The same, with the desks that an earlier house has compiled.
+    pub async fn on_with(config: Config, now: Timestamp, registry: Arc<Registry>) -> anyhow::Result<Self> {
+        Self::compose(config, now, registry).await
     }
 
     async fn compose(config: Config, now: Timestamp, registry: Arc<Registry>) -> anyhow::Result<Self> {
         let clock = Arc::new(ManualClock::at(now));
-        let options = Options {
-            clock: Arc::clone(&clock) as _,
-            secrets: SecretsFrom::TestTables,
-            stages: Stages::default(),
-            registry,
-        };
+        let options = Options { clock: Arc::clone(&clock) as _, secrets: SecretsFrom::TestTables, registry };
         let house = House::build(config, options).await?;
         Ok(Self { house, clock, last_seen: EventNumber(0), _folder: None })
     }

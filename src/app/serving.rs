@@ -18,10 +18,12 @@ const FILE: &str = "serving.json";
 /// Where a server listens, and the token of verbs on this machine.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Serving {
-    /// The public door.
-    pub public: SocketAddr,
+    /// The public door; `None` without the role intake.
+    pub public: Option<SocketAddr>,
     /// The private door.
     pub private: SocketAddr,
+    /// Whether the API answers there: it does with the role console.
+    pub console: bool,
     /// Made anew at each start.
     pub token: String,
 }

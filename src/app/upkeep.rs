@@ -26,10 +26,10 @@ const RETENTION_EVERY: Duration = Duration::from_mins(1);
 const SCRUB_EVERY: Duration = Duration::from_secs(10);
 
 /// Moves raw samples of metrics into their buckets, and looks at what nobody counts: the free space, and what waits for
-/// a stage that may be stuck.
+/// a stage that may be stuck. `disk` is the folder of the intake log, where it is in one.
 pub(super) async fn tidy_metrics(
     recorder: Recorder,
-    data_dir: PathBuf,
+    disk: Option<PathBuf>,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
@@ -41,7 +41,7 @@ pub(super) async fn tidy_metrics(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
         recorder.tidy();
-        if let Ok(free) = free_bytes(&data_dir) {
+        if let Some(Ok(free)) = disk.as_deref().map(free_bytes) {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             gauge!(LEDGER_FREE_BYTES).set(free as f64);
         }

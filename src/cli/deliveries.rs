@@ -249,7 +249,7 @@ async fn journal(config: &Config, act: &str, subject: &str, detail: serde_json::
         Some(door) => {
             door.ask::<serde_json::Value>(Method::POST, "/journal", Some(&entry)).await?;
         }
-        None => app::open_for_acts(config)?.records.journal(entry).await?,
+        None => app::open_for_acts(config).await?.records.journal(entry).await?,
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Room `cli`: `douane demo`: the whole road on a temporary folder: every case delivered over real HTTP, signed as its
 //! partner would sign it.
 
-use std::{io::IsTerminal, path::PathBuf, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::{self, Gateway, Options},
-    config::Config,
+    config::{Config, Roles},
     ledger::{DeliveryRow, EventFilter, Ledger},
     model::{DeliveryId, EventNumber, StoredEvent},
     partners::SecretsFrom,
@@ -53,6 +53,8 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
     let mut config = common.load(Vec::new())?;
     let folder = tempfile::tempdir()?;
     config.ledger.data_dir = folder.path().join("data");
+    config.ledger.url = None;
+    config.process.roles = Roles::ALL;
     config.listen.public = "127.0.0.1:0".parse()?;
     config.listen.private = "127.0.0.1:0".parse()?;
     config.listen.health = None;
@@ -62,9 +64,10 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
         let registry = app::load_partners(&config, SecretsFrom::TestTables, None).await?;
         let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config.clone(), Options::for_development()).await?;
-        introduce(&gateway, &cases);
+        let public = gateway.public().context("the public door is not open")?;
+        introduce(&gateway, public, &cases);
         let client = http_client()?;
-        let to = Url::parse(&format!("http://{}", gateway.public()))?;
+        let to = Url::parse(&format!("http://{public}"))?;
         let partners = registry.snapshot();
         let sent = Sent { partners: &partners, client: &client, to: &to };
         let shown = deliver_all(&gateway, &sent, &cases, &config.events.namespace).await?;
@@ -76,19 +79,18 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
             output::say("`douane demo` without --once stays up for you to look around.");
             gateway.run(std::future::ready(())).await?;
         } else {
-            what_next(&gateway, &config);
+            what_next(&gateway, public, &config);
             gateway.run(stop).await?;
         }
         Ok(if as_expected == shown.len() { Verdict::Fine } else { Verdict::FoundWrong })
     })
 }
 
-fn introduce(gateway: &Gateway, cases: &[Case]) {
+fn introduce(gateway: &Gateway, public: SocketAddr, cases: &[Case]) {
     let partners: std::collections::BTreeSet<_> = cases.iter().map(|case| case.partner.as_str()).collect();
     output::say(&format!(
-        "A gateway runs on a temporary folder: public door http://{}, private door http://{}.\n\
+        "A gateway runs on a temporary folder: public door http://{public}, private door http://{}.\n\
          {} cases of {} partners ({}) are posted to it, each signed as its partner would sign it.\n",
-        gateway.public(),
         gateway.private(),
         cases.len(),
         partners.len(),
@@ -207,8 +209,8 @@ async fn one_event_in_full(ledger: &Ledger) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn what_next(gateway: &Gateway, config: &Config) {
-    let (public, private, token) = (gateway.public(), gateway.private(), gateway.local_token());
+fn what_next(gateway: &Gateway, public: SocketAddr, config: &Config) {
+    let (private, token) = (gateway.private(), gateway.local_token());
     let data = config.ledger.data_dir.display();
     output::say(&format!(
         "\nThe gateway stays up until you press Ctrl-C. Try, in another terminal:\n\n\

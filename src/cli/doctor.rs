@@ -79,7 +79,11 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     if matches!(serving, Ok(None)) {
         findings.extend(addresses(config).await);
     }
-    findings.push(space(config));
+    if config.ledger.url.is_some() {
+        findings.extend(database(config).await);
+    } else {
+        findings.push(space(config));
+    }
     findings.extend(ledger(config).await);
     findings.extend(partners(config).await);
     Ok(findings)
@@ -121,23 +125,49 @@ fn space(config: &Config) -> Finding {
     }
 }
 
+/// The PostgreSQL that the ledger is in: whether it keeps what it confirms, and what every process of the ledger needs.
+async fn database(config: &Config) -> Vec<Finding> {
+    match app::examine_database(&config.ledger).await {
+        Ok(found) => {
+            let wrong = found.wrong.into_iter().map(|(what, help)| Finding::wrong("database", what, help));
+            std::iter::once(Finding::sound("database", found.server)).chain(wrong).collect()
+        }
+        Err(error) => vec![Finding::wrong(
+            "database",
+            format!("{error:#}"),
+            "see that ledger.url, ledger.password and ledger.tls_authorities are right, and that PostgreSQL runs",
+        )],
+    }
+}
+
 /// What to do about a ledger that does not open. The finding says which part is wrong.
 const RESTORE: &str = "restore ledger.json, records.sqlite and log/ from one backup of this data folder: its records were \
                        copied first, then its log";
 
+/// What to do about one in PostgreSQL.
+const MIGRATE: &str = "`douane ledger migrate` begins the schema or brings it forward; `douane ledger status` says how far it is";
+
 async fn ledger(config: &Config) -> Vec<Finding> {
-    if !app::has_ledger(config) {
-        let mut findings = vec![Finding::sound("ledger", "none yet; the first start begins one")];
-        findings.extend(brokers_to_be(config, None).await);
-        return findings;
+    let in_database = config.ledger.url.is_some();
+    let help = if in_database { MIGRATE } else { RESTORE };
+    match app::has_ledger(config).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let begins = if in_database { MIGRATE } else { "the first start begins one" };
+            let mut findings = vec![Finding::sound("ledger", format!("none yet; {begins}"))];
+            findings.extend(brokers_to_be(config, None).await);
+            return findings;
+        }
+        // Said of the database already.
+        Err(_) => return brokers_to_be(config, None).await,
     }
     let ledger = match app::open_read_only(config).await {
         Ok(ledger) => ledger,
-        Err(error) => return vec![Finding::wrong("ledger", format!("{error:#}"), RESTORE)],
+        Err(error) => return vec![Finding::wrong("ledger", format!("{error:#}"), help)],
     };
     let figures = match ledger.records.conservation().await {
         Ok(figures) => figures,
-        Err(error) => return vec![Finding::wrong("ledger", error.to_string(), RESTORE)],
+        Err(error) => return vec![Finding::wrong("ledger", error.to_string(), help)],
     };
     let given = ledger.log.durable().0;
     let waiting = given.saturating_sub(figures.worked);

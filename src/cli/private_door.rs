@@ -17,9 +17,11 @@ pub(super) struct PrivateDoor {
 }
 
 impl PrivateDoor {
-    /// Finds the server that works on this data folder; `None` when there is none.
+    /// Finds the server that works on this data folder; `None` when there is none, or it has no console.
     pub(super) fn find(data_dir: &Path) -> anyhow::Result<Option<Self>> {
-        let Some(serving) = Serving::read(data_dir)? else { return Ok(None) };
+        let Some(serving) = Serving::read(data_dir)?.filter(|serving| serving.console) else {
+            return Ok(None);
+        };
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())

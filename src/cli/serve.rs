@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Common, Verdict, block_on};
 use crate::{
     app::{self, Gateway, Options},
-    config::LogFormat,
+    config::{LogFormat, Roles},
     telemetry,
 };
 
@@ -22,6 +22,9 @@ pub(super) struct ServeArgs {
     /// An address of their own for /livez, /readyz and /metrics, instead of listen.health
     #[arg(long, value_name = "ADDRESS")]
     health_listen: Option<SocketAddr>,
+    /// What this process does, instead of process.roles: some of intake,translate,publish,console
+    #[arg(long, value_name = "ROLES")]
+    roles: Option<Roles>,
     /// How log lines are written, instead of telemetry.log_format
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
@@ -40,6 +43,7 @@ pub(super) fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Verdict> 
     for (key, address) in addresses {
         overrides.extend(address.map(|address| (key, address.to_string())));
     }
+    overrides.extend(args.roles.map(|roles| ("process.roles", roles.to_string())));
     if args.strict {
         overrides.push(("mappings.strict", "true".to_owned()));
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app::Rehearsal,
-    config::Config,
+    config::{Config, LedgerConfig},
     ledger::EventRow,
     model::{Diagnostic, StoredEvent, Timestamp},
     partners::{MappingsFolder, Registry, SecretsFrom},
@@ -159,7 +159,18 @@ impl Player {
     /// Plays a case and says what became of each request.
     pub async fn play(&self, case: &Case) -> anyhow::Result<Vec<ExpectedRequest>> {
         let mappings = &self.config.mappings.path;
-        let mut house = Rehearsal::begin_with(mappings, BEGIN, Arc::clone(&self.registry)).await?;
+        let house = Rehearsal::begin_with(mappings, BEGIN, Arc::clone(&self.registry)).await?;
+        self.play_in(house, case).await
+    }
+
+    /// The same on a ledger that is empty, and stays.
+    pub async fn play_on(&self, ledger: LedgerConfig, case: &Case) -> anyhow::Result<Vec<ExpectedRequest>> {
+        let config = Config { ledger, ..self.config.clone() };
+        let house = Rehearsal::on_with(config, BEGIN, Arc::clone(&self.registry)).await?;
+        self.play_in(house, case).await
+    }
+
+    async fn play_in(&self, mut house: Rehearsal, case: &Case) -> anyhow::Result<Vec<ExpectedRequest>> {
         let mut found = Vec::new();
         for (at, request) in case.requests.iter().enumerate() {
             let sign = case.expected.requests.get(at).map(|expected| expected.sign).unwrap_or_default();

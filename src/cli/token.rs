@@ -73,7 +73,7 @@ async fn create(config: &Config, request: &TokenRequest, format: Format) -> anyh
 }
 
 async fn create_offline(config: &Config, request: &TokenRequest) -> anyhow::Result<NewToken> {
-    let ledger = app::open_for_acts(config)?;
+    let ledger = app::open_for_acts(config).await?;
     let now = app::now();
     let (row, token) = mint(request, now)?;
     if ledger.records.tokens().await?.iter().any(|known| known.name == row.name) {
@@ -104,7 +104,7 @@ async fn revoke(config: &Config, name: &str) -> anyhow::Result<Verdict> {
         let path = format!("/tokens/{name}");
         door.ask::<serde_json::Value>(Method::DELETE, &path, None::<&()>).await?;
     } else {
-        let ledger = app::open_for_acts(config)?;
+        let ledger = app::open_for_acts(config).await?;
         let journal = data::act(app::now(), "token.revoked", name, json!({}));
         if !ledger.records.revoke_token(name, journal).await? {
             anyhow::bail!("no valid token is named {name:?}");

@@ -7,6 +7,7 @@ mod filter;
 mod load;
 mod origins;
 mod reference;
+mod roles;
 mod sections;
 mod units;
 
@@ -16,8 +17,9 @@ pub use brokers::{
 };
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment};
 pub use reference::reference;
+pub use roles::{NoRoles, Roles};
 pub use sections::{
-    Config, EventsConfig, IntakeConfig, LedgerConfig, ListenConfig, LogFormat, MappingsConfig,
+    Config, EventsConfig, IntakeConfig, LedgerConfig, ListenConfig, LogFormat, MappingsConfig, ProcessConfig,
     PublicationConfig, RetentionConfig, TelemetryConfig, TranslationConfig,
 };
 pub use units::HumanDuration;

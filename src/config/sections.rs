@@ -7,12 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use super::{BrokerConfig, HumanDuration};
+use super::{BrokerConfig, HumanDuration, Roles};
 
 /// The whole configuration. Precedence, strongest first: command line, `DOUANE_…` environment variables, file, defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What this process does.
+    #[validate(nested)]
+    pub process: ProcessConfig,
     /// Where the two doors listen.
     #[validate(nested)]
     pub listen: ListenConfig,
@@ -44,6 +47,14 @@ pub struct Config {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[validate(nested)]
     pub broker: Vec<BrokerConfig>,
+}
+
+/// What this process does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProcessConfig {
+    /// Which parts of the house run here, so that processes over one PostgreSQL can be scaled apart: `intake` (the public door), `translate` (stage 1), `publish` (stage 2) and `console` (API, feed; health and metrics answer in any case), separated by commas.
+    pub roles: Roles,
 }
 
 /// Where the two doors listen.
@@ -106,14 +117,19 @@ impl Default for MappingsConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LedgerConfig {
-    /// The data folder: the whole ledger, or with `url` what belongs to this process alone (the key that seals credentials, the crash note, how verbs reach the server). One process at a time writes to it.
+    /// The data folder: the whole ledger, or with `url` what belongs to this process alone (the crash note, how verbs reach the server). One process at a time writes to it.
     pub data_dir: PathBuf,
-    /// PostgreSQL (14 or later) holds the ledger, for any number of processes: `postgres://user@host:5432/database`, or `env:NAME` or `file:/path` where the URL stands; only there may it hold a password. A pooler in between must keep sessions. TLS with a verified certificate unless the host is this machine or the URL says `sslmode=disable`. Absent: the ledger is in `data_dir`. Of this release only `douane ledger` takes it; `serve` and the verbs that read refuse it.
+    /// PostgreSQL (14 or later) holds the ledger, for any number of processes: `postgres://user@host:5432/database`, or `env:NAME` or `file:/path` where the URL stands; only there may it hold a password. A pooler in between must keep sessions. TLS with a verified certificate unless the host is this machine or the URL says `sslmode=disable`. Absent: the ledger is in `data_dir`. `douane ledger migrate` begins the schema and brings it forward.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The password that belongs to `url`: `env:NAME` or `file:/path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// The key that seals credentials, for all processes of a ledger in PostgreSQL: `env:NAME` or `file:/path` where 64 hex digits stand. Needed with `url`; the embedded ledger makes its own in `data_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealing_key: Option<String>,
+    /// Work with a PostgreSQL that may lose what it confirmed (`fsync` or `full_page_writes` off). A 2xx is then no promise any more.
+    pub accept_lossy_database: bool,
     /// PEM file of the authorities that may vouch for the PostgreSQL server, instead of the operating system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_authorities: Option<PathBuf>,
@@ -172,6 +188,8 @@ impl Default for LedgerConfig {
             data_dir: PathBuf::from("data"),
             url: None,
             password: None,
+            sealing_key: None,
+            accept_lossy_database: false,
             tls_authorities: None,
             schema: "douane".to_owned(),
             connections: 16,

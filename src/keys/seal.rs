@@ -53,6 +53,9 @@ pub enum SealError {
         /// The key file.
         path: PathBuf,
     },
+    /// What was given is no key.
+    #[error("no sealing key: it must be 64 hex digits, as `openssl rand -hex 32` makes them")]
+    NoKey,
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -78,16 +81,22 @@ impl Sealer {
     /// been sealed there before; then a new key would hide that the old one is lost.
     pub fn open(data_dir: &Path, log_has_begun: bool) -> Result<Self, SealError> {
         let path = data_dir.join(SEALING_KEY_FILE);
-        let key = match fs::read(&path) {
-            Ok(text) => hex::decode(Secret::new(text).expose().trim_ascii_end()).ok().map(Secret::new),
+        let digits = match fs::read(&path) {
+            Ok(text) => Secret::new(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound && log_has_begun => {
                 return Err(SealError::Missing { path });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(create(data_dir, &path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(data_dir, &path)?,
             Err(source) => return Err(SealError::File { path, source }),
         };
+        Self::from_hex(&digits).map_err(|_| SealError::Malformed { path })
+    }
+
+    /// Uses the key that 64 hex digits spell.
+    pub fn from_hex(digits: &Secret) -> Result<Self, SealError> {
+        let key = hex::decode(digits.expose().trim_ascii()).ok().map(Secret::new);
         let sealer = key.and_then(|key| key.expose().try_into().ok().map(Self::with_key));
-        sealer.ok_or(SealError::Malformed { path })
+        sealer.ok_or(SealError::NoKey)
     }
 
     /// Uses a given key.
@@ -133,10 +142,10 @@ fn create(data_dir: &Path, path: &Path) -> Result<Secret, SealError> {
     let mut key = vec![0; KEY_BYTES];
     getrandom::fill(&mut key)?;
     let key = Secret::new(key);
-    let text = Secret::new(hex::encode(key.expose()) + "\n");
-    write_whole(data_dir, path, text.expose())
+    let digits = Secret::new(hex::encode(key.expose()) + "\n");
+    write_whole(data_dir, path, digits.expose())
         .map_err(|source| SealError::File { path: path.to_owned(), source })?;
-    Ok(key)
+    Ok(digits)
 }
 
 /// Under a temporary name first, so that a crash leaves no half key behind, only a whole one or none.

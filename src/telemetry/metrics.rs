@@ -99,6 +99,8 @@ declare! {
         "Bytes of the bodies written to the intake log.";
     LEDGER_FREE_BYTES = "douane_ledger_free_bytes", Kind::Gauge, Bytes, [],
         "Free space on the disk of the intake log.";
+    LEDGER_REACHABLE = "douane_ledger_reachable", Kind::Gauge, Count, [],
+        "1 while the PostgreSQL of the ledger answers, 0 while it does not; absent with the embedded ledger.";
     SCRUB_THROUGH_NUMBER = "douane_scrub_through_number", Kind::Gauge, Count, [],
         "The entry number through which the background scrub has come in its current round.";
     SCRUB_DAMAGED_ENTRIES = "douane_scrub_damaged_entries_total", Kind::Counter, Count, [],

@@ -11,11 +11,16 @@ use douane::{
         test::{Player, differences},
     },
     config::Config,
+    ledger::postgres::migrate,
     model::Headers,
 };
 use serde::Deserialize;
 
-use crate::gateway::{Gateway, post, shipped_mappings};
+use crate::{
+    gateway::{Gateway, post, shipped_mappings},
+    servers::postgres::database,
+    site::Site,
+};
 
 /// What must become of a real payload.
 #[derive(Debug, Deserialize)]
@@ -45,6 +50,23 @@ async fn every_case_goes_as_expected() {
     let mut wrong = Vec::new();
     for case in &cases {
         let found = player.play(case).await.expect("played");
+        wrong.extend(differences(case, &found).into_iter().map(|it| format!("{}: {it}", case.path())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn every_case_goes_the_same_way_on_postgresql() {
+    let site = Site::begin();
+    let mut config = Config::default();
+    config.mappings.path = shipped_mappings();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let player = Player::new(config);
+    let mut wrong = Vec::new();
+    for (number, case) in cases::all(&fixtures, None).expect("readable").iter().enumerate() {
+        let ledger = site.ledger(&format!("case_{number}"));
+        migrate(&database(&ledger)).await.expect("migrated");
+        let found = player.play_on(ledger, case).await.expect("played");
         wrong.extend(differences(case, &found).into_iter().map(|it| format!("{}: {it}", case.path())));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

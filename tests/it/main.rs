@@ -1,6 +1,6 @@
 //! The one integration binary. Tests read like the story; what they share stands in `gateway` (the whole house in this
 //! process, stepped), `process` (the real binary), `lab` and `folder` (a gateway and mappings of a test's own), `servers`
-//! (real brokers and databases) and `wire` (raw bytes on a socket).
+//! (real brokers and databases), `site` (what processes of one ledger in PostgreSQL share) and `wire` (raw bytes on a socket).
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says what it expected")]
 #![expect(unreachable_pub, reason = "what tests share is public to their rooms; no crate imports it")]
@@ -30,9 +30,11 @@ mod replays;
 mod road;
 mod servers;
 mod serving;
+mod several;
 mod shared_log;
 mod signatures;
 mod simulation;
+mod site;
 mod stages;
 mod tidy;
 mod verbs;
