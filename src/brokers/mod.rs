@@ -12,6 +12,7 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod nats;
+pub mod nats_stream;
 pub mod rabbitmq;
 pub mod redis_streams;
 pub mod stdout;
@@ -26,6 +27,7 @@ pub use http::{HttpBroker, HttpSettings};
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaBroker, KafkaLogin, KafkaSettings, KafkaTls};
 pub use nats::{NatsBroker, NatsLogin, NatsSettings};
+pub use nats_stream::NatsStream;
 pub use rabbitmq::{RabbitmqBroker, RabbitmqSettings};
 pub use redis_streams::{RedisStreamsBroker, RedisStreamsSettings};
 pub use stdout::StdoutBroker;

@@ -79,6 +79,18 @@ pub fn operator() -> Option<String> {
     named("SUDO_USER").or_else(|| named("USER")).or_else(|| named("LOGNAME"))
 }
 
+/// Where a program of this name may be installed: on the path, in the system's folders, or where the tests put the servers
+/// that they need. For the demo, which starts some; no setting.
+#[expect(clippy::disallowed_methods, reason = "where programs are is no setting, and stands in no file")]
+pub fn program_folders(name: &str) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"].map(PathBuf::from);
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    let tests = cache.map(|cache| cache.join("douane/servers").join(name).join("bin"));
+    std::env::split_paths(&path).chain(system).chain(tests).collect()
+}
+
 fn invalid(diagnostic: Diagnostic) -> ConfigError {
     ConfigError::Invalid(vec![diagnostic])
 }

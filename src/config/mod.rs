@@ -15,7 +15,9 @@ pub use brokers::{
     BrokerConfig, BrokerFrom, BrokerSettings, ContentMode, FileConfig, HttpConfig, KafkaConfig, NO_KAFKA,
     NatsConfig, RabbitmqConfig, RedisStreamsConfig, SaslMechanism,
 };
-pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment};
+pub use load::{
+    ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment, program_folders,
+};
 pub use reference::reference;
 pub use roles::{NoRoles, Roles};
 pub use sections::{

@@ -118,6 +118,13 @@ fn what_keeps_a_gateway_from_postgresql_is_said() {
 }
 
 #[test]
+fn the_demo_runs_over_real_engines_too() {
+    let shown = crate::process::Ran::from(crate::process::run(&["demo", "--engines", "--once"])).ended(0);
+    assert!(shown.out.contains("messages were read back from the NATS stream"), "{}", shown.out);
+    assert!(!shown.out.contains('✗'), "{}", shown.out);
+}
+
+#[test]
 fn processes_of_one_ledger_seal_with_one_key() {
     let site = Site::begin();
     site.postgres.sql("UPDATE douane.ledger SET sealing_key = 'deadbeef'");

@@ -1,5 +1,7 @@
-//! Room `cli`: `douane demo`: the whole road on a temporary folder: every case delivered over real HTTP, signed as its
-//! partner would sign it.
+//! Room `cli`: `douane demo`: the whole road on a temporary folder, or over real engines: every case delivered over real HTTP,
+//! signed as its partner would sign it.
+
+mod engines;
 
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -8,6 +10,7 @@ use clap::Args;
 use reqwest::Url;
 use serde_json::Value;
 
+use self::engines::{BROKER, EngineArgs, Engines};
 use super::{
     Common, Verdict, block_on,
     cases::{self, Case, ExpectedRequest},
@@ -31,6 +34,8 @@ pub(super) struct DemoArgs {
     /// The folder of cases
     #[arg(long, default_value = "fixtures", value_name = "FOLDER")]
     fixtures: PathBuf,
+    #[command(flatten)]
+    engines: EngineArgs,
 }
 
 /// The one code that the public door has for all failures of a signature.
@@ -61,6 +66,11 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
     config.broker.clear();
     let cases = cases::all(&args.fixtures, None)?;
     block_on(async {
+        let engines = if args.engines.engines {
+            Some(Engines::set_up(&args.engines, &mut config, folder.path()).await?)
+        } else {
+            None
+        };
         let registry = app::load_partners(&config, SecretsFrom::TestTables, None).await?;
         let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config.clone(), Options::for_development()).await?;
@@ -74,6 +84,10 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
         let as_expected = shown.iter().filter(|shown| shown.differences.is_empty()).count();
         explain(&shown);
         one_event_in_full(gateway.ledger()).await?;
+        let mut all_well = as_expected == shown.len();
+        if let Some(engines) = &engines {
+            all_well &= read_back(gateway.ledger(), engines).await?;
+        }
         output::say(&format!("\n{as_expected} of {} requests went as expected.", shown.len()));
         if args.once {
             output::say("`douane demo` without --once stays up for you to look around.");
@@ -82,7 +96,13 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
             what_next(&gateway, public, &config);
             gateway.run(stop).await?;
         }
-        Ok(if as_expected == shown.len() { Verdict::Fine } else { Verdict::FoundWrong })
+        if let Some(engines) = &engines {
+            engines.stream.remove().await?;
+            if let Some(schema) = &engines.left {
+                output::say(&format!("The ledger stays; remove it with: DROP SCHEMA {schema} CASCADE"));
+            }
+        }
+        Ok(if all_well { Verdict::Fine } else { Verdict::FoundWrong })
     })
 }
 
@@ -209,16 +229,42 @@ async fn one_event_in_full(ledger: &Ledger) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Reads back what was published and holds it against the ledger; says what it found.
+async fn read_back(ledger: &Ledger, engines: &Engines) -> anyhow::Result<bool> {
+    let last = ledger.records.last_event().await?;
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    for _ in 0..2_000 {
+        look.tick().await;
+        if ledger.records.broker(BROKER).await?.is_some_and(|broker| broker.cursor >= last) {
+            break;
+        }
+    }
+    let stored = ledger.records.events_after(EventNumber(0), 10_000, &EventFilter::default()).await?;
+    let read = engines.stream.messages().await?;
+    let missing = stored.iter().filter(|event| !read.contains(&event.body)).count();
+    let mark = if missing == 0 { "✓" } else { "✗" };
+    output::say(&format!(
+        "\n{mark} {} messages were read back from the NATS stream; {} of {} domain events are among them, byte for byte.",
+        read.len(),
+        stored.len() - missing,
+        stored.len(),
+    ));
+    Ok(missing == 0)
+}
+
 fn what_next(gateway: &Gateway, public: SocketAddr, config: &Config) {
     let (private, token) = (gateway.private(), gateway.local_token());
     let data = config.ledger.data_dir.display();
+    let (schema, url) = (&config.ledger.schema, config.ledger.url.as_ref());
+    let ledger = url.map(|url| format!("DOUANE_LEDGER_URL={url} DOUANE_LEDGER_SCHEMA={schema} "));
+    let ledger = ledger.unwrap_or_default();
     output::say(&format!(
         "\nThe gateway stays up until you press Ctrl-C. Try, in another terminal:\n\n\
          \x20 curl -sH 'Authorization: Bearer {token}' 'http://{private}/api/v1/events?limit=3'      # the feed\n\
          \x20 curl -sH 'Authorization: Bearer {token}' 'http://{private}/api/v1/dead-letters'        # what needs a person\n\
          \x20 curl -sH 'Authorization: Bearer {token}' 'http://{private}/api/v1/refusals'            # who was turned away, and why\n\
-         \x20 douane deliveries ls --data-dir {data}\n\
-         \x20 douane reconcile --data-dir {data}\n\
+         \x20 {ledger}douane deliveries ls --data-dir {data}\n\
+         \x20 {ledger}douane reconcile --data-dir {data}\n\
          \x20 douane send stripe/payment-captured --to http://{public}                              # again: a duplicate\n"
     ));
 }
