@@ -13,6 +13,7 @@ mod ledger;
 mod output;
 mod partner;
 mod private_door;
+mod ready;
 mod reconcile;
 mod replay;
 mod scrub;
@@ -106,6 +107,8 @@ enum Verb {
     Token(token::TokenVerb),
     /// Look at configuration, secrets, disk and ledger, and explain what would keep the gateway from working
     Doctor(doctor::DoctorArgs),
+    /// Say whether the running server of this data folder can keep a delivery, as /readyz does; exit code 1 when it cannot
+    Ready,
     /// Print every setting with its default and documentation
     Config,
 }
@@ -139,6 +142,7 @@ fn dispatch(common: &Common, verb: Verb) -> anyhow::Result<Verdict> {
         Verb::Ledger(verb) => ledger::run(common, &verb),
         Verb::Token(verb) => token::run(common, &verb),
         Verb::Doctor(args) => doctor::run(common, &args),
+        Verb::Ready => ready::run(common),
         Verb::Config => Ok(config::run()),
     }
 }

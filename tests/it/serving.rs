@@ -236,6 +236,16 @@ fn a_disk_nearly_full_is_said_before_it_is_full() {
 }
 
 #[test]
+fn a_health_check_says_what_readyz_says() {
+    let lab = Lab::start();
+    assert_eq!(lab.verb(&["ready"]).ended(0).json(), lab.gateway.get("/readyz").json());
+    let told = lab.stop().verb(&["ready"]).ended(2);
+    assert!(told.err.contains("no server runs on"), "{told:?}");
+    let lab = Lab::with(Folder::new(), &[("DOUANE_LEDGER_MIN_FREE_BYTES", "9000000000000000000")]);
+    assert_eq!(lab.verb(&["ready"]).ended(1).json()["ready"], json!(false));
+}
+
+#[test]
 fn more_than_the_rate_is_refused() {
     let mappings = Folder::new();
     mappings.change_partner("name = \"default\"", "name = \"default\"\nrequests_per_second = 1");
