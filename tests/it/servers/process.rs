@@ -119,6 +119,13 @@ pub fn program(name: &str) -> PathBuf {
     })
 }
 
+/// A program that tests/run.sh installs whatever the system has: its version matters.
+pub fn tool(name: &str) -> PathBuf {
+    let program = cache().join("tools").join("bin").join(name);
+    assert!(program.is_file(), "{name} is not installed: run tests/run.sh, which installs what tests need");
+    program
+}
+
 /// Where tests/run.sh installs what the system has not.
 fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
