@@ -1,9 +1,10 @@
 //! What stands in `deploy/` is what its readers take: settings that the gateway loads, metrics that it has, manifests that
-//! hold to the schema of Compose and name nothing that is not there. No cluster and no Docker is asked.
+//! hold to the schemas of Compose and Kubernetes and name nothing that is not there. No cluster and no Docker is asked.
 
 mod alerts;
 mod compose;
 mod engines;
+mod kubernetes;
 
 use std::{
     fs,
