@@ -36,6 +36,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     faults.extend(no_database(config));
     faults.extend(no_schema(config));
     faults.extend(too_large_a_batch(config));
+    faults.extend(unsafe_leases(config));
     faults.extend(backwards_backoff(config));
     faults.extend(same_names(config));
     faults.extend(no_log_filter(config));
@@ -96,6 +97,26 @@ fn too_large_a_body(config: &Config) -> Option<Fault> {
     let message =
         format!("intake.max_body_bytes ({body}) must be at most half of intake.max_bytes_in_flight ({all})");
     (body > all / 2).then(|| Fault::new(&["intake.max_body_bytes", "intake.max_bytes_in_flight"], message))
+}
+
+/// A process that was stopped in the middle of a commit must be out of the way before its lease is over, and a renewal that
+/// fails must leave time for others.
+fn unsafe_leases(config: &Config) -> Vec<Fault> {
+    let ledger = &config.ledger;
+    let (lease, idle, renewal) = (ledger.lease, ledger.idle_in_transaction_timeout, ledger.lease_renewal);
+    let mut faults = Vec::new();
+    if ledger.url.is_some() && idle.0 * 2 >= lease.0 {
+        let message = format!(
+            "ledger.idle_in_transaction_timeout ({idle}) must be less than half of ledger.lease ({lease})"
+        );
+        faults.push(Fault::new(&["ledger.idle_in_transaction_timeout", "ledger.lease"], message));
+    }
+    if ledger.url.is_some() && renewal.0 * 4 > lease.0 {
+        let message =
+            format!("ledger.lease_renewal ({renewal}) must be at most a quarter of ledger.lease ({lease})");
+        faults.push(Fault::new(&["ledger.lease_renewal", "ledger.lease"], message));
+    }
+    faults
 }
 
 /// PostgreSQL takes a batch as one message of at most a gibibyte, which must hold the largest body too.

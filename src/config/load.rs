@@ -485,6 +485,14 @@ mod tests {
                 "url = \"env:URL\"\nbatch_bytes = 1000000000",
                 "ledger.batch_bytes (1000000000) must be at most",
             ),
+            (
+                "url = \"postgres://db/ledger\"\nidle_in_transaction_timeout = \"2s\"",
+                "ledger.idle_in_transaction_timeout (2s) must be less than half of ledger.lease (4s)",
+            ),
+            (
+                "url = \"postgres://db/ledger\"\nlease_renewal = \"1100ms\"",
+                "ledger.lease_renewal (1s 100ms) must be at most a quarter of ledger.lease (4s)",
+            ),
         ] {
             let error = load_text(&format!("[ledger]\n{text}\n"), &[]).expect_err("refused");
             assert!(error.contains(told) && !error.contains("hunter2"), "{error}");

@@ -136,7 +136,7 @@ pub struct LedgerConfig {
     /// The PostgreSQL schema of this ledger: several ledgers can share a database. Lower-case letters, digits and underscores.
     #[validate(length(min = 1, max = 63))]
     pub schema: String,
-    /// At most so many connections to PostgreSQL in the pool of this process; intake has one more of its own.
+    /// At most so many connections to PostgreSQL in the pool of this process; intake and the leases have one more each.
     #[validate(range(min = 2, max = 1_000))]
     pub connections: usize,
     /// A connection to PostgreSQL, or a free one of the pool, is waited for so long.
@@ -148,9 +148,15 @@ pub struct LedgerConfig {
     /// PostgreSQL gives up waiting for a lock after so long.
     #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
     pub lock_timeout: HumanDuration,
-    /// PostgreSQL ends a transaction whose process says nothing for so long, so that a stopped process holds up nobody.
+    /// PostgreSQL ends a transaction whose process says nothing for so long, so that a stopped process holds up nobody. Less than half of `lease`.
     #[validate(range(min = HumanDuration::millis(100), max = HumanDuration::seconds(60)))]
     pub idle_in_transaction_timeout: HumanDuration,
+    /// Processes that share a ledger in PostgreSQL lease what they work. A lease lasts so long after its last renewal: when a process dies, others take over its work after this and a `lease_renewal` at most.
+    #[validate(range(min = HumanDuration::millis(200), max = HumanDuration::seconds(300)))]
+    pub lease: HumanDuration,
+    /// How often leases are renewed, and what is free is looked for. At most a quarter of `lease`.
+    #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(60)))]
+    pub lease_renewal: HumanDuration,
     /// How often PostgreSQL is asked what other processes appended.
     #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::seconds(10)))]
     pub poll: HumanDuration,
@@ -196,7 +202,9 @@ impl Default for LedgerConfig {
             connect_timeout: HumanDuration::seconds(5),
             statement_timeout: HumanDuration::seconds(10),
             lock_timeout: HumanDuration::seconds(2),
-            idle_in_transaction_timeout: HumanDuration::seconds(2),
+            idle_in_transaction_timeout: HumanDuration::millis(1_500),
+            lease: HumanDuration::seconds(4),
+            lease_renewal: HumanDuration::millis(500),
             poll: HumanDuration::millis(50),
             partition: HumanDuration::days(30),
             segment_bytes: 128 * 1024 * 1024,

@@ -3,19 +3,25 @@
 use bytes::Bytes;
 
 use super::AppendError;
-use crate::model::NewEntry;
+use crate::model::{EndpointName, NewEntry};
 
 /// An entry whose metadata is already JSON. Made in the task of the request, so that the one writer only copies bytes.
 #[derive(Clone, Debug)]
 pub struct EncodedEntry {
+    endpoint: EndpointName,
     meta: Bytes,
     body: Bytes,
 }
 
 impl EncodedEntry {
-    /// From the JSON of an [`EntryMeta`](crate::model::EntryMeta) and the raw body.
-    pub fn from_parts(meta: Bytes, body: Bytes) -> Self {
-        Self { meta, body }
+    /// From the JSON of an [`EntryMeta`](crate::model::EntryMeta) of this endpoint and the raw body.
+    pub fn from_parts(endpoint: EndpointName, meta: Bytes, body: Bytes) -> Self {
+        Self { endpoint, meta, body }
+    }
+
+    /// The endpoint it belongs to: a log that is shared makes it known before its first entry.
+    pub fn endpoint(&self) -> &EndpointName {
+        &self.endpoint
     }
 
     /// The metadata as JSON.
@@ -40,6 +46,6 @@ impl TryFrom<NewEntry> for EncodedEntry {
     fn try_from(entry: NewEntry) -> Result<Self, AppendError> {
         let meta = serde_json::to_vec(&entry.meta)
             .map_err(|_| AppendError::NotWritten("the metadata cannot be written as JSON".to_owned()))?;
-        Ok(Self { meta: meta.into(), body: entry.body })
+        Ok(Self { endpoint: entry.meta.endpoint().clone(), meta: meta.into(), body: entry.body })
     }
 }

@@ -6,6 +6,7 @@
 mod both;
 mod encoded;
 pub mod group_commit;
+mod leases;
 pub mod log;
 pub mod postgres;
 mod query;
@@ -16,14 +17,16 @@ use async_trait::async_trait;
 
 pub use both::Ledger;
 pub use encoded::EncodedEntry;
+pub use leases::{Held, Leases, PostgresLeases, Renewed, Takes};
 pub use query::{
     BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow,
     Kept, Page, RefusalFilter, Refused, ReplayTarget, TokenRow,
 };
-pub use worked::{IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
+pub use worked::{CursorMove, IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
 
 use crate::model::{
-    EndpointName, Entry, EntryNumber, EventNumber, EventRef, Incarnation, Revision, StoredEvent, Timestamp,
+    EndpointName, Entry, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, Revision, StoredEvent,
+    Timestamp,
 };
 
 /// Where a batch landed in the log: its entries are numbered `first`, `first + 1`, … in the order given.
@@ -259,12 +262,14 @@ pub trait PublicationRecords: Send + Sync {
     ) -> Result<(), RecordsError>;
 
     /// Notes the publications of one batch and advances the broker's cursor, in one transaction. An event noted again
-    /// takes its latest position. A cursor that would go back is [`RecordsError::Stale`], an unknown broker refused.
+    /// takes its latest position. A cursor that would go back, or another epoch than that of the broker's lease, is
+    /// [`RecordsError::Stale`], an unknown broker refused. Records of one process have no leases and pass the epoch over.
     async fn note_published(
         &self,
         name: &str,
         published: &[Publication],
         cursor: EventNumber,
+        epoch: Epoch,
     ) -> Result<(), RecordsError>;
 }
 

@@ -1,7 +1,7 @@
 //! Room `ledger`: what stage 1 hands to the records: worked entries with every external event found in them.
 
 use crate::model::{
-    DeliveryMeta, EndpointName, EntryNumber, EventRef, ExternalEvent, Outcome, ReplayMeta, Revision,
+    DeliveryMeta, EndpointName, EntryNumber, Epoch, EventRef, ExternalEvent, Outcome, ReplayMeta, Revision,
     Timestamp,
 };
 
@@ -90,7 +90,25 @@ pub struct TranslationCommit {
     pub now: Timestamp,
     /// The worked entries in log order. A number already worked makes the whole commit [`RecordsError::Stale`](super::RecordsError::Stale).
     pub entries: Vec<WorkedEntry>,
-    /// Through which number each endpoint has now been worked. A cursor that would go back makes the whole commit
-    /// [`RecordsError::Stale`](super::RecordsError::Stale).
-    pub cursors: Vec<(EndpointName, EntryNumber)>,
+    /// Through which number each endpoint has now been worked. A cursor that would go back, or of whose lease this is not the
+    /// present epoch, makes the whole commit [`RecordsError::Stale`](super::RecordsError::Stale).
+    pub cursors: Vec<CursorMove>,
+}
+
+/// How far an endpoint has been worked, and by leave of which epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorMove {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Every entry of it through this number has been worked.
+    pub through: EntryNumber,
+    /// The epoch of its lease. Records of one process have no leases and pass it over.
+    pub epoch: Epoch,
+}
+
+impl CursorMove {
+    /// By a process that works alone.
+    pub fn unleased(endpoint: EndpointName, through: EntryNumber) -> Self {
+        Self { endpoint, through, epoch: Epoch::UNLEASED }
+    }
 }

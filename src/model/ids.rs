@@ -74,6 +74,22 @@ impl fmt::Display for EventNumber {
     }
 }
 
+/// Which of a lease's holders this is: every holder has a higher one, and a cursor moves only by leave of the present one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// That of what nobody ever leased: where one process works alone.
+    pub const UNLEASED: Self = Self(0);
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One external event of the ledger: the delivery's number and the event's place in that delivery (from 0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EventRef {

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracing::{error, info};
 
 use super::figures;
-use crate::model::{EndpointName, EntryNumber};
+use crate::{
+    ledger::CursorMove,
+    model::{EndpointName, EntryNumber},
+};
 
 /// The endpoint name under which the frontier itself is kept in the records. No partner can have it.
 pub(super) fn frontier_name() -> EndpointName {
@@ -114,15 +117,17 @@ impl Positions {
     }
 
     /// The cursors to commit with a batch of `group`.
-    pub(super) fn cursors(&self, group: &Group, advance: &Advance) -> Vec<(EndpointName, EntryNumber)> {
+    pub(super) fn cursors(&self, group: &Group, advance: &Advance) -> Vec<CursorMove> {
         let through = advance.through;
         if let Some(only) = &group.only {
-            return only.iter().map(|endpoint| (endpoint.clone(), through)).collect();
+            return only.iter().map(|endpoint| CursorMove::unleased(endpoint.clone(), through)).collect();
         }
         let moved = self.abreast.union(&advance.met).filter(|endpoint| !advance.left.contains_key(*endpoint));
-        let mut cursors: Vec<_> = moved.map(|endpoint| (endpoint.clone(), through)).collect();
-        cursors.extend(advance.left.iter().map(|(endpoint, cursor)| (endpoint.clone(), *cursor)));
-        cursors.push((frontier_name(), through));
+        let mut cursors: Vec<_> =
+            moved.map(|endpoint| CursorMove::unleased(endpoint.clone(), through)).collect();
+        let left = advance.left.iter();
+        cursors.extend(left.map(|(endpoint, cursor)| CursorMove::unleased(endpoint.clone(), *cursor)));
+        cursors.push(CursorMove::unleased(frontier_name(), through));
         cursors
     }
 
@@ -178,6 +183,10 @@ mod tests {
         Positions::from_cursors(cursors.to_vec())
     }
 
+    fn unleased(cursors: Vec<CursorMove>) -> Vec<(EndpointName, EntryNumber)> {
+        cursors.into_iter().map(|cursor| (cursor.endpoint, cursor.through)).collect()
+    }
+
     #[test]
     fn everyone_at_the_frontier_is_read_for_together() {
         let mut positions = Positions::default();
@@ -185,7 +194,7 @@ mod tests {
         let group = positions.next_group(n(9), |_| true).expect("work");
         assert_eq!(group, Group { after: n(0), until: n(9), only: None });
         let advance = Advance { through: n(9), met: names(&["a", "b"]), ..Advance::default() };
-        let cursors = positions.cursors(&group, &advance);
+        let cursors = unleased(positions.cursors(&group, &advance));
         assert_eq!(cursors, [(name("a"), n(9)), (name("b"), n(9)), (frontier_name(), n(9))]);
         positions.advance(&group, advance);
         assert_eq!(positions.next_group(n(9), |_| true), None);
@@ -198,7 +207,7 @@ mod tests {
         let group = positions.next_group(n(9), |_| true).expect("work");
         let advance =
             Advance { through: n(9), met: names(&["a", "b"]), left: BTreeMap::from([(name("b"), n(3))]) };
-        let cursors = positions.cursors(&group, &advance);
+        let cursors = unleased(positions.cursors(&group, &advance));
         positions.advance(&group, advance);
         for mut positions in [positions, after_restart(&cursors)] {
             assert!(positions.is_behind(&name("b")) && !positions.is_behind(&name("a")));
@@ -213,7 +222,7 @@ mod tests {
             let rest = positions.next_group(n(12), |_| true).expect("still behind");
             assert_eq!((rest.after, rest.until), (n(3), n(12)));
             let part = Advance { through: n(7), ..Advance::default() };
-            assert_eq!(positions.cursors(&rest, &part), [(name("b"), n(7))]);
+            assert_eq!(unleased(positions.cursors(&rest, &part)), [(name("b"), n(7))]);
             positions.advance(&rest, part);
             let rest = positions.next_group(n(12), |_| true).expect("still behind");
             positions.advance(&rest, Advance { through: n(12), ..Advance::default() });

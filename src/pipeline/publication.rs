@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     config::BrokerFrom,
     ledger::{EventFilter, FeedRecords, Publication, PublicationRecords, RecordsError},
-    model::{EventNumber, StoredEvent, TypePattern},
+    model::{Epoch, EventNumber, StoredEvent, TypePattern},
 };
 
 /// What stage 2 is made of, for one broker.
@@ -159,7 +159,7 @@ impl PublicationStage {
 
     async fn keep(&mut self, published: &[Publication], cursor: EventNumber) -> Result<(), StageError> {
         let name = self.parts.broker.name();
-        let kept = self.parts.records.note_published(name, published, cursor).await;
+        let kept = self.parts.records.note_published(name, published, cursor, Epoch::UNLEASED).await;
         if let Err(RecordsError::Stale(_)) = &kept
             && let Some(known) = self.parts.records.broker(name).await?
         {

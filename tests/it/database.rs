@@ -77,7 +77,7 @@ async fn every_session_is_bounded_and_waits_for_the_disk() {
         ("synchronous_commit", "on"),
         ("statement_timeout", "10s"),
         ("lock_timeout", "2s"),
-        ("idle_in_transaction_session_timeout", "2s"),
+        ("idle_in_transaction_session_timeout", "1500ms"),
         ("search_path", "ledger, pg_temp"),
     ] {
         assert_eq!(show(database.clone(), setting).await, value, "{setting}");

@@ -292,10 +292,12 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+    use crate::model::EndpointName;
 
     fn entry() -> impl Strategy<Value = EncodedEntry> {
-        (vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..6_000))
-            .prop_map(|(meta, body)| EncodedEntry::from_parts(meta.into(), body.into()))
+        (vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..6_000)).prop_map(|(meta, body)| {
+            EncodedEntry::from_parts(EndpointName::new("a", "b"), meta.into(), body.into())
+        })
     }
 
     fn stamp() -> impl Strategy<Value = BatchStamp> {
@@ -410,7 +412,10 @@ mod tests {
             durable: EntryNumber(4),
             received_at: Timestamp::default(),
         };
-        let mut batch = encoded(stamp, &[EncodedEntry::from_parts("{}".into(), "body".into())]);
+        let mut batch = encoded(
+            stamp,
+            &[EncodedEntry::from_parts(EndpointName::new("a", "b"), "{}".into(), "body".into())],
+        );
         let old = BatchHeader::decode(&batch).expect("good");
         restamp(&mut batch, &old, 2).expect("long enough");
         let (header, raw) = read(&batch).expect("good");

@@ -13,11 +13,12 @@ struct Migration {
 }
 
 /// Oldest first; versions go up by one from 1.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { version: 1, name: "ledger", sql: include_str!("migrations/0001_ledger.sql") },
     Migration { version: 2, name: "intake_log", sql: include_str!("migrations/0002_intake_log.sql") },
     Migration { version: 3, name: "records", sql: include_str!("migrations/0003_records.sql") },
     Migration { version: 4, name: "sealing", sql: include_str!("migrations/0004_sealing.sql") },
+    Migration { version: 5, name: "leases", sql: include_str!("migrations/0005_leases.sql") },
 ];
 
 /// What says which migrations were applied. Never changed: every release reads it.

@@ -2,5 +2,6 @@
 
 mod broker;
 mod intake_log;
+mod leases;
 mod records;
 pub(crate) mod records_double;

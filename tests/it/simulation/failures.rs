@@ -7,7 +7,7 @@ use douane::{
         AppendError, EncodedEntry, IntakeLog, LogReader,
         log::segments::{SegmentLog, SegmentOptions, SegmentReader, open},
     },
-    model::{EntryNumber, Incarnation, Timestamp},
+    model::{EndpointName, EntryNumber, Incarnation, Timestamp},
 };
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ fn open_log(disk: &SimDisk) -> (SegmentLog, SegmentReader) {
 }
 
 fn one() -> Vec<EncodedEntry> {
-    vec![EncodedEntry::from_parts("{}".into(), vec![1; 10_000].into())]
+    vec![EncodedEntry::from_parts(EndpointName::new("a", "b"), "{}".into(), vec![1; 10_000].into())]
 }
 
 fn second(seconds: i64) -> Timestamp {

@@ -1,6 +1,11 @@
-//! Room `ledger`, the log over PostgreSQL: the writing half. One call a batch; tries once, and says what is known of it.
+//! Room `ledger`, the log over PostgreSQL: the writing half. One call a batch; tries once, and says what is known of it. An
+//! endpoint is made known before its first entry, so that every endpoint that has one has a cursor and can be leased.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio_postgres::{Row, Statement, types::ToSql};
@@ -11,10 +16,12 @@ use crate::{
         AppendError, Appended, EncodedEntry, IntakeLog,
         postgres::{Database, Dedicated, PostgresError, column, cover},
     },
-    model::{EntryNumber, Timestamp},
+    model::{EndpointName, EntryNumber, Timestamp},
 };
 
 const APPEND: &str = "CALL log_append($1, $2, $3, $4, $5, $6, NULL, NULL)";
+
+const REGISTER: &str = "SELECT register_endpoints($1, $2)";
 
 /// When partitions could not be made ahead of time, the next attempt comes so much later.
 const COVER_AGAIN: Duration = Duration::from_mins(1);
@@ -34,6 +41,26 @@ pub struct PostgresLog {
 struct Connection {
     server: Dedicated,
     append: Statement,
+    register: Statement,
+    /// What the server knows. Not for longer than the connection: another server may take over that knows less.
+    known: HashSet<EndpointName>,
+}
+
+impl Connection {
+    /// Makes the entries' endpoints known; costs nothing when they are. Committed when this returns.
+    async fn register(&mut self, entries: &[EncodedEntry]) -> Result<(), PostgresError> {
+        let new = entries.iter().map(EncodedEntry::endpoint).filter(|name| !self.known.contains(*name));
+        let new: BTreeSet<_> = new.collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let partners: Vec<_> = new.iter().map(|name| name.partner.as_bytes()).collect();
+        let names: Vec<_> = new.iter().map(|name| name.endpoint.as_bytes()).collect();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&partners, &names];
+        self.server.bounded(self.server.client().query(&self.register, &parameters)).await?;
+        self.known.extend(new.into_iter().cloned());
+        Ok(())
+    }
 }
 
 impl PostgresLog {
@@ -47,7 +74,8 @@ impl PostgresLog {
         }
         let server = self.database.dedicated().await?;
         let append = server.prepare(APPEND).await?;
-        Ok(Connection { server, append })
+        let register = server.prepare(REGISTER).await?;
+        Ok(Connection { server, append, register, known: HashSet::new() })
     }
 
     /// Sees to it that there is a partition for `now`. A failure is no reason not to try: there are some ahead of time.
@@ -68,7 +96,8 @@ impl PostgresLog {
 impl IntakeLog for PostgresLog {
     async fn append(&mut self, now: Timestamp, entries: &[EncodedEntry]) -> Result<Appended, AppendError> {
         let batch = Batch::of(entries)?;
-        let connection = self.connected().await.map_err(|error| not_sent(&error))?;
+        let mut connection = self.connected().await.map_err(|error| not_sent(&error))?;
+        connection.register(entries).await.map_err(|error| not_sent(&error))?;
         self.cover(&connection.server, now).await;
         // A failure leaves no connection: the next append begins with one that owes nobody an answer.
         let row = batch.send(&connection, now).await.map_err(|error| not_confirmed(&error))?;

@@ -15,7 +15,7 @@ use crate::{
             format::{BATCH_HEADER, BLOCK, BatchHeader},
         },
     },
-    model::Timestamp,
+    model::{EndpointName, Timestamp},
 };
 
 const OURS: Incarnation = Incarnation(Uuid::from_u128(1));
@@ -83,6 +83,7 @@ async fn append(log: &mut SegmentLog, count: usize) -> Appended {
     let meta = r#"{"kind":"replay","id":"00000000-0000-0000-0000-000000000001","endpoint":"a/b","events":[],"reissue":false,"by":"x"}"#;
     let entry = |at: usize| {
         EncodedEntry::from_parts(
+            EndpointName::new("a", "b"),
             Bytes::from_static(meta.as_bytes()),
             vec![u8::try_from(at).expect("few"); 5_000].into(),
         )

@@ -12,15 +12,12 @@ use super::{
 };
 use crate::{
     ledger::{
-        RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
+        CursorMove, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
         postgres::{PostgresError, Session, column},
         records::columns::{DELIVERY, REPLAY, belongs_elsewhere, entry_integer, integer, no_such_event},
     },
-    model::{EndpointName, EntryNumber, EventNumber, Outcome, StoredEvent, Timestamp},
+    model::{EventNumber, Outcome, StoredEvent, Timestamp},
 };
-
-/// The epoch of an endpoint that nobody leases.
-const UNLEASED: i64 = 0;
 
 /// Writes one commit; returns the highest event number.
 pub(super) async fn commit(
@@ -33,8 +30,8 @@ pub(super) async fn commit(
     for entry in &commit.entries {
         batch.entry(entry).await?;
     }
-    for (endpoint, through) in &commit.cursors {
-        batch.advance(endpoint, *through).await?;
+    for cursor in &commit.cursors {
+        batch.advance(cursor).await?;
     }
     batch.cover(records, commit).await?;
     let now = commit.now.micros();
@@ -148,9 +145,9 @@ impl<'a> Batch<'a> {
         }
     }
 
-    async fn advance(&mut self, endpoint: &EndpointName, through: EntryNumber) -> Result<(), RecordsError> {
-        let endpoint = self.names.endpoint(self.session, endpoint).await?;
-        self.cursors.push(endpoint, entry_integer(through)?, UNLEASED)
+    async fn advance(&mut self, cursor: &CursorMove) -> Result<(), RecordsError> {
+        let endpoint = self.names.endpoint(self.session, &cursor.endpoint).await?;
+        self.cursors.push(endpoint, entry_integer(cursor.through)?, integer(cursor.epoch.0)?)
     }
 
     /// Sees to it that every row has its partition. Publications go with their events, so theirs are made with them.

@@ -10,11 +10,8 @@ use crate::{
         postgres::{PostgresError, Session, column},
         records::columns::{integer, introduced, publication_columns, unknown_broker, whole},
     },
-    model::{EventNumber, Timestamp},
+    model::{Epoch, EventNumber, Timestamp},
 };
-
-/// The epoch of a broker that nobody leases.
-const UNLEASED: i64 = 0;
 
 const BROKER_STATE: &str = "SELECT b.name, b.through, (SELECT count(*) FROM publications p \
      WHERE p.broker = b.id AND p.refused IS NOT NULL) FROM brokers b";
@@ -48,6 +45,7 @@ impl PublicationRecords for PostgresRecords {
         name: &str,
         published: &[Publication],
         cursor: EventNumber,
+        epoch: Epoch,
     ) -> Result<(), RecordsError> {
         const NOTE: &str = "SELECT note_publications($1, $2, $3, $4, $5, $6)";
         let (mut events, mut positions, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
@@ -57,9 +55,9 @@ impl PublicationRecords for PostgresRecords {
             positions.push(position.map(str::as_bytes));
             refusals.push(refused.map(str::as_bytes));
         }
-        let cursor = integer(cursor.0)?;
+        let (cursor, epoch) = (integer(cursor.0)?, integer(epoch.0)?);
         let parameters: [&(dyn ToSql + Sync); 6] =
-            [&name.as_bytes(), &cursor, &UNLEASED, &events, &positions, &refusals];
+            [&name.as_bytes(), &cursor, &epoch, &events, &positions, &refusals];
         let noted = self.session().await?.query_one(NOTE, &parameters).await;
         let row = noted.map_err(|error| self.partitions.after(error))?;
         if column(&row, 0)? { Ok(()) } else { Err(unknown_broker(name)) }

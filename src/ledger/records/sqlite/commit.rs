@@ -36,8 +36,8 @@ pub(super) fn commit(
     for entry in &commit.entries {
         batch.entry(entry)?;
     }
-    for (endpoint, through) in &commit.cursors {
-        batch.advance(endpoint, *through)?;
+    for cursor in &commit.cursors {
+        batch.advance(&cursor.endpoint, cursor.through)?;
     }
     let Batch { last_event, sightings, .. } = batch;
     memory.last_event = last_event;

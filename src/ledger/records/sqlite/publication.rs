@@ -9,7 +9,7 @@ use crate::{
         BrokerState, Publication, PublicationRecords, RecordsError,
         records::columns::{introduced, publication_columns, unknown_broker, whole},
     },
-    model::{EventNumber, Timestamp},
+    model::{Epoch, EventNumber, Timestamp},
 };
 
 const BROKER_STATE: &str = "SELECT b.name, b.through, (SELECT count(*) FROM publications p \
@@ -54,6 +54,7 @@ impl PublicationRecords for SqliteRecords {
         name: &str,
         published: &[Publication],
         cursor: EventNumber,
+        _epoch: Epoch,
     ) -> Result<(), RecordsError> {
         let (name, published) = (name.to_owned(), published.to_vec());
         self.write(move |connection, _| note_published(connection, &name, &published, cursor)).await

@@ -2,7 +2,8 @@
 
 use douane::{
     ledger::{
-        Conservation, DeliveryFilter, EventFilter, Kept, Records, RecordsError, TranslationCommit, WorkedKind,
+        Conservation, CursorMove, DeliveryFilter, EventFilter, Kept, Records, RecordsError,
+        TranslationCommit, WorkedKind,
     },
     model::{EntryNumber, EventNumber, Outcome, OutcomeKind, ReasonCode},
 };
@@ -40,8 +41,10 @@ pub(super) async fn that_are_refused_in_part_leave_nothing(records: &dyn Records
     let mut unknown = domain_event("never published");
     unknown.number = EventNumber(99);
     let bad = delivery(2, stripe()).with("b", "paid", Outcome::Translated { events: vec![unknown] });
-    let whole =
-        TranslationCommit { cursors: vec![(stripe(), EntryNumber(2))], ..commit([good.clone(), bad]) };
+    let whole = TranslationCommit {
+        cursors: vec![CursorMove::unleased(stripe(), EntryNumber(2))],
+        ..commit([good.clone(), bad])
+    };
     assert!(matches!(records.commit(whole).await, Err(RecordsError::Refused(_))));
 
     assert_eq!(records.cursors().await.expect("reads"), []);
@@ -56,7 +59,7 @@ pub(super) async fn of_damage_in_what_is_worked_already_change_nothing(records: 
     records.commit(commit([one, damaged(2)])).await.expect("commits");
     let before = records.conservation().await.expect("reads");
     let again = TranslationCommit {
-        cursors: vec![(stripe(), EntryNumber(3))],
+        cursors: vec![CursorMove::unleased(stripe(), EntryNumber(3))],
         ..commit([damaged(1), damaged(2), damaged(3)])
     };
     records.commit(again).await.expect("commits");
@@ -75,7 +78,10 @@ pub(super) async fn of_a_number_already_worked_are_stale(records: &dyn Records) 
     records.commit(commit([one.clone()])).await.expect("commits");
     for again in [one, replay(1, stripe(), Vec::new())] {
         let two = delivery(2, stripe()).with("b", "paid", translated(&["b1"]));
-        let stale = TranslationCommit { cursors: vec![(stripe(), EntryNumber(2))], ..commit([two, again]) };
+        let stale = TranslationCommit {
+            cursors: vec![CursorMove::unleased(stripe(), EntryNumber(2))],
+            ..commit([two, again])
+        };
         assert!(matches!(records.commit(stale).await, Err(RecordsError::Stale(_))));
     }
     assert_eq!(records.conservation().await.expect("reads").worked, 1);
@@ -84,7 +90,7 @@ pub(super) async fn of_a_number_already_worked_are_stale(records: &dyn Records) 
 
 pub(super) async fn whose_cursor_would_go_back_are_stale(records: &dyn Records) {
     let through = |number| TranslationCommit {
-        cursors: vec![(stripe(), EntryNumber(number))],
+        cursors: vec![CursorMove::unleased(stripe(), EntryNumber(number))],
         ..TranslationCommit::default()
     };
     records.commit(through(5)).await.expect("commits");
@@ -97,7 +103,7 @@ pub(super) async fn whose_cursor_would_go_back_are_stale(records: &dyn Records) 
 
 pub(super) async fn move_each_endpoints_cursor(records: &dyn Records) {
     for (endpoint, through) in [(stripe(), 3), (github(), 1), (stripe(), 7)] {
-        let cursors = vec![(endpoint, EntryNumber(through))];
+        let cursors = vec![CursorMove::unleased(endpoint, EntryNumber(through))];
         records.commit(TranslationCommit { cursors, ..TranslationCommit::default() }).await.expect("commits");
     }
     let mut cursors = records.cursors().await.expect("reads");
@@ -107,7 +113,7 @@ pub(super) async fn move_each_endpoints_cursor(records: &dyn Records) {
 
 pub(super) async fn may_name_a_cursor_twice_in_its_order(records: &dyn Records) {
     let twice = |first, second| TranslationCommit {
-        cursors: vec![(stripe(), EntryNumber(first)), (stripe(), EntryNumber(second))],
+        cursors: [first, second].map(|to| CursorMove::unleased(stripe(), EntryNumber(to))).to_vec(),
         ..TranslationCommit::default()
     };
     records.commit(twice(3, 5)).await.expect("commits");
@@ -175,7 +181,8 @@ pub(super) async fn balance_the_books(records: &dyn Records) {
         delivery(2, github()),
         delivery(3, stripe()).with("a", "paid", duplicate),
     ];
-    let cursors = vec![(stripe(), EntryNumber(3)), (github(), EntryNumber(2))];
+    let cursors =
+        [(stripe(), 3), (github(), 2)].map(|(of, to)| CursorMove::unleased(of, EntryNumber(to))).to_vec();
     records.commit(TranslationCommit { cursors, ..commit(entries) }).await.expect("commits");
     let expected = Conservation {
         worked: 3,

@@ -10,7 +10,7 @@ mod replays;
 mod searches;
 mod sqlite;
 mod verdicts;
-mod worked;
+pub(super) mod worked;
 
 use std::{
     any::Any,

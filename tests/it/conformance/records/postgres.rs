@@ -13,12 +13,12 @@ use std::{
 
 use douane::{
     ledger::{
-        ActRecords, DeliveryFilter, EventFilter, FeedRecords, InspectRecords, JournalEntry,
+        ActRecords, CursorMove, DeliveryFilter, EventFilter, FeedRecords, InspectRecords, JournalEntry,
         PublicationRecords, RecordsError, TranslationCommit, TranslationRecords,
         postgres::{Database, Partition, detach, drop_detached, migrate, partitions},
         records::PostgresRecords,
     },
-    model::{EndpointName, EntryNumber, EventNumber, Outcome, OutcomeKind},
+    model::{EndpointName, EntryNumber, Epoch, EventNumber, Outcome, OutcomeKind},
 };
 
 use super::worked::{Filled, at, commit, damaged, delivery, digest, stripe, time_of, translated};
@@ -46,7 +46,7 @@ fn entry(number: u64) -> TranslationCommit {
 fn of(number: u64, endpoint: EndpointName) -> TranslationCommit {
     let id = format!("id {number}");
     let entry = delivery(number, endpoint.clone()).with(&id, "paid", translated(&[id.as_str()]));
-    let cursors = vec![(endpoint, EntryNumber(number))];
+    let cursors = vec![CursorMove::unleased(endpoint, EntryNumber(number))];
     TranslationCommit { cursors, ..commit([entry.remembered_as(&id)]) }
 }
 
@@ -228,7 +228,7 @@ async fn another_epoch_makes_a_commit_stale() {
     server.sql("UPDATE ledger.cursors SET epoch = 1; UPDATE ledger.brokers SET epoch = 1");
     assert!(matches!(records.commit(entry(2)).await, Err(RecordsError::Stale(_))));
     assert!(matches!(
-        records.note_published("audit", &[], EventNumber(1)).await,
+        records.note_published("audit", &[], EventNumber(1), Epoch::UNLEASED).await,
         Err(RecordsError::Stale(_))
     ));
     assert_eq!(records.conservation().await.expect("reads").worked, 1);

@@ -9,8 +9,8 @@ use std::{
 
 use douane::{
     ledger::{
-        DeliveryFilter, EventFilter, FeedRecords, InspectRecords, RecordsError, TranslationCommit,
-        TranslationRecords,
+        CursorMove, DeliveryFilter, EventFilter, FeedRecords, InspectRecords, RecordsError,
+        TranslationCommit, TranslationRecords,
         records::{OpenError, SqliteRecords},
     },
     model::{EntryNumber, EventNumber, Incarnation, Outcome},
@@ -32,7 +32,7 @@ fn created() -> (tempfile::TempDir, PathBuf, SqliteRecords) {
 fn entry(number: u64) -> TranslationCommit {
     let id = format!("id {number}");
     let entry = delivery(number, stripe()).with(&id, "paid", translated(&[id.as_str()]));
-    let cursors = vec![(stripe(), EntryNumber(number))];
+    let cursors = vec![CursorMove::unleased(stripe(), EntryNumber(number))];
     TranslationCommit { cursors, ..commit([entry.remembered_as(&id)]) }
 }
 

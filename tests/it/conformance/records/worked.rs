@@ -12,37 +12,37 @@ use douane::{
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-pub(super) fn stripe() -> EndpointName {
+pub fn stripe() -> EndpointName {
     EndpointName::new("stripe", "default")
 }
 
-pub(super) fn github() -> EndpointName {
+pub fn github() -> EndpointName {
     EndpointName::new("github", "default")
 }
 
 /// When entry `number` was accepted: one second after the one before.
-pub(super) fn time_of(number: u64) -> Timestamp {
+pub fn time_of(number: u64) -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000).plus(Duration::from_secs(number))
 }
 
-pub(super) fn delivery_id(number: u64) -> DeliveryId {
+pub fn delivery_id(number: u64) -> DeliveryId {
     DeliveryId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(number)))
 }
 
-pub(super) fn at(number: u64, ordinal: u32) -> EventRef {
+pub fn at(number: u64, ordinal: u32) -> EventRef {
     EventRef { number: EntryNumber(number), ordinal }
 }
 
-pub(super) fn digest(text: &str) -> [u8; 32] {
+pub fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-pub(super) fn revision() -> Revision {
+pub fn revision() -> Revision {
     Revision("5f".repeat(32).into())
 }
 
 /// A worked delivery, to be filled with events.
-pub(super) fn delivery(number: u64, endpoint: EndpointName) -> WorkedEntry {
+pub fn delivery(number: u64, endpoint: EndpointName) -> WorkedEntry {
     let meta = DeliveryMeta {
         id: delivery_id(number),
         endpoint,
@@ -64,7 +64,7 @@ pub(super) fn delivery(number: u64, endpoint: EndpointName) -> WorkedEntry {
 }
 
 /// A worked replay request.
-pub(super) fn replay(number: u64, endpoint: EndpointName, events: Vec<WorkedEvent>) -> WorkedEntry {
+pub fn replay(number: u64, endpoint: EndpointName, events: Vec<WorkedEvent>) -> WorkedEntry {
     let meta = ReplayMeta {
         id: delivery_id(number),
         endpoint,
@@ -77,7 +77,7 @@ pub(super) fn replay(number: u64, endpoint: EndpointName, events: Vec<WorkedEven
     WorkedEntry { number: EntryNumber(number), received_at: time_of(number), kind, events }
 }
 
-pub(super) fn damaged(number: u64) -> WorkedEntry {
+pub fn damaged(number: u64) -> WorkedEntry {
     let outcome = dead_letter(ReasonCode::Damaged, "the batch's checksum does not match");
     let event = WorkedEvent { event: None, at: at(number, 0), owns: None, outcome, revision: None };
     WorkedEntry {
@@ -88,7 +88,7 @@ pub(super) fn damaged(number: u64) -> WorkedEntry {
     }
 }
 
-pub(super) trait Filled {
+pub trait Filled {
     /// Adds an event at the next ordinal, identified as `id` of `event_type`.
     fn with(self, id: &str, event_type: &str, outcome: Outcome) -> WorkedEntry;
 
@@ -129,7 +129,7 @@ impl Filled for WorkedEntry {
     }
 }
 
-pub(super) fn identified(endpoint: EndpointName, id: &str, event_type: &str) -> IdentifiedEvent {
+pub fn identified(endpoint: EndpointName, id: &str, event_type: &str) -> IdentifiedEvent {
     IdentifiedEvent {
         endpoint,
         external_id: Some(id.to_owned()),
@@ -140,16 +140,16 @@ pub(super) fn identified(endpoint: EndpointName, id: &str, event_type: &str) -> 
 }
 
 /// An event worked again under its old place.
-pub(super) fn again(place: EventRef, outcome: Outcome) -> WorkedEvent {
+pub fn again(place: EventRef, outcome: Outcome) -> WorkedEvent {
     WorkedEvent { event: None, at: place, owns: None, outcome, revision: Some(revision()) }
 }
 
 /// Translated into new domain events of these ids.
-pub(super) fn translated(ids: &[&str]) -> Outcome {
+pub fn translated(ids: &[&str]) -> Outcome {
     Outcome::Translated { events: ids.iter().map(|id| domain_event(id)).collect() }
 }
 
-pub(super) fn domain_event(id: &str) -> StoredEvent {
+pub fn domain_event(id: &str) -> StoredEvent {
     StoredEvent {
         number: EventNumber(0),
         id: id.to_owned(),
@@ -163,11 +163,11 @@ pub(super) fn domain_event(id: &str) -> StoredEvent {
     }
 }
 
-pub(super) fn dead_letter(code: ReasonCode, detail: &str) -> Outcome {
+pub fn dead_letter(code: ReasonCode, detail: &str) -> Outcome {
     Outcome::DeadLetter { code, detail: detail.to_owned() }
 }
 
 /// A commit of these entries that moves no cursor.
-pub(super) fn commit(entries: impl IntoIterator<Item = WorkedEntry>) -> TranslationCommit {
+pub fn commit(entries: impl IntoIterator<Item = WorkedEntry>) -> TranslationCommit {
     TranslationCommit { now: time_of(1_000_000), entries: entries.into_iter().collect(), cursors: Vec::new() }
 }

@@ -1,7 +1,7 @@
 //! How the double writes: the same refusals as every implementation.
 
 use douane::{
-    ledger::{RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind},
+    ledger::{CursorMove, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind},
     model::{EndpointName, EntryNumber, EventNumber, EventRef, Outcome, StoredEvent},
 };
 
@@ -12,7 +12,7 @@ impl State {
         for entry in commit.entries {
             self.entry(entry)?;
         }
-        for (endpoint, through) in commit.cursors {
+        for CursorMove { endpoint, through, .. } in commit.cursors {
             if self.cursors.get(&endpoint).is_some_and(|cursor| *cursor > through) {
                 return Err(RecordsError::Stale(format!("the cursor of {endpoint} is beyond {through}")));
             }

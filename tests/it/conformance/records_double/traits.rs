@@ -11,8 +11,8 @@ use douane::{
         TranslationCommit, TranslationRecords,
     },
     model::{
-        DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind, Revision,
-        StoredEvent, Timestamp,
+        DeliveryId, EndpointName, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, OutcomeKind,
+        Revision, StoredEvent, Timestamp,
     },
 };
 use serde_json::json;
@@ -121,6 +121,7 @@ impl PublicationRecords for RecordsDouble {
         name: &str,
         published: &[Publication],
         cursor: EventNumber,
+        _epoch: Epoch,
     ) -> Result<(), RecordsError> {
         self.write(|state| {
             let Some((through, publications)) = state.brokers.get_mut(name) else {
