@@ -157,10 +157,11 @@ impl Sorting<'_> {
     /// Whether the entry is this group's to work.
     fn is_for(&self, entry: &Entry) -> bool {
         let endpoint = entry.meta.endpoint();
-        match &self.group.only {
+        let read_for = match &self.group.only {
             Some(only) => only.contains(endpoint),
-            None => !self.positions.is_behind(endpoint) && !self.advance.left.contains_key(endpoint),
-        }
+            None => self.positions.is_at_frontier(endpoint),
+        };
+        read_for && !self.advance.left.contains_key(endpoint)
     }
 
     fn put_on_desk(&mut self, entry: Entry, desk: Arc<Desk>) -> bool {

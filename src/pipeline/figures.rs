@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use metrics::{counter, gauge, histogram};
 
 use crate::{
-    ledger::{WorkedEntry, WorkedKind},
+    ledger::{Held, WorkedEntry, WorkedKind},
     model::{EndpointName, Outcome, OutcomeKind},
     telemetry::metrics::{
         BROKER_RETRIES, CONFLICTS, DEAD_LETTERS, DOMAIN_EVENTS, ENDPOINT_STANDING_STILL, EVENTS_PUBLISHED,
-        OUTCOMES, PUBLICATION_DEAD_LETTERS, PUBLICATION_LAG_EVENTS, PUBLICATION_LAG_SECONDS, SAME_BODIES,
-        TRANSLATION_BATCH_SECONDS, TRANSLATION_LAG_ENTRIES, TRANSLATION_RETRIES,
+        FENCED_COMMITS, LEASE_TAKEOVERS, LEASES_HELD, OUTCOMES, PUBLICATION_DEAD_LETTERS,
+        PUBLICATION_LAG_EVENTS, PUBLICATION_LAG_SECONDS, SAME_BODIES, TRANSLATION_BATCH_SECONDS,
+        TRANSLATION_LAG_ENTRIES, TRANSLATION_RETRIES,
     },
 };
 
@@ -120,4 +121,21 @@ pub(super) fn publication_lag(broker: &str, events: u64, age: Duration) {
 /// Tells that stage 2 will offer to a broker again.
 pub(super) fn broker_retry(broker: &str) {
     counter!(BROKER_RETRIES, "broker" => broker.to_owned()).increment(1);
+}
+
+/// Tells what this process works.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; leases are few")]
+pub(super) fn leases(held: &Held) {
+    gauge!(LEASES_HELD, "kind" => "endpoint").set(held.endpoints.len() as f64);
+    gauge!(LEASES_HELD, "kind" => "broker").set(held.brokers.len() as f64);
+}
+
+/// Tells how many leases of processes that died were taken.
+pub(super) fn taken_over(leases: u64) {
+    counter!(LEASE_TAKEOVERS).increment(leases);
+}
+
+/// Tells that the records refused a commit because another process has the lease.
+pub(super) fn fenced(stage: &'static str) {
+    counter!(FENCED_COMMITS, "stage" => stage).increment(1);
 }

@@ -2,8 +2,8 @@
 //! they need stands in the files beside; here is only the story.
 //!
 //! A step is all or nothing: whatever goes wrong before the commit, the same entries are read again. Nothing here waits,
-//! but for the one loop in `retry`. One process works all endpoints of a data folder (its lock sees to it), so there are
-//! no leases yet.
+//! but for the one loop in `retry`. One process works all endpoints of a data folder (its lock sees to it); those that share
+//! a ledger in PostgreSQL work what they lease (`leases`).
 
 mod batch;
 mod canonical;
@@ -15,12 +15,14 @@ mod figures;
 mod fixtures;
 mod guard;
 mod identify;
+mod leases;
 mod notices;
 mod positions;
 mod publication;
 mod replay;
 mod retry;
 mod rungs;
+mod set_aside;
 mod threads;
 mod translate;
 mod translation;
@@ -28,6 +30,8 @@ mod verdicts;
 
 pub use crash_note::CrashNote;
 pub use failure::{Failure, Remedy, StageError};
+pub use leases::{LeaseKeeper, LeasePace};
+pub use positions::frontier_name;
 pub use publication::{BrokerStart, NotIntroduced, PublicationParts, PublicationStage};
 pub use retry::{Pace, Progress, Stage, run};
 pub use translation::{TranslationParts, TranslationStage};

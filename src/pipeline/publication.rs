@@ -4,14 +4,15 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tracing::warn;
 
-use super::{Progress, Stage, StageError, cloudevent, figures, publish_next};
+use super::{Progress, Stage, StageError, cloudevent, figures, leases::HeldLeases, publish_next};
 use crate::{
     brokers::{Broker, BrokerError, Placement, PublishReport},
     clock::Clock,
     config::BrokerFrom,
-    ledger::{EventFilter, FeedRecords, Publication, PublicationRecords, RecordsError},
+    ledger::{EventFilter, FeedRecords, Held, Publication, PublicationRecords, RecordsError},
     model::{Epoch, EventNumber, StoredEvent, TypePattern},
 };
 
@@ -35,6 +36,9 @@ pub struct PublicationParts {
 pub struct PublicationStage {
     parts: PublicationParts,
     cursor: EventNumber,
+    leases: HeldLeases,
+    /// By which epoch the cursor moves; `None` while another process publishes to the broker.
+    epoch: Option<Epoch>,
 }
 
 /// Why a broker cannot take up its work.
@@ -112,16 +116,40 @@ impl PublicationStage {
         let name = parts.broker.name();
         let cursor = match BrokerStart::find(name, from, &*parts.feed, &*parts.records).await? {
             BrokerStart::Known(cursor) => cursor,
-            BrokerStart::New(cursor) => {
-                parts.records.introduce_broker(name, cursor, parts.clock.now()).await?;
-                cursor
-            }
+            BrokerStart::New(cursor) => introduce(&parts, cursor).await?,
         };
-        Ok(Self { parts, cursor })
+        Ok(Self { parts, cursor, leases: HeldLeases::default(), epoch: Some(Epoch::UNLEASED) })
+    }
+
+    /// Shares the work with other processes: the broker is published to only while it is held, by leave of its epoch.
+    #[must_use]
+    pub fn sharing(self, held: watch::Receiver<Arc<Held>>) -> Self {
+        Self { leases: HeldLeases::told(held), epoch: None, ..self }
+    }
+
+    /// Takes note of what is held now. A broker that was gained goes on where its cursor stands.
+    async fn take_up(&mut self) -> Result<(), StageError> {
+        let Some(held) = self.leases.now() else { return Ok(()) };
+        let name = self.parts.broker.name();
+        let epoch = held.brokers.get(name).copied();
+        if epoch == self.epoch {
+            return Ok(());
+        }
+        if epoch.is_none() {
+            figures::publication_lag(name, 0, Duration::ZERO);
+        } else if let Some(known) = self.parts.records.broker(name).await? {
+            self.cursor = known.cursor;
+        }
+        self.epoch = epoch;
+        Ok(())
     }
 
     /// Step 9: the next events, and which of them go to this broker.
-    pub(super) async fn read(&self) -> Result<Offered, StageError> {
+    pub(super) async fn read(&mut self) -> Result<Offered, StageError> {
+        self.take_up().await?;
+        if self.epoch.is_none() {
+            return Ok(Offered::default());
+        }
         let filter = EventFilter::default();
         let events = self.parts.feed.events_after(self.cursor, self.parts.batch_events, &filter).await?;
         let through = events.last().map(|event| event.number);
@@ -159,7 +187,15 @@ impl PublicationStage {
 
     async fn keep(&mut self, published: &[Publication], cursor: EventNumber) -> Result<(), StageError> {
         let name = self.parts.broker.name();
-        let kept = self.parts.records.note_published(name, published, cursor, Epoch::UNLEASED).await;
+        let epoch = self.epoch.unwrap_or(Epoch::UNLEASED);
+        let kept = self.parts.records.note_published(name, published, cursor, epoch).await;
+        if self.leases.are_kept()
+            && let Err(RecordsError::Stale(why)) = kept
+        {
+            figures::fenced("publication");
+            self.epoch = None;
+            return Err(StageError::Fenced(why));
+        }
         if let Err(RecordsError::Stale(_)) = &kept
             && let Some(known) = self.parts.records.broker(name).await?
         {
@@ -187,6 +223,16 @@ impl PublicationStage {
         figures::publication_lag(name, lag, age);
         Ok(())
     }
+}
+
+/// Makes a broker known; returns where it starts, which another process may have said at the same time.
+async fn introduce(parts: &PublicationParts, cursor: EventNumber) -> Result<EventNumber, RecordsError> {
+    let name = parts.broker.name();
+    let refused = match parts.records.introduce_broker(name, cursor, parts.clock.now()).await {
+        Err(RecordsError::Refused(why)) => RecordsError::Refused(why),
+        introduced => return introduced.map(|()| cursor),
+    };
+    parts.records.broker(name).await?.map(|known| known.cursor).ok_or(refused)
 }
 
 /// Through which number this broker has been worked: all that was read, or up to before the first event it did not take.
@@ -217,6 +263,10 @@ impl Stage for PublicationStage {
 
     fn count_retry(&self) {
         figures::broker_retry(self.parts.broker.name());
+    }
+
+    async fn woken(&mut self) {
+        self.leases.changed().await;
     }
 
     async fn step(&mut self) -> Result<Progress, StageError> {

@@ -28,6 +28,11 @@ pub trait Stage: Send {
     /// Counts that it waits for the outside world and will be stepped again.
     fn count_retry(&self);
 
+    /// Completes when something of its own says that there may be something to do, as another lease that is held.
+    async fn woken(&mut self) {
+        std::future::pending::<()>().await;
+    }
+
     /// Works one batch, all or nothing.
     async fn step(&mut self) -> Result<Progress, StageError>;
 }
@@ -77,14 +82,19 @@ pub async fn run<T: Send + Sync>(
             Ok(Progress::Worked) => recovered(stage, &mut failures),
             Ok(Progress::Idle) => {
                 recovered(stage, &mut failures);
-                wait_for_news(&mut news, &mut shutdown, pace.look_again).await;
+                wait_for_news(stage, &mut news, &mut shutdown, pace.look_again).await;
             }
             Err(error @ StageError::Fatal(_)) => return Err(error),
             Err(error) => {
                 failures += 1;
                 failed(stage, &error, failures);
                 let chance = getrandom::u32().unwrap_or(u32::MAX);
-                wait(&mut shutdown, pace.pause(&error, failures, chance)).await;
+                let pause = pace.pause(&error, failures, chance);
+                if let StageError::Fenced(_) = error {
+                    wait_for_leases(stage, &mut shutdown, pause).await;
+                } else {
+                    wait(&mut shutdown, pause).await;
+                }
             }
         }
     }
@@ -94,6 +104,7 @@ pub async fn run<T: Send + Sync>(
 fn failed(stage: &dyn Stage, failure: &StageError, failures: u32) {
     stage.count_retry();
     match failure {
+        StageError::Fenced(_) => info!(stage = stage.name(), failures, "{failure}"),
         StageError::WaitLoudly(_) => error!(stage = stage.name(), failures, "{failure}"),
         // Said once, not with every try.
         _ if failures == 1 => warn!(stage = stage.name(), "{failure}"),
@@ -109,6 +120,7 @@ fn recovered(stage: &dyn Stage, failures: &mut u32) {
 }
 
 async fn wait_for_news<T>(
+    stage: &mut dyn Stage,
     news: &mut watch::Receiver<T>,
     shutdown: &mut watch::Receiver<bool>,
     at_most: Duration,
@@ -116,6 +128,15 @@ async fn wait_for_news<T>(
     tokio::select! {
         // When nobody is left to tell news, only the pause ends the wait.
         Ok(()) = news.changed() => {}
+        () = stage.woken() => {}
+        () = wait(shutdown, at_most) => {}
+    }
+}
+
+/// What is held now tells whether the lease was lost; until that is known, it is not tried again at once.
+async fn wait_for_leases(stage: &mut dyn Stage, shutdown: &mut watch::Receiver<bool>, at_most: Duration) {
+    tokio::select! {
+        () = stage.woken() => {}
         () = wait(shutdown, at_most) => {}
     }
 }
@@ -192,6 +213,45 @@ mod tests {
         let script =
             vec![Ok(Progress::Worked), wait(), wait(), loud(), Ok(Progress::Idle), Ok(Progress::Idle)];
         assert_eq!(play(script).await, (6, 3, Ok(())));
+    }
+
+    /// One whose leases change whenever it waits.
+    struct Leased {
+        script: VecDeque<Result<Progress, StageError>>,
+        shutdown: watch::Sender<bool>,
+        woken: usize,
+    }
+
+    #[async_trait]
+    impl Stage for Leased {
+        fn name(&self) -> String {
+            "leased".to_owned()
+        }
+
+        fn count_retry(&self) {}
+
+        async fn woken(&mut self) {
+            self.woken += 1;
+        }
+
+        async fn step(&mut self) -> Result<Progress, StageError> {
+            let next = self.script.pop_front();
+            self.shutdown.send_replace(self.script.is_empty());
+            next.unwrap_or(Ok(Progress::Idle))
+        }
+    }
+
+    #[tokio::test]
+    async fn other_leases_wake_a_stage_without_work_and_one_that_was_fenced() {
+        let hours = Duration::from_hours(1);
+        let pace = Pace { min_backoff: hours, max_backoff: hours, look_again: hours };
+        let fenced = || Err(StageError::Fenced("another process has its lease".to_owned()));
+        let script = [Ok(Progress::Idle), fenced(), fenced(), Ok(Progress::Worked)];
+        let (_news, heard) = watch::channel(0);
+        let (shutdown, stop) = watch::channel(false);
+        let mut stage = Leased { script: script.into(), shutdown, woken: 0 };
+        assert_eq!(run(&mut stage, heard, stop, pace).await, Ok(()));
+        assert_eq!(stage.woken, 3);
     }
 
     #[tokio::test]

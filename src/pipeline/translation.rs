@@ -2,8 +2,10 @@
 //! `pipeline::translate_next`; may not decide anything about an event.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -15,9 +17,11 @@ use super::{
     batch::{Arrival, Batch, Place, Work, sort},
     figures,
     guard::Guard,
+    leases::HeldLeases,
     notices::Notices,
     positions::Positions,
     rungs::{Decided, Identified},
+    set_aside::set_aside,
     threads::Threads,
     translate::{Terms, identify_all, translate_all},
     translate_next,
@@ -26,14 +30,15 @@ use super::{
 use crate::{
     clock::Clock,
     config::TranslationConfig,
-    ledger::{LogReader, RecordsError, TranslationCommit, TranslationRecords, WorkedEntry, WorkedEvent},
-    model::{EventNumber, Outcome, ReasonCode},
+    ledger::{Held, LogReader, RecordsError, TranslationCommit, TranslationRecords, WorkedEntry},
+    model::{EventNumber, Timestamp},
     partners::Registry,
     translate::Bounds,
 };
 
-/// A lone entry with more events than this is set aside as a whole when the records refuse it.
-const MAX_PROBES: usize = 32;
+/// Where processes share the work, that others' entries were passed is committed no more often than this: it moves cursors that
+/// nothing waits behind.
+const PASSED_EVERY: Duration = Duration::from_secs(1);
 
 /// What stage 1 is made of.
 pub struct TranslationParts {
@@ -66,8 +71,11 @@ pub struct TranslationStage {
     config: TranslationConfig,
     crash_note: Arc<Mutex<CrashNote>>,
     committed: watch::Sender<EventNumber>,
-    /// `None` until the records' cursors are read: at the start, and after a commit that failed.
+    leases: HeldLeases,
+    /// `None` until the records' cursors are read: at the start, after a commit that failed, and when other leases are held.
     positions: Option<Positions>,
+    /// Since when others' entries were passed and that was not committed.
+    passing: Option<Timestamp>,
     /// Entries read at once: halved while the records refuse a batch, doubled when they take one.
     limit: usize,
     /// What follows the last commit, read while that was made.
@@ -92,28 +100,60 @@ impl TranslationStage {
             clock: parts.clock,
             crash_note: Arc::new(Mutex::new(parts.crash_note)),
             committed: parts.committed,
+            leases: HeldLeases::default(),
             positions: None,
+            passing: None,
             limit: config.batch_entries,
             ahead: None,
             config,
         })
     }
 
+    /// Shares the work with other processes: only endpoints that are held are worked, by leave of their epochs.
+    #[must_use]
+    pub fn sharing(self, held: watch::Receiver<Arc<Held>>) -> Self {
+        Self { leases: HeldLeases::told(held), ..self }
+    }
+
     /// Step 4: reads what follows for those whose turn it is, with the desks of this moment, unless it was read ahead.
     pub(super) async fn read(&mut self) -> Result<Option<Batch>, StageError> {
+        self.take_up().await?;
         if let Some(batch) = self.ahead.take() {
             return Ok(Some(batch));
         }
         let snapshot = self.registry.snapshot();
-        if self.positions.is_none() {
-            self.positions = Some(Positions::from_cursors(self.records.cursors().await?));
-        }
         let Some(positions) = &mut self.positions else { return Ok(None) };
         let durable = self.log.durable();
         let group = positions.next_group(durable, |endpoint| snapshot.desk_of(endpoint).is_some());
-        let Some(group) = group else { return Ok(None) };
+        let Some(group) = group else {
+            self.commit_passed().await?;
+            return Ok(None);
+        };
         let items = self.log.read_after(group.after, self.limit, self.config.batch_bytes).await?;
         Ok(sort(items, group, positions, &snapshot, self.limit))
+    }
+
+    /// Reads the cursors of what is to be worked, when they are not known. What was known of other leases is thrown away.
+    async fn take_up(&mut self) -> Result<(), StageError> {
+        let held = self.leases.now();
+        if let Some(held) = &held {
+            if let Some(positions) = self.positions.take_if(|known| !known.are_of(&held.endpoints)) {
+                positions.forget();
+                (self.ahead, self.passing) = (None, None);
+            }
+            let frontier = self.positions.as_ref().map(Positions::frontier);
+            figures::translation_lag(
+                frontier.map_or(0, |frontier| self.log.durable().0.saturating_sub(frontier.0)),
+            );
+        }
+        if self.positions.is_none() {
+            self.positions = Some(match held {
+                None => Positions::from_cursors(self.records.cursors().await?),
+                Some(held) if held.endpoints.is_empty() => Positions::of_leases(Vec::new(), BTreeMap::new()),
+                Some(held) => Positions::of_leases(self.records.cursors().await?, held.endpoints.clone()),
+            });
+        }
+        Ok(())
     }
 
     /// Steps 4 and 5 of the batch after `place`, while that is committed: with a backlog both cost as much time. What
@@ -191,6 +231,12 @@ impl TranslationStage {
             entries.extend(damaged);
             entries.sort_by_key(|entry| entry.number);
         }
+        if entries.is_empty() && self.may_pass() {
+            if let Some(positions) = &mut self.positions {
+                positions.advance(&place.group, place.advance);
+            }
+            return Ok(Progress::Worked);
+        }
         let count = entries.len();
         let (outcome, ahead) = match <[WorkedEntry; 1]>::try_from(entries) {
             Ok([entry]) => (self.commit_alone(&place, entry).await, None),
@@ -198,22 +244,53 @@ impl TranslationStage {
         };
         match outcome {
             Ok(last_event) => {
-                self.ahead = ahead;
+                (self.ahead, self.passing) = (ahead, None);
                 self.limit = self.limit.saturating_mul(2).min(self.config.batch_entries);
                 self.advance(place, last_event);
                 Ok(Progress::Worked)
             }
             Err(RecordsError::Refused(why)) if count > 1 => {
                 warn!(entries = count, why, "the records refuse a batch; it is halved");
-                self.positions = None;
+                (self.positions, self.passing) = (None, None);
                 self.limit = count / 2;
                 Ok(Progress::Worked)
             }
-            Err(error) => {
-                self.positions = None;
-                Err(error.into())
-            }
+            Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// What was known of the cursors may be wrong now.
+    fn failed(&mut self, error: RecordsError) -> StageError {
+        (self.positions, self.passing) = (None, None);
+        match error {
+            RecordsError::Stale(why) if self.leases.are_kept() => {
+                figures::fenced("translation");
+                StageError::Fenced(why)
+            }
+            error => error.into(),
+        }
+    }
+
+    /// Whether a batch without an entry of its own need not be committed now.
+    fn may_pass(&mut self) -> bool {
+        if !self.leases.are_kept() {
+            return false;
+        }
+        let now = self.clock.now();
+        now.since(*self.passing.get_or_insert(now)) < PASSED_EVERY
+    }
+
+    /// At rest: commits how far the log has been read, if that has waited for long enough.
+    async fn commit_passed(&mut self) -> Result<(), StageError> {
+        let now = self.clock.now();
+        let due = self.passing.is_some_and(|since| now.since(since) >= PASSED_EVERY);
+        let Some(positions) = self.positions.as_ref().filter(|_| due) else { return Ok(()) };
+        let commit = TranslationCommit { now, entries: Vec::new(), cursors: positions.standing() };
+        match self.records.commit(commit).await {
+            Ok(_) => self.passing = None,
+            Err(error) => return Err(self.failed(error)),
+        }
+        Ok(())
     }
 
     async fn send(&self, place: &Place, entries: Vec<WorkedEntry>) -> Result<EventNumber, RecordsError> {
@@ -259,27 +336,6 @@ impl TranslationStage {
     }
 }
 
-/// The ways to keep an entry without what the records refuse: each event alone as a dead letter, at last all of them.
-fn set_aside(entry: &WorkedEntry) -> impl Iterator<Item = WorkedEntry> {
-    let probes = if (2..=MAX_PROBES).contains(&entry.events.len()) { entry.events.len() } else { 0 };
-    let one = (0..probes).map(|chosen| without(entry, |index| index == chosen));
-    one.chain(std::iter::once_with(|| without(entry, |_| true)))
-}
-
-fn without(entry: &WorkedEntry, refused: impl Fn(usize) -> bool) -> WorkedEntry {
-    let events = entry.events.iter().enumerate();
-    let events =
-        events.map(|(index, event)| if refused(index) { refused_event(event) } else { event.clone() });
-    WorkedEntry { events: events.collect(), ..entry.clone() }
-}
-
-/// Its names go too: they may be what is refused.
-fn refused_event(event: &WorkedEvent) -> WorkedEvent {
-    let detail = "the records refuse this event's data; the log of the process says why".to_owned();
-    let outcome = Outcome::DeadLetter { code: ReasonCode::RefusedByStore, detail };
-    WorkedEvent { event: None, at: event.at, owns: None, outcome, revision: event.revision.clone() }
-}
-
 fn cannot_note(error: &std::io::Error) -> StageError {
     Failure::CrashNote(error).ends_step(format!("the crash note could not be written: {error}"))
 }
@@ -292,6 +348,10 @@ impl Stage for TranslationStage {
 
     fn count_retry(&self) {
         figures::translation_retry();
+    }
+
+    async fn woken(&mut self) {
+        self.leases.changed().await;
     }
 
     async fn step(&mut self) -> Result<Progress, StageError> {
@@ -313,43 +373,5 @@ impl fmt::Debug for TranslationStage {
 impl fmt::Debug for TranslationParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TranslationParts").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        ledger::WorkedKind,
-        model::{EntryNumber, EventRef, Timestamp},
-    };
-
-    fn entry(events: u32) -> WorkedEntry {
-        let event = |ordinal| WorkedEvent {
-            event: None,
-            at: EventRef { number: EntryNumber(1), ordinal },
-            owns: Some(0),
-            outcome: Outcome::Unmapped,
-            revision: None,
-        };
-        WorkedEntry {
-            number: EntryNumber(1),
-            received_at: Timestamp::default(),
-            kind: WorkedKind::Damaged,
-            events: (0..events).map(event).collect(),
-        }
-    }
-
-    fn refused(entry: &WorkedEntry) -> Vec<bool> {
-        entry.events.iter().map(|event| matches!(event.outcome, Outcome::DeadLetter { .. })).collect()
-    }
-
-    #[test]
-    fn one_event_is_set_aside_before_all_are() {
-        let tried: Vec<_> = set_aside(&entry(2)).map(|entry| refused(&entry)).collect();
-        assert_eq!(tried, [vec![true, false], vec![false, true], vec![true, true]]);
-        assert_eq!(set_aside(&entry(1)).map(|entry| refused(&entry)).collect::<Vec<_>>(), [[true]]);
-        assert_eq!(set_aside(&entry(1_000)).count(), 1);
-        assert!(set_aside(&entry(1)).all(|entry| entry.events[0].owns.is_none()));
     }
 }

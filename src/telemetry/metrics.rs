@@ -117,7 +117,7 @@ declare! {
     DOMAIN_EVENTS = "douane_domain_events_total", Kind::Counter, Count, ["partner"],
         "Domain events committed, repeats included.";
     TRANSLATION_LAG_ENTRIES = "douane_translation_lag_entries", Kind::Gauge, Count, [],
-        "Entries kept and not yet read by stage 1. Those of an endpoint that stands still are not counted.";
+        "Entries kept and not yet read by stage 1. Those of an endpoint that stands still are not counted, and where processes share a ledger, only what lies beyond the endpoints that this process works.";
     TRANSLATION_LAG_SECONDS = "douane_translation_lag_seconds", Kind::Gauge, Seconds, [],
         "Age of the oldest entry that waits for stage 1, those of endpoints that stand still among them; 0 when none does.";
     TRANSLATION_BATCH_SECONDS = "douane_translation_batch_seconds", Kind::Histogram(Buckets::Seconds), Seconds, [],
@@ -141,6 +141,13 @@ declare! {
         "Domain events a broker refused for good.";
     BROKER_RETRIES = "douane_broker_retries_total", Kind::Counter, Count, ["broker"],
         "Times stage 2 waited for a broker and tried again.";
+
+    LEASES_HELD = "douane_leases_held", Kind::Gauge, Count, ["kind"],
+        "Endpoints and brokers that this process works, by kind (endpoint, broker), where processes share a ledger.";
+    LEASE_TAKEOVERS = "douane_lease_takeovers_total", Kind::Counter, Count, [],
+        "Leases that this process took from one that died.";
+    FENCED_COMMITS = "douane_fenced_commits_total", Kind::Counter, Count, ["stage"],
+        "Commits that the records refused because another process works this now, by stage (translation, publication). Nothing of them is kept.";
 }
 
 /// Why the metrics could not be set up.

@@ -33,6 +33,7 @@ mod servers;
 mod serving;
 mod several;
 mod shared_log;
+mod sharing;
 mod signatures;
 mod simulation;
 mod site;

@@ -52,13 +52,13 @@ const CONTRACT: (&str, &str) = (
     }"#,
 );
 
-const PAID: &str = r#"{
+pub const PAID: &str = r#"{
     "type": "sales.OrderPaid.v1",
     "subject": .order,
     "data": { "order": string!(.order), "amount": int!(.amount) }
 }"#;
 
-fn partner(name: &str, identify: &str, module: &str) -> Vec<(String, String)> {
+pub fn partner(name: &str, identify: &str, module: &str) -> Vec<(String, String)> {
     let text = format!(
         r#"
 name = "{name}"
@@ -315,7 +315,7 @@ impl Gateway {
     }
 }
 
-fn paid(id: &str, order: &str, amount: i64) -> Value {
+pub fn paid(id: &str, order: &str, amount: i64) -> Value {
     json!({ "id": id, "type": "paid", "order": order, "amount": amount })
 }
 
