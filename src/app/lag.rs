@@ -1,37 +1,52 @@
 //! Room `app`: what waits for stage 1, told from the ledger and not by the stage: one that is stuck tells nothing.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use metrics::gauge;
 
 use crate::{
     clock::Clock,
     ledger::{Ledger, LogItem},
-    model::EntryNumber,
+    model::{EndpointName, EntryNumber},
+    pipeline::frontier_name,
     telemetry::metrics::{TRANSLATION_LAG_ENTRIES, TRANSLATION_LAG_SECONDS},
 };
 
-/// Tells how many entries wait for stage 1, and how old the oldest of them is.
+/// So many entries are looked at for the oldest that waits, at most.
+const LOOKED_AT: usize = 1_000;
+const LOOKED_AT_BYTES: usize = 1024 * 1024;
+
+type Cursors = HashMap<EndpointName, EntryNumber>;
+
+/// Tells how many entries wait for stage 1, and how old the oldest of them is. How many wait where processes share the work,
+/// each stage tells of its own endpoints: there is no frontier of everybody's.
 pub(super) async fn tell(ledger: &Ledger, clock: &dyn Clock) -> anyhow::Result<()> {
-    let cursors = ledger.records.cursors().await?;
-    let durable = ledger.log.durable();
-    let numbers = || cursors.iter().map(|(_, through)| *through);
-    let waiting = durable.0.saturating_sub(numbers().max().unwrap_or_default().0);
-    // An endpoint that stands still keeps its cursor right before its first entry that waits.
-    let oldest = numbers().min().unwrap_or_default().next();
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; lags are far below 2^52")]
-    gauge!(TRANSLATION_LAG_ENTRIES).set(waiting as f64);
-    gauge!(TRANSLATION_LAG_SECONDS).set(age(ledger, oldest, clock).await?.as_secs_f64());
+    let cursors: Cursors = ledger.records.cursors().await?.into_iter().collect();
+    let frontier = cursors.get(&frontier_name()).copied();
+    if let Some(frontier) = frontier.or(cursors.is_empty().then_some(EntryNumber(0))) {
+        let waiting = ledger.log.durable().0.saturating_sub(frontier.0);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; lags are far below 2^52")]
+        gauge!(TRANSLATION_LAG_ENTRIES).set(waiting as f64);
+    }
+    gauge!(TRANSLATION_LAG_SECONDS).set(age(ledger, &cursors, clock).await?.as_secs_f64());
     Ok(())
 }
 
-/// How long ago an entry was accepted; nothing when there is none, or its time cannot be read any more.
-async fn age(ledger: &Ledger, number: EntryNumber, clock: &dyn Clock) -> anyhow::Result<Duration> {
-    if number > ledger.log.durable() || number < ledger.log.first() {
-        return Ok(Duration::ZERO);
+/// How long ago the oldest entry that waits was accepted; nothing when none does, or its time cannot be read any more. When
+/// many follow the lowest cursor and none of them waits, the last that was looked at speaks for those beyond.
+async fn age(ledger: &Ledger, cursors: &Cursors, clock: &dyn Clock) -> anyhow::Result<Duration> {
+    let lowest = cursors.values().min().copied().unwrap_or_default();
+    let after = lowest.max(EntryNumber(ledger.log.first().0.saturating_sub(1)));
+    let items = ledger.log.read_after(after, LOOKED_AT, LOOKED_AT_BYTES).await?;
+    let mut last = None;
+    for item in &items {
+        let LogItem::Entry(entry) = item else { continue };
+        last = Some(entry);
+        let cursor = cursors.get(entry.meta.endpoint()).copied().unwrap_or_default();
+        if entry.number > cursor {
+            return Ok(clock.now().since(entry.received_at));
+        }
     }
-    Ok(match ledger.log.entry(number).await? {
-        Some(LogItem::Entry(entry)) => clock.now().since(entry.received_at),
-        _ => Duration::ZERO,
-    })
+    let more = last.filter(|entry| entry.number < ledger.log.durable());
+    Ok(more.map_or(Duration::ZERO, |entry| clock.now().since(entry.received_at)))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     app,
-    ledger::{Conservation, Ledger, LogItem, LogReader, Records, RecordsError},
+    ledger::{Conservation, Ledger, LogItem, Records, RecordsError},
     model::EntryNumber,
 };
 
@@ -106,7 +106,7 @@ async fn report(
     let readable = figures.is_some();
     let records = figures.unwrap_or_default();
     let given = log.durable().0;
-    let waiting = waiting(log, &records).await?;
+    let waiting = waiting(ledger, &records).await?;
     let outcomes = records.outcomes.iter().map(|(_, count)| count).sum();
     Ok(Report {
         given,
@@ -135,7 +135,8 @@ impl Report {
 
 /// Counts, in the log itself, the entries beyond their endpoint's cursor. An independent count: subtracting would
 /// prove nothing.
-async fn waiting(log: &dyn LogReader, records: &Conservation) -> anyhow::Result<u64> {
+async fn waiting(ledger: &Ledger, records: &Conservation) -> anyhow::Result<u64> {
+    let log = &*ledger.log;
     let durable = log.durable();
     let lowest = records.cursors.iter().map(|(_, through)| *through).min().unwrap_or_default();
     let mut after = lowest.max(EntryNumber(log.first().0.saturating_sub(1)));
@@ -155,11 +156,26 @@ async fn waiting(log: &dyn LogReader, records: &Conservation) -> anyhow::Result<
                     after = last;
                     let beyond = records.highest_worked.max(EntryNumber(first.0.saturating_sub(1)));
                     waiting += last.0.saturating_sub(beyond.0);
+                    waiting += unworked(ledger, first, last.min(records.highest_worked)).await?;
                 }
             }
         }
     }
     Ok(waiting)
+}
+
+/// How many damaged numbers nobody has worked although others beyond them were: where processes share the work, those that
+/// read on are not those that stand before the damage.
+async fn unworked(ledger: &Ledger, first: EntryNumber, last: EntryNumber) -> anyhow::Result<u64> {
+    let (mut unworked, mut from) = (0, first.0);
+    while from <= last.0 {
+        let to = last.0.min(from.saturating_add(10_000));
+        let numbers: Vec<_> = (from..=to).map(EntryNumber).collect();
+        let kept = ledger.records.kept(&numbers).await?;
+        unworked += kept.iter().filter(|kept| kept.is_none()).count() as u64;
+        from = to + 1;
+    }
+    Ok(unworked)
 }
 
 async fn missing_start(ledger: &Ledger) -> anyhow::Result<Vec<String>> {
