@@ -38,8 +38,16 @@ pub struct Gateway {
     stop_work: watch::Sender<bool>,
     doors: JoinSet<()>,
     work: JoinSet<anyhow::Result<()>>,
-    notes: JoinHandle<()>,
+    after: After,
     _lock: FolderLock,
+}
+
+/// What ends after the stages.
+struct After {
+    notes: JoinHandle<()>,
+    /// Others take over the work at once when the leases are given up: not before it is done.
+    leases: Option<JoinHandle<()>>,
+    stop_leases: watch::Sender<bool>,
 }
 
 /// The open sockets, bound before anything else so that a taken address costs nothing.
@@ -72,10 +80,10 @@ impl Gateway {
         let (data_dir, clock) = (house.config.ledger.data_dir.clone(), Arc::clone(&house.options.clock));
         let roles = house.config.process.roles;
         let disk = house.others.is_none().then(|| data_dir.clone());
-        let (mut work, notes, lock) = start_work(house, reachable, &work_stop)?;
+        let (mut work, after, lock) = start_work(house, reachable, &work_stop)?;
         work.spawn(upkeep::tidy_metrics(recorder, disk, ledger.clone(), clock, work_stop));
         tracing::info!(public = serving.public.map(tracing::field::display), private = %serving.private, %roles, "serving");
-        Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, notes, _lock: lock })
+        Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, after, _lock: lock })
     }
 
     /// Where the public door is; `None` without the role intake.
@@ -124,7 +132,11 @@ impl Gateway {
         while let Some(ended) = self.work.join_next().await {
             ended??;
         }
-        self.notes.await?;
+        self.after.stop_leases.send_replace(true);
+        if let Some(leases) = self.after.leases {
+            leases.await?;
+        }
+        self.after.notes.await?;
         Serving::remove(&self.data_dir);
         tracing::info!("stopped");
         Ok(())
@@ -214,7 +226,7 @@ fn console(
     }
 }
 
-type Work = (JoinSet<anyhow::Result<()>>, JoinHandle<()>, FolderLock);
+type Work = (JoinSet<anyhow::Result<()>>, After, FolderLock);
 
 fn start_work(
     house: House,
@@ -245,7 +257,10 @@ fn start_work(
     work.spawn(house.reloader.run(hang_up, stop.clone()));
     work.spawn(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()));
     work.spawn(upkeep::retention(ledger, config.retention, house.options.clock, stop.clone()));
-    Ok((work, tokio::spawn(house.note_keeper.run()), house.lock))
+    let (stop_leases, leases_stop) = watch::channel(false);
+    let leases = house.leases.map(|keeper| tokio::spawn(keeper.run(leases_stop)));
+    let after = After { notes: tokio::spawn(house.note_keeper.run()), leases, stop_leases };
+    Ok((work, after, house.lock))
 }
 
 async fn run_stage<T: Send + Sync>(

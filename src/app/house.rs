@@ -18,7 +18,9 @@ use crate::{
     },
     model::EventNumber,
     partners::{Registry, SecretsFrom},
-    pipeline::{CrashNote, PublicationParts, PublicationStage, TranslationParts, TranslationStage},
+    pipeline::{
+        CrashNote, LeaseKeeper, PublicationParts, PublicationStage, TranslationParts, TranslationStage,
+    },
 };
 
 /// Names the range that stage 1 works, in the data folder: what an unclean end leaves.
@@ -61,6 +63,7 @@ pub struct House {
     pub(super) translation: TranslationStage,
     pub(super) publications: Vec<PublicationStage>,
     pub(super) others: Option<Others>,
+    pub(super) leases: Option<LeaseKeeper>,
     pub(super) committed: watch::Sender<EventNumber>,
     pub(super) local_token: String,
 }
@@ -102,6 +105,14 @@ impl House {
         let translation =
             translation(&config, &options, &ledger, (Arc::clone(&registry), committed.clone()))?;
         let publications = publications(&config, &options, &ledger.records).await?;
+        let leases = opened.others.as_ref().map(|others| others.keeper(&config));
+        let (translation, publications) = match &leases {
+            Some(leases) => (
+                translation.sharing(leases.held()),
+                publications.into_iter().map(|stage| stage.sharing(leases.held())).collect(),
+            ),
+            None => (translation, publications),
+        };
         Ok(Self {
             local_token: chance()?,
             lock: opened.lock,
@@ -116,6 +127,7 @@ impl House {
             translation,
             publications,
             others: opened.others,
+            leases,
             committed,
         })
     }

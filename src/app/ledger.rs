@@ -24,7 +24,7 @@ pub(super) struct Opened {
     pub(super) ledger: Ledger,
     /// What seals the credentials of its deliveries.
     pub(super) sealer: Sealer,
-    /// What other processes append and commit; `None` where there are none.
+    /// The other processes that share it; `None` where there are none.
     pub(super) others: Option<Others>,
 }
 

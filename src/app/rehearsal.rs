@@ -117,6 +117,9 @@ impl Rehearsal {
 
     /// Steps both stages until nothing is left to do.
     pub async fn settle(&mut self) -> anyhow::Result<()> {
+        if let Some(leases) = &mut self.house.leases {
+            leases.renew().await;
+        }
         while self.house.translation.step().await? == Progress::Worked {}
         for publication in &mut self.house.publications {
             while publication.step().await? == Progress::Worked {}
@@ -166,6 +169,9 @@ impl Rehearsal {
         let figures = self.house.ledger.records.conservation().await?;
         let given = self.house.ledger.log.durable().0;
         self.house.log.close().await;
+        if let Some(leases) = self.house.leases {
+            leases.leave().await;
+        }
         if figures.worked != given {
             bail!("{} of {given} entries were left without an outcome", given - figures.worked);
         }

@@ -15,10 +15,10 @@ use super::{
     ledger::Opened,
 };
 use crate::{
-    config::LedgerConfig,
+    config::{Config, LedgerConfig},
     keys::seal::Sealer,
     ledger::{
-        IntakeLog, Ledger, Records,
+        IntakeLog, Leases, Ledger, PostgresLeases, Records, Takes,
         log::{
             lock::FolderLock,
             postgres::{self, PostgresReader},
@@ -27,6 +27,7 @@ use crate::{
         records::PostgresRecords,
     },
     model::{EntryNumber, EventNumber},
+    pipeline::{LeaseKeeper, LeasePace},
     telemetry::metrics::LEDGER_REACHABLE,
 };
 
@@ -38,8 +39,9 @@ pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Opened> {
     durable(&database, config).await?;
     let sealer = sealer(&database, config).await?;
     let (writer, reader) = postgres::open(&database, config.partition.0).await?;
-    let records = Arc::new(PostgresRecords::open(database, config.partition.0).await?);
-    let others = Others { log: reader.clone(), records: Arc::clone(&records) as _ };
+    let records = Arc::new(PostgresRecords::open(database.clone(), config.partition.0).await?);
+    let leases = Arc::new(PostgresLeases::new(database, config.lease.0)?);
+    let others = Others { log: reader.clone(), records: Arc::clone(&records) as _, leases };
     let ledger = Ledger { log: Arc::new(reader), records };
     Ok(Opened { lock, writer: Box::new(writer), ledger, sealer, others: Some(others) })
 }
@@ -153,16 +155,26 @@ async fn sealer(database: &Database, config: &LedgerConfig) -> anyhow::Result<Se
     Ok(sealer)
 }
 
-/// What other processes append and commit.
+/// The other processes of the ledger: what they append and commit, and how the work is shared with them.
 pub(super) struct Others {
     log: PostgresReader,
     records: Arc<dyn Records>,
+    leases: Arc<dyn Leases>,
 }
 
 impl Others {
     /// Changes with the last number of the intake log, whoever gave it.
     pub(super) fn news(&self) -> watch::Receiver<EntryNumber> {
         self.log.news()
+    }
+
+    /// Keeps this process's leases: of endpoints and of brokers, as its roles say.
+    pub(super) fn keeper(&self, config: &Config) -> LeaseKeeper {
+        let roles = config.process.roles;
+        let brokers = config.broker.iter().filter(|_| roles.publish).map(|broker| broker.name.clone());
+        let takes = Takes { endpoints: roles.translate, brokers: brokers.collect() };
+        let pace = LeasePace { lasts: config.ledger.lease.0, renewal: config.ledger.lease_renewal.0 };
+        LeaseKeeper::new(Arc::clone(&self.leases), takes, pace)
     }
 
     /// Asks again and again what others did, and tells those who wait for it. While PostgreSQL cannot be asked, `reachable`

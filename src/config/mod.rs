@@ -4,6 +4,7 @@
 mod bounds;
 mod brokers;
 mod filter;
+mod ledger;
 mod load;
 mod origins;
 mod reference;
@@ -15,13 +16,14 @@ pub use brokers::{
     BrokerConfig, BrokerFrom, BrokerSettings, ContentMode, FileConfig, HttpConfig, KafkaConfig, NO_KAFKA,
     NatsConfig, RabbitmqConfig, RedisStreamsConfig, SaslMechanism,
 };
+pub use ledger::LedgerConfig;
 pub use load::{
     ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment, program_folders,
 };
 pub use reference::reference;
-pub use roles::{NoRoles, Roles};
+pub use roles::{NoRoles, ProcessConfig, Roles};
 pub use sections::{
-    Config, EventsConfig, IntakeConfig, LedgerConfig, ListenConfig, LogFormat, MappingsConfig, ProcessConfig,
-    PublicationConfig, RetentionConfig, TelemetryConfig, TranslationConfig,
+    Config, EventsConfig, IntakeConfig, ListenConfig, LogFormat, MappingsConfig, PublicationConfig,
+    RetentionConfig, TelemetryConfig, TranslationConfig,
 };
 pub use units::HumanDuration;

@@ -4,8 +4,17 @@ use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use validator::Validate;
 
 use super::closest;
+
+/// What this process does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProcessConfig {
+    /// Which parts of the house run here, so that processes over one PostgreSQL can be scaled apart: `intake` (the public door), `translate` (stage 1), `publish` (stage 2) and `console` (API, feed; health and metrics answer in any case), separated by commas.
+    pub roles: Roles,
+}
 
 /// What a process does, written as `"intake,console"`. By default everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]

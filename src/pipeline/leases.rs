@@ -52,11 +52,15 @@ impl LeaseKeeper {
         let mut pace = interval(self.pace.renewal);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = pace.tick() => self.renew().await,
+            let due = tokio::select! {
+                _ = pace.tick() => true,
                 // A sender that is gone means that nobody will stop us otherwise.
-                _ = stop.wait_for(|stop| *stop) => break,
+                _ = stop.wait_for(|stop| *stop) => false,
+            };
+            if !due {
+                break;
             }
+            self.renew().await;
         }
         self.leave().await;
     }
