@@ -20,13 +20,13 @@ pub use encoded::EncodedEntry;
 pub use leases::{Held, Leases, PostgresLeases, Renewed, Takes};
 pub use query::{
     BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow,
-    Kept, Page, RefusalFilter, Refused, ReplayTarget, TokenRow,
+    Kept, Owner, OwnersPage, Page, RefusalFilter, Refused, ReplayTarget, TokenRow,
 };
 pub use worked::{CursorMove, IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
 
 use crate::model::{
-    EndpointName, Entry, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, Revision, StoredEvent,
-    Timestamp,
+    DeliveryId, EndpointName, Entry, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, Revision,
+    StoredEvent, Timestamp,
 };
 
 /// Where a batch landed in the log: its entries are numbered `first`, `first + 1`, … in the order given.
@@ -163,17 +163,15 @@ pub enum RecordsError {
     Broken(String),
 }
 
-/// The owner of an external id, as far as a verdict needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The external event that owns the id.
-    pub at: EventRef,
-    /// When its delivery was accepted.
-    pub received_at: Timestamp,
-    /// Its identity digest.
-    pub identity_digest: [u8; 32],
-    /// How often the id was accepted anew before it.
-    pub generation: u32,
+/// What a memory of owners is filled from.
+#[async_trait]
+pub trait OwnerRecords: Send + Sync {
+    /// The owners among the next `limit` places after `after`, of every endpoint. What is committed while pages are read
+    /// is among the later ones, but for what replay requests make of places already passed.
+    async fn owners_after(&self, after: EventRef, limit: usize) -> Result<OwnersPage, RecordsError>;
+
+    /// Which delivery or replay request a number was given to; `None` when that was not worked, or is damaged.
+    async fn id_of(&self, number: EntryNumber) -> Result<Option<DeliveryId>, RecordsError>;
 }
 
 /// What stage 1 needs of the records.
@@ -343,7 +341,7 @@ pub trait InspectRecords: Send + Sync {
     async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Page<DeliveryRow>, RecordsError>;
 
     /// One worked delivery by its id.
-    async fn delivery(&self, id: crate::model::DeliveryId) -> Result<Option<DeliveryRow>, RecordsError>;
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, RecordsError>;
 
     /// The external events that match, oldest first, those after `after` (for replay plans and exports). The dead
     /// letters of damaged entries are among them.
@@ -380,11 +378,11 @@ pub trait InspectRecords: Send + Sync {
 
 /// All that records can do; what `app` composes and every implementation provides.
 pub trait Records:
-    TranslationRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
+    TranslationRecords + OwnerRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
 {
 }
 
 impl<T> Records for T where
-    T: TranslationRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
+    T: TranslationRecords + OwnerRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
 {
 }

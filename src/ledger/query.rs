@@ -239,6 +239,30 @@ pub enum Kept {
     Damaged,
 }
 
+/// The owner of an external id, as far as a verdict needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The external event that owns the id.
+    pub at: EventRef,
+    /// When its delivery was accepted.
+    pub received_at: Timestamp,
+    /// Its identity digest.
+    pub identity_digest: [u8; 32],
+    /// How often the id was accepted anew before it.
+    pub generation: u32,
+}
+
+/// Some owners of external ids, in the order of their places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnersPage {
+    /// Endpoint, external id, owner.
+    pub owners: Vec<(EndpointName, String, Owner)>,
+    /// Endpoints with replay requests among the numbers looked at: such a request can make an owner at an earlier place.
+    pub replayed: Vec<EndpointName>,
+    /// The last place looked at; `None` when nothing follows.
+    pub through: Option<EventRef>,
+}
+
 /// A broker as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BrokerState {

@@ -8,6 +8,7 @@ mod conservation;
 mod feed;
 mod inspect;
 mod names;
+mod owners;
 mod partitions;
 mod pipeline;
 mod publication;

@@ -9,6 +9,7 @@ mod errors;
 mod feed;
 mod inspect;
 mod names;
+mod owners;
 mod publication;
 mod readers;
 mod replays;

@@ -80,7 +80,8 @@ fn owner(
     })
 }
 
-fn read_owner(row: &Row<'_>) -> rusqlite::Result<Owner> {
+/// The owner in the first four columns: place, time, identity digest, generation.
+pub(super) fn read_owner(row: &Row<'_>) -> rusqlite::Result<Owner> {
     let Place(at) = row.get(0)?;
     Ok(Owner { at, received_at: row.get(1)?, identity_digest: row.get(2)?, generation: row.get(3)? })
 }

@@ -4,6 +4,7 @@
 mod acts;
 mod commits;
 mod feed;
+mod owners;
 mod postgres;
 mod publications;
 mod replays;
@@ -94,6 +95,13 @@ suite! {
         find_the_latest_of_many_ids
         find_bodies_only_where_they_are_remembered
         find_no_body_from_before_the_window
+    }
+    owners {
+        are_paged_in_the_order_of_their_places
+        are_those_of_every_endpoint_and_of_nothing_else
+        tell_which_endpoints_were_replayed
+        of_what_is_committed_meanwhile_are_on_later_pages
+        know_which_delivery_has_a_number
     }
     replays {
         know_the_outcome_and_what_was_published

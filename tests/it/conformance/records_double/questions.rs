@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use douane::{
     ledger::{
         BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, IdentifiedEvent,
-        Kept, Owner, Page, Publication, ReplayTarget, WorkedKind,
+        Kept, Owner, OwnersPage, Page, Publication, ReplayTarget, WorkedKind,
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventRef, OutcomeKind, Timestamp},
 };
@@ -21,6 +21,33 @@ impl State {
             Some(Owner { at: *at, received_at, identity_digest: identity.identity_digest, generation })
         };
         self.events.iter().rev().find_map(owner)
+    }
+
+    pub(super) fn owners_after(&self, after: EventRef, limit: usize) -> OwnersPage {
+        let looked_at: Vec<_> = self.events.iter().filter(|(at, _)| **at > after).take(limit).collect();
+        let owned = |(at, event): &(&EventRef, &KeptEvent)| {
+            let identity = event.identity.as_ref()?;
+            let (generation, id) = (event.owns?, identity.external_id.clone()?);
+            let received_at = self.entries.get(&at.number)?.received_at;
+            let owner =
+                Owner { at: **at, received_at, identity_digest: identity.identity_digest, generation };
+            Some((identity.endpoint.clone(), id, owner))
+        };
+        let through = looked_at.last().map(|(at, _)| **at).filter(|_| looked_at.len() == limit);
+        let numbers = self.entries.iter().filter(|(number, _)| {
+            **number > after.number && through.is_none_or(|through| **number <= through.number)
+        });
+        let replayed: BTreeSet<_> = numbers
+            .filter_map(|(_, entry)| match &entry.kind {
+                WorkedKind::Replay(meta) => Some(meta.endpoint.clone()),
+                _ => None,
+            })
+            .collect();
+        OwnersPage {
+            owners: looked_at.iter().filter_map(owned).collect(),
+            replayed: replayed.into_iter().collect(),
+            through,
+        }
     }
 
     pub(super) fn same_body(

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use douane::{
     ledger::{
         ActRecords, BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter,
-        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, MAX_REFUSALS, Owner, Page,
-        Publication, PublicationRecords, RecordsError, RefusalFilter, Refused, ReplayTarget, TokenRow,
-        TranslationCommit, TranslationRecords,
+        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, MAX_REFUSALS, Owner,
+        OwnerRecords, OwnersPage, Page, Publication, PublicationRecords, RecordsError, RefusalFilter,
+        Refused, ReplayTarget, TokenRow, TranslationCommit, TranslationRecords,
     },
     model::{
         DeliveryId, EndpointName, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, OutcomeKind,
@@ -48,6 +48,20 @@ impl TranslationRecords for RecordsDouble {
 
     async fn commit(&self, commit: TranslationCommit) -> Result<EventNumber, RecordsError> {
         self.write(|state| state.commit(commit))
+    }
+}
+
+#[async_trait]
+impl OwnerRecords for RecordsDouble {
+    async fn owners_after(&self, after: EventRef, limit: usize) -> Result<OwnersPage, RecordsError> {
+        self.read(|state| state.owners_after(after, limit))
+    }
+
+    async fn id_of(&self, number: EntryNumber) -> Result<Option<DeliveryId>, RecordsError> {
+        self.read(|state| match state.kept(number)? {
+            Kept::Received { id, .. } | Kept::Replay { id } => Some(id),
+            Kept::Damaged => None,
+        })
     }
 }
 
