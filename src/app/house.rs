@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::sync::watch;
 
-use super::{brokers, ledger, reloader::Reloader, shared::Others};
+use super::{brokers, ledger, memory, reloader::Reloader, shared::Others};
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, LedgerConfig},
@@ -142,6 +142,7 @@ fn translation(
     let parts = TranslationParts {
         log: Arc::clone(&ledger.log),
         records: Arc::clone(&ledger.records) as _,
+        memory: memory::memory(&config.dedupe, &ledger.records, &options.clock)?,
         registry,
         clock: Arc::clone(&options.clock),
         config: config.translation.clone(),

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod brokers;
+mod dedupe;
 mod filter;
 mod ledger;
 mod load;
@@ -16,6 +17,7 @@ pub use brokers::{
     BrokerConfig, BrokerFrom, BrokerSettings, ContentMode, FileConfig, HttpConfig, KafkaConfig, NO_KAFKA,
     NatsConfig, RabbitmqConfig, RedisStreamsConfig, SaslMechanism,
 };
+pub use dedupe::DedupeConfig;
 pub use ledger::LedgerConfig;
 pub use load::{
     ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment, program_folders,

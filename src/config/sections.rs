@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use super::{BrokerConfig, HumanDuration, LedgerConfig, ProcessConfig};
+use super::{BrokerConfig, DedupeConfig, HumanDuration, LedgerConfig, ProcessConfig};
 
 /// The whole configuration. Precedence, strongest first: command line, `DOUANE_…` environment variables, file, defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
@@ -34,6 +34,9 @@ pub struct Config {
     /// Stage 1: identify, decide, translate (steps 4 to 8).
     #[validate(nested)]
     pub translation: TranslationConfig,
+    /// How repeats are recognised. The ledger always can; Redis spares it the question.
+    #[validate(nested)]
+    pub dedupe: DedupeConfig,
     /// What a published event says about its origin.
     #[validate(nested)]
     pub events: EventsConfig,

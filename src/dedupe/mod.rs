@@ -1,11 +1,18 @@
 //! Room `dedupe`: step 6, the verdict: is this external event the owner of its id, a duplicate, or a conflict? A pure
-//! function of the ledger. May not read a clock, a store or a desk: owners and windows are arguments.
+//! function of the ledger. May not read a clock, a store or a desk: owners and windows are arguments. Beside it stands the
+//! memory that processes share of who owns which id: its trait, its adapter (`redis/`) and what holds it to the ledger.
 
 mod again;
+mod memory;
+mod redis;
+mod shared;
 
 use std::{collections::HashMap, time::Duration};
 
 pub use again::{Again, Earlier, decide_again};
+pub use memory::{Answer, Mark, Memory, MemoryError, Question, Recalled, Telling};
+pub use redis::{Health, RedisAccess, RedisMemory, Topology, look};
+pub use shared::{Committed, SharedMemory};
 
 use crate::{
     ledger::Owner,

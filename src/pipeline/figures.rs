@@ -9,7 +9,7 @@ use crate::{
     model::{EndpointName, Outcome, OutcomeKind},
     telemetry::metrics::{
         BROKER_RETRIES, CONFLICTS, DEAD_LETTERS, DOMAIN_EVENTS, ENDPOINT_STANDING_STILL, EVENTS_PUBLISHED,
-        FENCED_COMMITS, LEASE_TAKEOVERS, LEASES_HELD, OUTCOMES, PUBLICATION_DEAD_LETTERS,
+        FENCED_COMMITS, LEASE_TAKEOVERS, LEASES_HELD, OUTCOMES, OWNERS_ASKED, PUBLICATION_DEAD_LETTERS,
         PUBLICATION_LAG_EVENTS, PUBLICATION_LAG_SECONDS, SAME_BODIES, TRANSLATION_BATCH_SECONDS,
         TRANSLATION_LAG_ENTRIES, TRANSLATION_RETRIES,
     },
@@ -77,6 +77,13 @@ impl Counts {
                 counter!(name, &labels(endpoint)).increment(*count);
             }
         }
+    }
+}
+
+/// Who told the owners that a batch asked for.
+pub(super) fn owners_asked(of_memory: usize, of_ledger: usize) {
+    for (by, count) in [("memory", of_memory), ("ledger", of_ledger)] {
+        counter!(OWNERS_ASKED, "by" => by).increment(count as u64);
     }
 }
 

@@ -108,6 +108,15 @@ impl Positions {
         self.leased.as_ref() == Some(leased)
     }
 
+    /// The endpoints that were leased and are no longer, or by another epoch.
+    pub(super) fn lost<'a>(
+        &'a self,
+        held: &'a BTreeMap<EndpointName, Epoch>,
+    ) -> impl Iterator<Item = &'a EndpointName> {
+        let known = self.leased.iter().flatten();
+        known.filter(|(endpoint, epoch)| held.get(*endpoint) != Some(*epoch)).map(|(endpoint, _)| endpoint)
+    }
+
     /// They are others' to tell of now.
     pub(super) fn forget(self) {
         for (endpoint, _) in self.behind.iter().filter(|(_, rear)| rear.waits) {

@@ -25,13 +25,14 @@ use super::{
     threads::Threads,
     translate::{Terms, identify_all, translate_all},
     translate_next,
-    verdicts::decide_batch,
+    verdicts::{decide_batch, owners_made},
 };
 use crate::{
     clock::Clock,
     config::TranslationConfig,
+    dedupe::SharedMemory,
     ledger::{Held, LogReader, RecordsError, TranslationCommit, TranslationRecords, WorkedEntry},
-    model::{EventNumber, Timestamp},
+    model::{EndpointName, EntryNumber, EventNumber, Timestamp},
     partners::Registry,
     translate::Bounds,
 };
@@ -46,6 +47,8 @@ pub struct TranslationParts {
     pub log: Arc<dyn LogReader>,
     /// Where outcomes and domain events are committed.
     pub records: Arc<dyn TranslationRecords>,
+    /// The memory of verdicts that processes share; without one the records alone answer.
+    pub memory: Option<Arc<SharedMemory>>,
     /// The desks.
     pub registry: Arc<Registry>,
     /// The time of a commit; never part of an event.
@@ -66,6 +69,7 @@ pub struct TranslationStage {
     pub(super) records: Arc<dyn TranslationRecords>,
     pub(super) threads: Threads,
     pub(super) terms: Terms,
+    memory: Option<Arc<SharedMemory>>,
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
     config: TranslationConfig,
@@ -96,6 +100,7 @@ impl TranslationStage {
             records: parts.records,
             threads: Threads::start(config.threads)?,
             terms: Terms { namespace: parts.namespace.into(), bounds, max_items: config.max_items },
+            memory: parts.memory,
             registry: parts.registry,
             clock: parts.clock,
             crash_note: Arc::new(Mutex::new(parts.crash_note)),
@@ -138,6 +143,9 @@ impl TranslationStage {
         let held = self.leases.now();
         if let Some(held) = &held {
             if let Some(positions) = self.positions.take_if(|known| !known.are_of(&held.endpoints)) {
+                if let Some(memory) = &self.memory {
+                    memory.forget(positions.lost(&held.endpoints)).await;
+                }
                 positions.forget();
                 (self.ahead, self.passing) = (None, None);
             }
@@ -148,12 +156,28 @@ impl TranslationStage {
         }
         if self.positions.is_none() {
             self.positions = Some(match held {
-                None => Positions::from_cursors(self.records.cursors().await?),
+                None => Positions::from_cursors(self.cursors(|_| true).await?),
                 Some(held) if held.endpoints.is_empty() => Positions::of_leases(Vec::new(), BTreeMap::new()),
-                Some(held) => Positions::of_leases(self.records.cursors().await?, held.endpoints.clone()),
+                Some(held) => {
+                    let own = self.cursors(|endpoint| held.endpoints.contains_key(endpoint)).await?;
+                    Positions::of_leases(own, held.endpoints.clone())
+                }
             });
         }
         Ok(())
+    }
+
+    /// The cursors from which work begins anew; the memory of verdicts is held to them.
+    async fn cursors(
+        &self,
+        own: impl Fn(&EndpointName) -> bool,
+    ) -> Result<Vec<(EndpointName, EntryNumber)>, StageError> {
+        let mut cursors = self.records.cursors().await?;
+        cursors.retain(|(endpoint, _)| own(endpoint));
+        if let Some(memory) = &self.memory {
+            memory.begin(&cursors).await;
+        }
+        Ok(cursors)
     }
 
     /// Steps 4 and 5 of the batch after `place`, while that is committed: with a backlog both cost as much time. What
@@ -206,7 +230,7 @@ impl TranslationStage {
 
     /// Step 6, one verdict after another.
     pub(super) async fn decide(&self, identified: Vec<Identified>) -> Result<Vec<Decided>, StageError> {
-        decide_batch(&*self.records, identified).await
+        decide_batch(&*self.records, self.memory.as_deref(), identified).await
     }
 
     /// Step 7, on the threads.
@@ -295,6 +319,7 @@ impl TranslationStage {
 
     async fn send(&self, place: &Place, entries: Vec<WorkedEntry>) -> Result<EventNumber, RecordsError> {
         let (counts, notices) = (figures::Counts::of(&entries), Notices::of(&entries));
+        let made = self.memory.as_ref().map(|_| owners_made(&entries));
         let cursors =
             self.positions.as_ref().map(|positions| positions.cursors(&place.group, &place.advance));
         let commit =
@@ -302,7 +327,18 @@ impl TranslationStage {
         let last_event = self.records.commit(commit).await?;
         counts.tell();
         notices.tell();
+        if let (Some(memory), Some(made)) = (&self.memory, made) {
+            memory.tell(made).await;
+        }
         Ok(last_event)
+    }
+
+    /// Mends the memory of verdicts, one step at a time beside the road; whether there may be more to mend.
+    async fn mend_memory(&self) -> bool {
+        match (&self.memory, &self.positions) {
+            (Some(memory), Some(positions)) => memory.mend(positions.frontier()).await,
+            _ => false,
+        }
     }
 
     async fn commit_alone(&self, place: &Place, entry: WorkedEntry) -> Result<EventNumber, RecordsError> {
@@ -360,7 +396,7 @@ impl Stage for TranslationStage {
         if progress == Progress::Worked {
             figures::translated_in(self.clock.now().since(began));
         }
-        Ok(progress)
+        Ok(if self.mend_memory().await { Progress::Worked } else { progress })
     }
 }
 

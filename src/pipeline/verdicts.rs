@@ -1,16 +1,17 @@
 //! Room `pipeline`, step 6: asks the records once what a batch needs to know, then takes the verdicts one after another in
-//! log order. The verdict itself is `dedupe`'s; here is also told what a known body under a new id is.
+//! log order. Where a memory is shared it is asked first, and the records for what it cannot tell. The verdict itself is
+//! `dedupe`'s; here is also told what a known body under a new id is, and what a commit made.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    StageError,
+    StageError, figures,
     identify::Found,
     rungs::{Decided, Identified, Judged, Kept},
 };
 use crate::{
-    dedupe::{Claim, Owners, decide},
-    ledger::TranslationRecords,
+    dedupe::{Answer, Claim, Committed, Owners, SharedMemory, decide},
+    ledger::{Owner, TranslationRecords, WorkedEntry, WorkedKind},
     model::{EndpointName, EntryNumber, EventRef, ExternalEvent, Timestamp, Verdict},
     partners::{Identify, SameBody},
 };
@@ -18,10 +19,18 @@ use crate::{
 /// Decides a batch.
 pub(super) async fn decide_batch(
     records: &dyn TranslationRecords,
+    memory: Option<&SharedMemory>,
     identified: Vec<Identified>,
 ) -> Result<Vec<Decided>, StageError> {
+    let claims: Vec<Claim<'_>> = identified.iter().flat_map(claims_of).collect();
     let mut owners = Owners::default();
-    know_owners(records, &mut owners, identified.iter().flat_map(|delivery| &delivery.found)).await?;
+    let unsure = match memory {
+        Some(memory) => recall(memory, &claims, &mut owners).await,
+        None => claims.iter().collect(),
+    };
+    figures::owners_asked(claims.len() - unsure.len(), unsure.len());
+    let unsure = unsure.into_iter().map(|claim| (claim.endpoint.clone(), claim.external_id.to_owned()));
+    ask_ledger(records, &mut owners, unsure.collect()).await?;
     let mut bodies = Bodies::look_up(records, &identified).await?;
     Ok(identified.into_iter().map(|delivery| decide_delivery(delivery, &mut owners, &mut bodies)).collect())
 }
@@ -32,10 +41,39 @@ pub(super) async fn know_owners<'a>(
     owners: &mut Owners,
     found: impl Iterator<Item = &'a Found>,
 ) -> Result<(), StageError> {
-    let ids: Vec<_> = found
+    let ids = found
         .filter_map(|found| found.as_ref().ok())
-        .filter_map(|event| Some((event.endpoint.clone(), event.external_id.clone()?)))
-        .collect();
+        .filter_map(|event| Some((event.endpoint.clone(), event.external_id.clone()?)));
+    ask_ledger(records, owners, ids.collect()).await
+}
+
+fn claims_of(delivery: &Identified) -> impl Iterator<Item = Claim<'_>> {
+    let found = delivery.found.iter().filter_map(|found| found.as_ref().ok());
+    found.filter_map(|event| claim(event, delivery.kept.rules()?))
+}
+
+/// Takes in what the memory tells; returns the claims that it cannot tell about.
+async fn recall<'a>(
+    memory: &SharedMemory,
+    claims: &'a [Claim<'a>],
+    owners: &mut Owners,
+) -> Vec<&'a Claim<'a>> {
+    let mut unsure = Vec::new();
+    for (claim, answer) in claims.iter().zip(memory.recall(claims).await) {
+        match answer {
+            Answer::Never => {}
+            Answer::Owner(owner) => owners.know(claim.endpoint.clone(), claim.external_id.to_owned(), owner),
+            Answer::Unsure => unsure.push(claim),
+        }
+    }
+    unsure
+}
+
+async fn ask_ledger(
+    records: &dyn TranslationRecords,
+    owners: &mut Owners,
+    ids: Vec<(EndpointName, String)>,
+) -> Result<(), StageError> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -58,6 +96,41 @@ pub(super) fn claim<'a>(event: &'a ExternalEvent, rules: &Identify) -> Option<Cl
         identity_digest: event.identity_digest,
         window: rules.window,
     })
+}
+
+/// The owners that worked entries make, by endpoint, to be told when they are committed.
+pub(super) fn owners_made(entries: &[WorkedEntry]) -> Vec<Committed> {
+    let mut made = BTreeMap::<EndpointName, Committed>::new();
+    for entry in entries {
+        let (id, replayed) = match &entry.kind {
+            WorkedKind::Delivery { meta, .. } => (meta.id, false),
+            WorkedKind::Replay(meta) => (meta.id, true),
+            WorkedKind::Damaged => continue,
+        };
+        for worked in &entry.events {
+            let (Some(generation), Some(event)) = (worked.owns, &worked.event) else { continue };
+            let Some(external_id) = event.external_id.clone() else { continue };
+            let owner = Owner {
+                at: worked.at,
+                received_at: entry.received_at,
+                identity_digest: event.identity_digest,
+                generation,
+            };
+            let endpoint = event.endpoint.clone();
+            let through = entry.number;
+            let committed = made.entry(endpoint.clone()).or_insert_with(|| Committed {
+                endpoint,
+                through,
+                id,
+                owners: Vec::new(),
+                reworked: false,
+            });
+            (committed.through, committed.id) = (through, id);
+            committed.reworked |= replayed;
+            committed.owners.push((external_id, owner));
+        }
+    }
+    made.into_values().collect()
 }
 
 fn decide_delivery(delivery: Identified, owners: &mut Owners, bodies: &mut Bodies) -> Decided {

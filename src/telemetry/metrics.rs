@@ -126,6 +126,14 @@ declare! {
         "Times stage 1 waited for its log or its records and tried again.";
     ENDPOINT_STANDING_STILL = "douane_endpoint_standing_still", Kind::Gauge, Count, ["partner", "endpoint"],
         "1 while an endpoint's deliveries wait because it has no desk that works.";
+    OWNERS_ASKED = "douane_owners_asked_total", Kind::Counter, Count, ["by"],
+        "External ids whose owner a verdict asked for, by who told: memory (Redis) or ledger (its index).";
+    MEMORY_UP = "douane_memory_up", Kind::Gauge, Count, [],
+        "1 while the memory of verdicts answers, 0 while the ledger answers for it.";
+    MEMORY_FAILURES = "douane_memory_failures_total", Kind::Counter, Count, [],
+        "Times the memory of verdicts did not answer, was too slow or refused.";
+    MEMORY_FILLING = "douane_memory_incomplete_endpoints", Kind::Gauge, Count, [],
+        "Endpoints whose memory of verdicts is being filled from the ledger, which answers for them meanwhile.";
     DESK_STATE = "douane_desk_state", Kind::Gauge, Count, ["partner", "state"],
         "1 for the state a partner's desk is in (ready, last_good, broken), 0 for the others.";
     RELOADS = "douane_reloads_total", Kind::Counter, Count, ["result"],

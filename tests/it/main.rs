@@ -22,6 +22,7 @@ mod folder;
 mod gateway;
 mod hostile;
 mod lab;
+mod memory;
 mod openapi;
 mod partners;
 mod process;

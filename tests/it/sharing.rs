@@ -101,6 +101,7 @@ impl Shared {
         let stage = TranslationStage::new(TranslationParts {
             log: Arc::new(reader.clone()),
             records: Arc::clone(&records) as _,
+            memory: None,
             registry: Arc::clone(&self.registry),
             clock: Arc::clone(&self.clock) as _,
             config: TranslationConfig { threads: 1, batch_entries: 5, ..TranslationConfig::default() },

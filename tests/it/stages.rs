@@ -16,6 +16,7 @@ use douane::{
     brokers::FileBroker,
     clock::{Clock, ManualClock},
     config::{BrokerFrom, TranslationConfig},
+    dedupe::SharedMemory,
     ledger::{
         DeliveryFilter, EncodedEntry, EventFilter, FeedRecords, InspectRecords, IntakeLog, Owner,
         PublicationRecords, RecordsError, ReplayTarget, TranslationCommit, TranslationRecords,
@@ -93,19 +94,23 @@ why = "it only says that it is alive"
     ]
 }
 
-fn acme() -> Vec<(String, String)> {
+pub fn acme() -> Vec<(String, String)> {
     partner("acme", "external_id = \"body.id\"", PAID)
 }
 
 /// A ledger in a folder, and the process that works it.
-struct Gateway {
+pub struct Gateway {
     folder: tempfile::TempDir,
-    clock: Arc<ManualClock>,
+    pub clock: Arc<ManualClock>,
     registry: Arc<Registry>,
-    faults: Arc<Faults>,
+    pub faults: Arc<Faults>,
+    /// Makes the memory that the process shares, where it has one.
+    pub remember: Option<Remember>,
     running: Option<Running>,
     deliveries: u128,
 }
+
+type Remember = Box<dyn Fn(Arc<SqliteRecords>, Arc<ManualClock>) -> Arc<SharedMemory>>;
 
 /// What ends with the process.
 struct Running {
@@ -117,11 +122,13 @@ struct Running {
 
 /// Records that fail on demand and are otherwise the real ones.
 #[derive(Default)]
-struct Faults {
+pub struct Faults {
     /// Refuse every commit that holds an event with this ordering key.
     poison: Mutex<Option<&'static str>>,
     /// Commit, and then say that the database is away: the fate of the commit is unknown to the stage.
-    lost_answers: AtomicUsize,
+    pub lost_answers: AtomicUsize,
+    /// How many ids the records' index was asked for.
+    pub asked: AtomicUsize,
 }
 
 struct Faulty {
@@ -136,6 +143,7 @@ impl TranslationRecords for Faulty {
     }
 
     async fn owners(&self, ids: &[(EndpointName, String)]) -> Result<Vec<Option<Owner>>, RecordsError> {
+        self.faults.asked.fetch_add(ids.len(), Ordering::SeqCst);
         self.records.owners(ids).await
     }
 
@@ -167,28 +175,35 @@ impl TranslationRecords for Faulty {
     }
 }
 
-const INCARNATION: Incarnation = Incarnation(uuid::Uuid::from_u128(1));
+pub const INCARNATION: Incarnation = Incarnation(uuid::Uuid::from_u128(1));
 
 impl Gateway {
-    async fn new(files: Vec<(String, String)>) -> Self {
+    pub async fn new(files: Vec<(String, String)>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         SqliteRecords::create(&folder.path().join("records.sqlite"), INCARNATION).expect("records");
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_435_200).expect("a time")));
         let registry = Arc::new(Registry::default());
-        let mut gateway =
-            Self { folder, clock, registry, faults: Arc::default(), running: None, deliveries: 0 };
+        let mut gateway = Self {
+            folder,
+            clock,
+            registry,
+            faults: Arc::default(),
+            remember: None,
+            running: None,
+            deliveries: 0,
+        };
         gateway.reload(files);
         gateway.restart().await;
         gateway
     }
 
     /// What is wrong with the folder does not stop the gateway; it is the test's to know.
-    fn reload(&self, files: Vec<(String, String)>) {
+    pub fn reload(&self, files: Vec<(String, String)>) {
         let folder = MappingsFolder::from_files(files);
         self.registry.reload(&folder, &std::collections::BTreeMap::new(), SecretsFrom::TestTables);
     }
 
-    async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.running = None;
         let path = |name: &str| self.folder.path().join(name);
         let records = Arc::new(SqliteRecords::open(&path("records.sqlite"), INCARNATION).expect("records"));
@@ -205,6 +220,7 @@ impl Gateway {
         let stage = TranslationStage::new(TranslationParts {
             log: Arc::clone(&reader) as _,
             records: Arc::new(Faulty { records: Arc::clone(&records), faults: Arc::clone(&self.faults) }),
+            memory: self.remember.as_ref().map(|make| make(Arc::clone(&records), Arc::clone(&self.clock))),
             registry: Arc::clone(&self.registry),
             clock: Arc::clone(&self.clock) as _,
             config: TranslationConfig { threads: 2, batch_entries: 7, ..TranslationConfig::default() },
@@ -226,11 +242,11 @@ impl Gateway {
         self.running().log.append(now, &[entry]).await.expect("appended").first
     }
 
-    async fn deliver(&mut self, partner: &str, body: &Value) -> EntryNumber {
+    pub async fn deliver(&mut self, partner: &str, body: &Value) -> EntryNumber {
         self.deliver_raw(partner, &[], body.to_string()).await
     }
 
-    async fn deliver_raw(
+    pub async fn deliver_raw(
         &mut self,
         partner: &str,
         headers: &[(&str, &str)],
@@ -254,7 +270,7 @@ impl Gateway {
         self.append(EntryMeta::Delivery(meta), body.into()).await
     }
 
-    async fn replay(&mut self, partner: &str, events: &[(u64, u32)], reissue: bool, brokers: &[&str]) {
+    pub async fn replay(&mut self, partner: &str, events: &[(u64, u32)], reissue: bool, brokers: &[&str]) {
         let place = |&(number, ordinal)| EventRef { number: EntryNumber(number), ordinal };
         let meta = ReplayMeta {
             id: DeliveryId(uuid::Uuid::from_u128(0xfeed)),
@@ -268,7 +284,7 @@ impl Gateway {
     }
 
     /// Steps stage 1 until nothing is left that can be worked.
-    async fn work(&mut self) {
+    pub async fn work(&mut self) {
         for _ in 0..1_000 {
             match self.running().stage.step().await {
                 Ok(Progress::Worked) => {}
@@ -279,8 +295,18 @@ impl Gateway {
         panic!("stage 1 never comes to rest");
     }
 
+    /// The same, whatever fails on the way.
+    pub async fn work_through_failures(&mut self) {
+        for _ in 0..1_000 {
+            if matches!(self.running().stage.step().await, Ok(Progress::Idle)) {
+                return;
+            }
+        }
+        panic!("stage 1 never comes to rest");
+    }
+
     /// Latest outcomes in log order, as `number.ordinal outcome`.
-    async fn outcomes(&mut self) -> Vec<String> {
+    pub async fn outcomes(&mut self) -> Vec<String> {
         let filter = DeliveryFilter { limit: 1_000, ..DeliveryFilter::default() };
         let events = self.running().records.events(&filter, None).await.expect("events");
         events.iter().map(|event| format!("{} {}", event.at, event.outcome)).collect()
@@ -293,7 +319,7 @@ impl Gateway {
         event.reason.unwrap_or_default()
     }
 
-    async fn feed(&mut self) -> Vec<Value> {
+    pub async fn feed(&mut self) -> Vec<Value> {
         let events =
             self.running().records.events_after(EventNumber(0), 1_000, &EventFilter::default()).await;
         let events = events.expect("the feed");
@@ -305,8 +331,24 @@ impl Gateway {
         feed.iter().map(|event| event["data"]["order"].as_str().expect("an order").to_owned()).collect()
     }
 
+    /// A copy of the records as they are on disk, while nothing runs.
+    pub fn put_records_back(&mut self, copy: &[u8]) {
+        self.running = None;
+        let path = self.folder.path().join("records.sqlite");
+        for rest in ["sqlite-wal", "sqlite-shm"] {
+            let _ = std::fs::remove_file(path.with_extension(rest));
+        }
+        std::fs::write(path, copy).expect("written");
+    }
+
+    /// Stops the process and copies its records.
+    pub fn copy_records(&mut self) -> Vec<u8> {
+        self.running = None;
+        std::fs::read(self.folder.path().join("records.sqlite")).expect("readable")
+    }
+
     /// Both laws of conservation, told by the records.
-    async fn conserves(&mut self, waiting: u64) {
+    pub async fn conserves(&mut self, waiting: u64) {
         let running = self.running();
         let figures = running.records.conservation().await.expect("conservation");
         assert_eq!(douane::ledger::LogReader::durable(&*running.reader).0, figures.worked + waiting);

@@ -3,5 +3,6 @@
 mod broker;
 mod intake_log;
 mod leases;
+pub(crate) mod memory;
 mod records;
 pub(crate) mod records_double;

@@ -93,6 +93,7 @@ impl Shared {
         TranslationStage::new(TranslationParts {
             log: Arc::new(reader),
             records,
+            memory: None,
             registry: Arc::clone(&self.registry),
             clock: Arc::clone(&self.clock) as _,
             config: TranslationConfig { threads: 1, batch_entries, ..TranslationConfig::default() },
