@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Common, Verdict, block_on,
+    Common, Verdict, block_on, doctor_memory,
     output::{self, Format},
 };
 use crate::{
@@ -25,7 +25,7 @@ pub(super) struct DoctorArgs {
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
-struct Finding {
+pub(super) struct Finding {
     sound: bool,
     what: &'static str,
     found: String,
@@ -34,11 +34,11 @@ struct Finding {
 }
 
 impl Finding {
-    fn sound(what: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn sound(what: &'static str, found: impl Into<String>) -> Self {
         Self { sound: true, what, found: found.into(), help: String::new() }
     }
 
-    fn wrong(what: &'static str, found: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(super) fn wrong(what: &'static str, found: impl Into<String>, help: impl Into<String>) -> Self {
         Self { sound: false, what, found: found.into(), help: help.into() }
     }
 }
@@ -156,6 +156,7 @@ async fn ledger(config: &Config) -> Vec<Finding> {
             let begins = if in_database { MIGRATE } else { "the first start begins one" };
             let mut findings = vec![Finding::sound("ledger", format!("none yet; {begins}"))];
             findings.extend(brokers_to_be(config, None).await);
+            findings.extend(doctor_memory::examine(config, None).await);
             return findings;
         }
         // Said of the database already.
@@ -180,6 +181,7 @@ async fn ledger(config: &Config) -> Vec<Finding> {
     findings.extend(intake_log(&ledger).await);
     findings.extend(brokers(config, &ledger, figures.last_event).await);
     findings.extend(brokers_to_be(config, Some(&ledger)).await);
+    findings.extend(doctor_memory::examine(config, Some(&ledger)).await);
     findings
 }
 

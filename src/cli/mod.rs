@@ -9,6 +9,7 @@ mod dead_letters;
 mod deliveries;
 mod demo;
 mod doctor;
+mod doctor_memory;
 mod ledger;
 mod output;
 mod partner;
