@@ -171,15 +171,22 @@ impl SharedMemory {
         owners: &[(String, Owner)],
         change: impl FnOnce(&mut Mark),
     ) -> Result<bool, MemoryError> {
+        let complete = state.mark_of(endpoint).is_some_and(|(_, mark)| mark.complete);
         let mut left = owners;
         while left.len() > TOLD_AT_ONCE {
             let (owners, rest) = left.split_at(TOLD_AT_ONCE);
-            if !self.write_once(state, endpoint, owners, |_| {}).await? {
+            // It holds owners already that its mark does not speak of.
+            let halfway = |mark: &mut Mark| mark.complete = false;
+            if !self.write_once(state, endpoint, owners, halfway).await? {
                 return Ok(false);
             }
             left = rest;
         }
-        self.write_once(state, endpoint, left, change).await
+        let whole = |mark: &mut Mark| {
+            mark.complete = complete;
+            change(mark);
+        };
+        self.write_once(state, endpoint, left, whole).await
     }
 
     async fn write_once(
