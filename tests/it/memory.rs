@@ -12,12 +12,18 @@ use serde_json::json;
 
 use crate::{
     conformance::memory::access,
+    folder::Folder,
+    lab::{Lab, measured},
+    process::{Ran, douane},
     servers::{
         process::until,
         redis::{self, Redis},
     },
     stages::{Gateway, INCARNATION, PAID, acme, paid, partner},
 };
+
+/// A machine that runs tests can be slower than the default patience.
+const PATIENT: (&str, &str) = ("DOUANE_DEDUPE_PATIENCE", "5s");
 
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -506,24 +512,103 @@ async fn storm(seed: u64) {
     twins.end().await;
 }
 
+/// One delivery carries several events.
+fn in_items() -> Vec<(String, String)> {
+    let identify = "external_id = \"item.id\"\nsplit = \"body.items[]\"";
+    let files = partner("acme", identify, PAID).into_iter();
+    let by_item = |text: String| {
+        text.replace("\"body.type\"", "\"item.type\"").replace("\"body.order\"", "\"item.order\"")
+    };
+    files.map(|(path, text)| (path, by_item(text))).collect()
+}
+
+impl Twins {
+    async fn deliver_items(&mut self, ids: impl Iterator<Item = String>) {
+        let items: Vec<_> = ids.map(|id| paid(&id, "order", 1)).collect();
+        let body = json!({ "items": items });
+        self.alone.deliver("acme", &body).await;
+        self.sharing.deliver("acme", &body).await;
+    }
+}
+
 #[tokio::test]
 async fn a_delivery_that_repeats_its_own_items() {
     let redis = redis::start(&[]);
-    let files = || {
-        let identify = "external_id = \"item.id\"\nsplit = \"body.items[]\"";
-        let files = partner("acme", identify, PAID).into_iter();
-        files.map(|(path, text)| {
-            (path, text.replace("\"body.type\"", "\"item.type\"").replace("\"body.order\"", "\"item.order\""))
-        })
-    };
-    let mut twins = Twins::of(files().collect(), single(&redis)).await;
+    let mut twins = Twins::of(in_items(), single(&redis)).await;
     for _ in 0..3 {
-        let items = ["a", "b", "a"].map(|id| paid(id, "order", 1));
-        let body = json!({ "items": items });
-        twins.alone.deliver("acme", &body).await;
-        twins.sharing.deliver("acme", &body).await;
+        twins.deliver_items(["a", "b", "a"].map(str::to_owned).into_iter()).await;
         twins.work().await;
     }
     assert_eq!(twins.sharing.outcomes().await.iter().filter(|it| it.ends_with("translated")).count(), 2);
     twins.end().await;
+}
+
+#[tokio::test]
+async fn a_delivery_of_more_items_than_are_told_at_once() {
+    let redis = redis::start(&[]);
+    let mut twins = Twins::of(in_items(), single(&redis)).await;
+    twins.deliver_items(std::iter::once("first".to_owned())).await;
+    twins.work().await;
+    twins.deliver_items((0..5_000).map(|nth| format!("evt_{nth}"))).await;
+    let asked = twins.asked_while_working().await;
+    twins.deliver_items((4_000..6_000).map(|nth| format!("evt_{nth}"))).await;
+    let asked = asked + twins.asked_while_working().await;
+    assert!(asked < 350, "{asked} of 7,000 asked the ledger");
+    twins.end().await;
+}
+
+#[test]
+fn a_gateway_shares_its_memory_and_says_how_that_is_doing() {
+    let mut redis = redis::start(&[]);
+    let url = redis.url();
+    let settings = [("DOUANE_DEDUPE_URL", url.as_str()), PATIENT, ("DOUANE_DEDUPE_PAUSE", "10ms")];
+    let lab = Lab::with(Folder::new(), &settings);
+    let metric = |name: &str| lab.gateway.metric(name);
+    let by = |who: &str| metric(&format!("douane_owners_asked_total{{by=\"{who}\"}}"));
+    let outcome = |id: &str| lab.deliver(&measured(id, 3))["external_events"][0]["outcome"].clone();
+    assert_eq!(outcome("1"), "translated");
+    lab.gateway.wait_until("/metrics", |_| {
+        outcome("1");
+        by("memory") > 0.0
+    });
+    assert!(metric("douane_memory_up") > 0.5);
+
+    redis.server.kill();
+    assert_eq!((outcome("1"), outcome("2")), (json!("duplicate"), json!("translated")));
+    assert!(metric("douane_memory_up") < 0.5);
+    assert!(metric("douane_memory_failures_total") >= 1.0);
+    assert_eq!(lab.gateway.told("the memory of verdicts does not answer"), 1, "once");
+
+    redis.server.restart();
+    let before = by("memory");
+    lab.gateway.wait_until("/metrics", |_| {
+        assert_eq!(outcome("2"), "duplicate");
+        by("memory") > before
+    });
+    assert_eq!(lab.gateway.told("the memory of verdicts answers again"), 1);
+}
+
+#[test]
+fn doctor_looks_at_the_memory() {
+    let mut redis = redis::start(&[]);
+    let url = redis.url();
+    let lab = Lab::with(Folder::new(), &[("DOUANE_DEDUPE_URL", url.as_str()), PATIENT]);
+    lab.deliver(&measured("1", 3));
+    let found = || {
+        let mut command = douane();
+        let looked = command.args(["doctor", "--format", "json"]).arg("--data-dir").arg(lab.data());
+        looked.arg("--mappings").arg(lab.mappings.path()).env("DOUANE_DEDUPE_URL", &url);
+        let ran = Ran::from(command.output().expect("the binary runs")).json();
+        let findings = ran.as_array().expect("findings").iter().filter(|it| it["what"] == "memory");
+        let told = |it: &serde_json::Value| (it["sound"] == true, it["found"].to_string());
+        findings.map(told).collect::<Vec<_>>()
+    };
+    let looked = found();
+    assert!(looked.len() == 1 && looked[0].0 && looked[0].1.contains("no limit"), "{looked:?}");
+    redis.tell(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let looked = found();
+    assert!(!looked[0].0 && looked[0].1.contains("allkeys-lru"), "{looked:?}");
+    redis.server.kill();
+    let looked = found();
+    assert!(looked.len() == 1 && !looked[0].0 && looked[0].1.contains("does not answer"), "{looked:?}");
 }
