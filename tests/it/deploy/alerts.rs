@@ -77,6 +77,7 @@ fn every_metric_and_label_in_an_alert_is_one_the_gateway_has() {
         "douane_endpoint_standing_still",
         "douane_scrub_damaged_entries_total",
         "douane_ledger_free_bytes",
+        "douane_ledger_reachable",
         "douane_requests_refused_total",
     ] {
         assert!(seen.contains(expected), "no alert asks for {expected}");

@@ -61,6 +61,13 @@ fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     list(&pod["initContainers"]).chain(list(&pod["containers"]))
 }
 
+/// What the gateways and the Job are started with.
+pub(super) fn arguments() -> Vec<Value> {
+    let cluster = Cluster::example();
+    let ours = cluster.workloads().flat_map(|(_, template)| list(&template["spec"]["containers"]));
+    ours.map(|container| container["args"].clone()).collect()
+}
+
 fn ports(pod: &Value) -> BTreeSet<&str> {
     containers(pod).flat_map(|it| list(&it["ports"])).map(|port| text(&port["name"])).collect()
 }

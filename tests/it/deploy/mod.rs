@@ -5,6 +5,7 @@ mod alerts;
 mod compose;
 mod engines;
 mod kubernetes;
+mod settings;
 
 use std::{
     fs,
