@@ -1,11 +1,11 @@
 //! Room `pipeline`: what stage 1 holds, and how its steps reach the log, the threads and the records. The story is in
 //! `pipeline::translate_next`; may not decide anything about an event.
 
+mod share;
+
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -32,14 +32,10 @@ use crate::{
     config::TranslationConfig,
     dedupe::SharedMemory,
     ledger::{Held, LogReader, RecordsError, TranslationCommit, TranslationRecords, WorkedEntry},
-    model::{EndpointName, EntryNumber, EventNumber, Timestamp},
+    model::{EventNumber, Timestamp},
     partners::Registry,
     translate::Bounds,
 };
-
-/// Where processes share the work, that others' entries were passed is committed no more often than this: it moves cursors that
-/// nothing waits behind.
-const PASSED_EVERY: Duration = Duration::from_secs(1);
 
 /// What stage 1 is made of.
 pub struct TranslationParts {
@@ -136,48 +132,6 @@ impl TranslationStage {
         };
         let items = self.log.read_after(group.after, self.limit, self.config.batch_bytes).await?;
         Ok(sort(items, group, positions, &snapshot, self.limit))
-    }
-
-    /// Reads the cursors of what is to be worked, when they are not known. What was known of other leases is thrown away.
-    async fn take_up(&mut self) -> Result<(), StageError> {
-        let held = self.leases.now();
-        if let Some(held) = &held {
-            if let Some(positions) = self.positions.take_if(|known| !known.are_of(&held.endpoints)) {
-                if let Some(memory) = &self.memory {
-                    memory.forget(positions.lost(&held.endpoints)).await;
-                }
-                positions.forget();
-                (self.ahead, self.passing) = (None, None);
-            }
-            let frontier = self.positions.as_ref().map(Positions::frontier);
-            figures::translation_lag(
-                frontier.map_or(0, |frontier| self.log.durable().0.saturating_sub(frontier.0)),
-            );
-        }
-        if self.positions.is_none() {
-            self.positions = Some(match held {
-                None => Positions::from_cursors(self.cursors(|_| true).await?),
-                Some(held) if held.endpoints.is_empty() => Positions::of_leases(Vec::new(), BTreeMap::new()),
-                Some(held) => {
-                    let own = self.cursors(|endpoint| held.endpoints.contains_key(endpoint)).await?;
-                    Positions::of_leases(own, held.endpoints.clone())
-                }
-            });
-        }
-        Ok(())
-    }
-
-    /// The cursors from which work begins anew; the memory of verdicts is held to them.
-    async fn cursors(
-        &self,
-        own: impl Fn(&EndpointName) -> bool,
-    ) -> Result<Vec<(EndpointName, EntryNumber)>, StageError> {
-        let mut cursors = self.records.cursors().await?;
-        cursors.retain(|(endpoint, _)| own(endpoint));
-        if let Some(memory) = &self.memory {
-            memory.begin(&cursors).await;
-        }
-        Ok(cursors)
     }
 
     /// Steps 4 and 5 of the batch after `place`, while that is committed: with a backlog both cost as much time. What
@@ -293,28 +247,6 @@ impl TranslationStage {
             }
             error => error.into(),
         }
-    }
-
-    /// Whether a batch without an entry of its own need not be committed now.
-    fn may_pass(&mut self) -> bool {
-        if !self.leases.are_kept() {
-            return false;
-        }
-        let now = self.clock.now();
-        now.since(*self.passing.get_or_insert(now)) < PASSED_EVERY
-    }
-
-    /// At rest: commits how far the log has been read, if that has waited for long enough.
-    async fn commit_passed(&mut self) -> Result<(), StageError> {
-        let now = self.clock.now();
-        let due = self.passing.is_some_and(|since| now.since(since) >= PASSED_EVERY);
-        let Some(positions) = self.positions.as_ref().filter(|_| due) else { return Ok(()) };
-        let commit = TranslationCommit { now, entries: Vec::new(), cursors: positions.standing() };
-        match self.records.commit(commit).await {
-            Ok(_) => self.passing = None,
-            Err(error) => return Err(self.failed(error)),
-        }
-        Ok(())
     }
 
     async fn send(&self, place: &Place, entries: Vec<WorkedEntry>) -> Result<EventNumber, RecordsError> {

@@ -1,0 +1,83 @@
+//! Room `pipeline`, stage 1: its share of a ledger that several processes work: which endpoints, from which cursors, and how
+//! far it has passed what others work. May not read an entry.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    super::{StageError, figures, positions::Positions},
+    TranslationStage,
+};
+use crate::{
+    ledger::TranslationCommit,
+    model::{EndpointName, EntryNumber},
+};
+
+/// Where processes share the work, that others' entries were passed is committed no more often than this: it moves cursors that
+/// nothing waits behind.
+const PASSED_EVERY: Duration = Duration::from_secs(1);
+
+impl TranslationStage {
+    /// Reads the cursors of what is to be worked, when they are not known. What was known of other leases is thrown away.
+    pub(super) async fn take_up(&mut self) -> Result<(), StageError> {
+        let held = self.leases.now();
+        if let Some(held) = &held {
+            if let Some(positions) = self.positions.take_if(|known| !known.are_of(&held.endpoints)) {
+                if let Some(memory) = &self.memory {
+                    memory.forget(positions.lost(&held.endpoints)).await;
+                }
+                positions.forget();
+                (self.ahead, self.passing) = (None, None);
+            }
+            let frontier = self.positions.as_ref().map(Positions::frontier);
+            figures::translation_lag(
+                frontier.map_or(0, |frontier| self.log.durable().0.saturating_sub(frontier.0)),
+            );
+        }
+        if self.positions.is_none() {
+            self.positions = Some(match held {
+                None => Positions::from_cursors(self.cursors(|_| true).await?),
+                Some(held) if held.endpoints.is_empty() => Positions::of_leases(Vec::new(), BTreeMap::new()),
+                Some(held) => {
+                    let own = self.cursors(|endpoint| held.endpoints.contains_key(endpoint)).await?;
+                    Positions::of_leases(own, held.endpoints.clone())
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// The cursors from which work begins anew; the memory of verdicts is held to them.
+    async fn cursors(
+        &self,
+        own: impl Fn(&EndpointName) -> bool,
+    ) -> Result<Vec<(EndpointName, EntryNumber)>, StageError> {
+        let mut cursors = self.records.cursors().await?;
+        cursors.retain(|(endpoint, _)| own(endpoint));
+        if let Some(memory) = &self.memory {
+            memory.begin(&cursors).await;
+        }
+        Ok(cursors)
+    }
+
+    /// Whether a batch without an entry of its own need not be committed now.
+    pub(super) fn may_pass(&mut self) -> bool {
+        if !self.leases.are_kept() {
+            return false;
+        }
+        let now = self.clock.now();
+        now.since(*self.passing.get_or_insert(now)) < PASSED_EVERY
+    }
+
+    /// At rest: commits how far the log has been read, if that has waited for long enough.
+    pub(super) async fn commit_passed(&mut self) -> Result<(), StageError> {
+        let now = self.clock.now();
+        let due = self.passing.is_some_and(|since| now.since(since) >= PASSED_EVERY);
+        let Some(positions) = self.positions.as_ref().filter(|_| due) else { return Ok(()) };
+        let commit = TranslationCommit { now, entries: Vec::new(), cursors: positions.standing() };
+        match self.records.commit(commit).await {
+            Ok(_) => self.passing = None,
+            Err(error) => return Err(self.failed(error)),
+        }
+        Ok(())
+    }
+}
