@@ -1,6 +1,7 @@
 //! The one integration binary. Tests read like the story; what they share stands in `gateway` (the whole house in this
 //! process, stepped), `process` (the real binary), `lab` and `folder` (a gateway and mappings of a test's own), `servers`
-//! (real brokers and databases), `site` (what processes of one ledger in PostgreSQL share) and `wire` (raw bytes on a socket).
+//! (real brokers and databases), `site` (what processes of one ledger in PostgreSQL share), `proofs` (what must be true of a
+//! ledger in the end) and `wire` (raw bytes on a socket).
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says what it expected")]
 #![expect(unreachable_pub, reason = "what tests share is public to their rooms; no crate imports it")]
@@ -26,6 +27,7 @@ mod memory;
 mod openapi;
 mod partners;
 mod process;
+mod proofs;
 mod published;
 mod reload;
 mod replays;
