@@ -23,12 +23,19 @@
     reason = "a benchmark prints, measures real time, and ends when something is not as it must be"
 )]
 
+#[path = "../parts/bars.rs"]
+mod bars;
+mod feed;
+#[path = "../parts/load.rs"]
 mod load;
+#[path = "../parts/process.rs"]
 mod process;
 mod report;
 mod servers;
+#[path = "../parts/stripe.rs"]
+mod stripe;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, slice::from_ref, time::Duration};
 
 use anyhow::Result;
 use process::{Commits, Server};
@@ -92,7 +99,7 @@ async fn measure(plan: Plan) -> Result<()> {
             println!("paced at 2,000/s, round {round}: {row}");
             let folder = tempfile::tempdir()?;
             let server = Server::start(kind, folder.path())?;
-            let run = load::paced(&server, 2_000, plan.paced).await?;
+            let run = load::paced(from_ref(&server), 2_000, plan.paced).await?;
             report.paced(row, Figures::of(&run, server.usage()?, server.commits().await?));
         }
     }
@@ -110,13 +117,13 @@ async fn measure(plan: Plan) -> Result<()> {
 
 async fn closed_round(server: &Server, how_long: Duration) -> Result<Figures> {
     let before = server.usage()?;
-    let run = load::closed_loop(server, how_long).await?;
+    let run = load::closed_loop(from_ref(server), how_long).await?;
     Ok(Figures::of(&run, server.usage()?.since(before), server.commits().await?))
 }
 
 async fn end_to_end(folder: &Path, how_long: Duration) -> Result<Figures> {
     let server = Server::start("road", folder)?;
-    let run = load::end_to_end(&server, how_long).await?;
+    let run = feed::end_to_end(&server, how_long).await?;
     // Its commits stop before its time does, so a rate of them would say nothing.
     Ok(Figures::of(&run, server.usage()?, Commits::default()))
 }
@@ -126,7 +133,7 @@ async fn full(report: &mut Report, plan: Plan, keep: [u64; 2]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     for kept in keep {
         println!("filling to {kept} deliveries through the road");
-        load::fill(&Server::start("road", folder.path())?, kept).await?;
+        feed::fill(&Server::start("road", folder.path())?, kept).await?;
         for _ in 0..plan.rounds {
             report.restart(kept, Server::start("road", folder.path())?.ready_after);
         }
@@ -138,7 +145,7 @@ async fn full(report: &mut Report, plan: Plan, keep: [u64; 2]) -> Result<()> {
             let server = Server::start("road", folder)?;
             let figures = closed_round(&server, plan.round).await?;
             report.round(row, figures);
-            load::settle(&server, figures.acks).await?;
+            feed::settle(&server, figures.acks).await?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
+    bars::{Bar, median, number},
     load::Run,
     process::{Commits, Usage},
 };
@@ -47,7 +48,7 @@ impl Figures {
             rate: run.rate(),
             cpu_micros: usage.cpu.as_secs_f64() * 1e6 / run.acks.max(1) as f64,
             fsyncs: per(commits.count, run.took.as_secs_f64()),
-            batch: per(commits.entries, commits.count as f64),
+            batch: commits.batch(),
             rss_mib: usage.peak_rss as f64 / MIB,
             p50_ms: milliseconds(0.5),
             p99_ms: milliseconds(0.99),
@@ -132,71 +133,6 @@ impl Report {
             Bar::at_least("(d) with 2,000,000 kept ÷ empty", kept / self.rate(EMPTY), 0.85),
         ]
     }
-}
-
-/// Where a bar lies.
-#[derive(Clone, Copy)]
-enum Limit {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-struct Bar {
-    what: &'static str,
-    measured: f64,
-    limit: Limit,
-    unit: &'static str,
-    /// Why it is not judged in this run.
-    excuse: Option<String>,
-}
-
-impl Bar {
-    fn at_least(what: &'static str, measured: f64, bar: f64) -> Self {
-        Self { what, measured, limit: Limit::AtLeast(bar), unit: "", excuse: None }
-    }
-
-    fn at_most(what: &'static str, measured: f64, bar: f64, unit: &'static str) -> Self {
-        Self { what, measured, limit: Limit::AtMost(bar), unit, excuse: None }
-    }
-
-    fn verdict(&self) -> String {
-        let reached = match self.limit {
-            Limit::AtLeast(bar) => self.measured >= bar,
-            Limit::AtMost(bar) => self.measured <= bar,
-        };
-        match &self.excuse {
-            _ if self.measured.is_nan() => "not measured (--full)".to_owned(),
-            Some(excuse) => excuse.clone(),
-            None if reached => "ok".to_owned(),
-            None => "BELOW".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Bar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sign, bar) = match self.limit {
-            Limit::AtLeast(bar) => ('≥', bar),
-            Limit::AtMost(bar) => ('≤', bar),
-        };
-        let measured = if self.measured.is_nan() {
-            "-".to_owned()
-        } else {
-            format!("{:.2}{}", self.measured, self.unit)
-        };
-        let bar = format!("{sign} {bar}{}", self.unit);
-        write!(f, "  {:<34} {measured:>12}   {bar:<10} {}", self.what, self.verdict())
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn number(value: f64, decimals: usize) -> String {
-    if value.is_nan() { "-".to_owned() } else { format!("{value:.decimals$}") }
 }
 
 impl fmt::Display for Report {

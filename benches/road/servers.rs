@@ -3,8 +3,6 @@
 
 use std::{
     fs::File,
-    io::Write,
-    net::SocketAddr,
     os::unix::fs::FileExt,
     path::Path,
     sync::{
@@ -25,13 +23,12 @@ use douane::{
     app::{Gateway, Options},
     config::{Config, Roles},
 };
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    load::SECRET,
+    process,
     report::{self, Row},
+    stripe,
 };
 
 /// The closed-loop servers and their rows, in the order of the report.
@@ -53,15 +50,10 @@ pub fn run(kind: &str, folder: &Path) -> Result<()> {
     })
 }
 
-fn announce(public: SocketAddr, private: SocketAddr, token: &str, kept: u64) -> Result<()> {
-    println!("{public} {private} {token} {kept}");
-    Ok(std::io::stdout().flush()?)
-}
-
 async fn serve_ceiling(writer: Option<Writer>) -> Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    announce(address, address, "-", 0)?;
+    process::announce(address, address, "-", 0)?;
     let app =
         Router::new().route("/in/stripe", post(accept)).route("/metrics", get(commits)).with_state(writer);
     Ok(axum::serve(listener, app).await?)
@@ -76,7 +68,7 @@ async fn commits(State(writer): State<Option<Writer>>) -> String {
 }
 
 async fn accept(State(writer): State<Option<Writer>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    if !signed(&headers, &body) {
+    if !stripe::signed(&headers, &body) {
         return StatusCode::UNAUTHORIZED;
     }
     match writer {
@@ -84,17 +76,6 @@ async fn accept(State(writer): State<Option<Writer>>, headers: HeaderMap, body: 
         Some(writer) if writer.append(body).await => StatusCode::OK,
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
-}
-
-fn signed(headers: &HeaderMap, body: &[u8]) -> bool {
-    let header = headers.get("stripe-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let part = |name: &str| header.split(',').find_map(|part| part.strip_prefix(name));
-    let (Some(time), Some(signature)) = (part("t="), part("v1=")) else { return false };
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length is a key");
-    mac.update(time.as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    hex::decode(signature).is_ok_and(|signature| mac.verify_slice(&signature).is_ok())
 }
 
 /// A body that waits, and whom to tell when it is kept.
@@ -152,45 +133,11 @@ async fn serve_douane(folder: &Path, roles: Roles) -> Result<()> {
     config.listen.public = "127.0.0.1:0".parse()?;
     config.listen.private = "127.0.0.1:0".parse()?;
     config.ledger.data_dir = folder.join("data");
-    config.mappings.path = mappings(folder)?;
+    config.mappings.path = stripe::mappings(folder)?;
     config.process.roles = roles;
     let gateway = Gateway::start(config, Options::for_development()).await?;
     let kept = gateway.ledger().log.durable().0;
-    announce(
-        gateway.public().context("the public door is open")?,
-        gateway.private(),
-        gateway.local_token(),
-        kept,
-    )?;
+    let public = gateway.public().context("the public door is open")?;
+    process::announce(public, gateway.private(), gateway.local_token(), kept)?;
     gateway.run(std::future::pending()).await
-}
-
-/// The shipped mappings, with the load's secret for Stripe.
-fn mappings(folder: &Path) -> Result<std::path::PathBuf> {
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings");
-    let copy = folder.join("mappings");
-    copy_folder(&shipped.join("contracts"), &copy.join("contracts"))?;
-    copy_folder(&shipped.join("partners/stripe"), &copy.join("partners/stripe"))?;
-    let file = copy.join("partners/stripe/partner.toml");
-    let text: Arc<str> = std::fs::read_to_string(&file)?.into();
-    let mut partner: toml::Table = toml::from_str(&text)?;
-    for (_, secret) in partner["test"]["secrets"].as_table_mut().into_iter().flatten() {
-        *secret = SECRET.into();
-    }
-    std::fs::write(&file, toml::to_string(&partner)?)?;
-    Ok(copy)
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }

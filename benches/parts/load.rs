@@ -131,37 +131,20 @@ fn whole_answer(bytes: &[u8]) -> Result<Option<usize>> {
     Ok((bytes.len() >= whole).then_some(whole))
 }
 
-/// Every connection posts again as soon as it is answered.
-pub async fn closed_loop(server: &Server, how_long: Duration) -> Result<Run> {
-    drive(server, Until::Elapsed(how_long), None).await
+/// Every connection posts again as soon as it is answered. Connections are spread over the servers.
+pub async fn closed_loop(servers: &[Server], how_long: Duration) -> Result<Run> {
+    drive(servers, Until::Elapsed(how_long), None).await
+}
+
+/// A closed loop of so many requests.
+pub async fn count(servers: &[Server], count: u64) -> Result<Run> {
+    drive(servers, Until::Count(count), None).await
 }
 
 /// A fixed rate, spread over the connections; latency counts from when a request was due.
-pub async fn paced(server: &Server, a_second: u64, how_long: Duration) -> Result<Run> {
+pub async fn paced(servers: &[Server], a_second: u64, how_long: Duration) -> Result<Run> {
     let gap = Duration::from_secs_f64(CONNECTIONS as f64 / a_second as f64);
-    drive(server, Until::Elapsed(how_long), Some(gap)).await
-}
-
-/// Posts until the server has kept this many deliveries and published them all.
-pub async fn fill(server: &Server, total: u64) -> Result<()> {
-    drive(server, Until::Count(total.saturating_sub(server.kept)), None).await?;
-    wait_for_event(server, total).await
-}
-
-/// Waits until what was acked since the server started is in the feed, so that the next one does not begin with its work.
-pub async fn settle(server: &Server, acks: u64) -> Result<()> {
-    wait_for_event(server, server.kept + acks).await
-}
-
-/// A closed loop, and then the wait for the last event in the feed. `took` is first ack → last event.
-pub async fn end_to_end(server: &Server, how_long: Duration) -> Result<Run> {
-    let began = Instant::now();
-    let watch = tokio::spawn(print_lag(server.private));
-    let mut run = drive(server, Until::Elapsed(how_long), None).await?;
-    settle(server, run.acks).await?;
-    watch.abort();
-    run.took = began.elapsed();
-    Ok(run)
+    drive(servers, Until::Elapsed(how_long), Some(gap)).await
 }
 
 #[derive(Clone, Copy)]
@@ -170,8 +153,8 @@ enum Until {
     Count(u64),
 }
 
-async fn drive(server: &Server, until: Until, gap: Option<Duration>) -> Result<Run> {
-    let next = Arc::new(AtomicU64::new(server.kept + 1));
+async fn drive(servers: &[Server], until: Until, gap: Option<Duration>) -> Result<Run> {
+    let next = Arc::new(AtomicU64::new(servers.iter().map(|server| server.kept).max().unwrap_or(0) + 1));
     let left = Arc::new(AtomicU64::new(match until {
         Until::Count(count) => count,
         Until::Elapsed(_) => u64::MAX,
@@ -182,7 +165,7 @@ async fn drive(server: &Server, until: Until, gap: Option<Duration>) -> Result<R
         Until::Count(_) => None,
     };
     let mut tasks = JoinSet::new();
-    for place in 0..CONNECTIONS {
+    for (place, server) in (0..CONNECTIONS).zip(servers.iter().cycle()) {
         let connection = Connection::open(server).await?;
         let first_due = gap.map(|gap| began + gap.mul_f64(place as f64 / CONNECTIONS as f64));
         tasks.spawn(one_connection(
@@ -228,32 +211,4 @@ async fn one_connection(
 
 fn take_one(left: &AtomicU64) -> bool {
     left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-}
-
-/// Waits until the feed holds this event. Every body of the load becomes one domain event.
-async fn wait_for_event(server: &Server, number: u64) -> Result<()> {
-    let url = format!("http://{}/api/v1/events?limit=1&after={}", server.private, number - 1);
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    loop {
-        let answer = client.get(&url).bearer_auth(&server.token).send().await?;
-        // Until the feed comes near it refuses a cursor beyond its end.
-        let ahead = answer.status() == reqwest::StatusCode::CONFLICT;
-        if !ahead && !answer.error_for_status()?.bytes().await?.is_empty() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn print_lag(private: std::net::SocketAddr) {
-    let mut second = 0;
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        second += 1;
-        let Ok(answer) = reqwest::get(format!("http://{private}/metrics")).await else { return };
-        let text = answer.text().await.unwrap_or_default();
-        let lag = text.lines().find(|line| line.starts_with("douane_translation_lag_entries"));
-        let lag = lag.and_then(|line| line.rsplit(' ').next()).unwrap_or("?");
-        println!("  {second:>3} s: {lag} entries behind");
-    }
 }
