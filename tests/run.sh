@@ -3,6 +3,7 @@
 #
 #   tests/run.sh              everything CI runs
 #   tests/run.sh --count N    the crash test kills the gateway N times (default 50)
+#   tests/run.sh --chaos N    each disturbance of chaos lasts N seconds (default 60, at most 1200)
 #   tests/run.sh --kafka A    publishes to a real cluster at A too, as localhost:9092, with an empty topic `events` of several
 #                             partitions. Without one, Kafka is librdkafka's mock cluster. A small one from crates.io:
 #                             cargo install tansu --no-default-features --features dynostore (it builds for half an hour)
@@ -16,6 +17,7 @@ extra=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --count) export DOUANE_CRASH_COUNT="$2"; shift 2 ;;
+    --chaos) export DOUANE_CHAOS_SECONDS="$2"; shift 2 ;;
     --kafka) export DOUANE_KAFKA_BROKERS="$2"; shift 2 ;;
     --mutants) mutants=yes; shift ;;
     --) shift; extra=("$@"); break ;;

@@ -12,6 +12,7 @@
 
 mod aborts;
 mod cases;
+mod chaos;
 mod conformance;
 mod console;
 mod containment;

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::wire;
 
 /// The secret that stands in the environment of every gateway started here.
@@ -141,8 +143,17 @@ impl Process {
 
     /// Ends it where it stands, as the runtime does when a stack overflows: SIGABRT.
     pub fn abort(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::ABORT).expect("signalled");
+        self.signal(Signal::ABORT);
+    }
+
+    /// Stops it in the middle of whatever it does: SIGSTOP.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on: SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// Kills it as a power switch would: SIGKILL.
@@ -153,15 +164,17 @@ impl Process {
 
     /// Asks it to stop and waits for it to end: SIGTERM.
     pub fn terminate(mut self) -> ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        self.signal(Signal::TERM);
         self.child.wait().expect("ended")
     }
 
     /// Tells it to reload: SIGHUP.
     pub fn hang_up(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("signalled");
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("signalled");
     }
 
     /// Posts a body as Stripe would.

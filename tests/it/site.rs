@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use douane::config::LedgerConfig;
@@ -31,7 +32,12 @@ impl Site {
 
     /// A PostgreSQL with these settings, and more in the configuration; its schema is not there yet.
     pub fn without_schema(server: &[&str], settings: &str) -> Self {
-        let (postgres, folder) = (Postgres::with(server), tempfile::tempdir().expect("a folder"));
+        Self::on(Postgres::with(server), settings)
+    }
+
+    /// A server, and more in the configuration.
+    pub fn on(postgres: Postgres, settings: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("sealing.key"), "5e".repeat(32)).expect("written");
         let site = Self { postgres, mappings: Folder::new(), folder };
         let (url, key) = (site.postgres.url(), site.folder.path().join("sealing.key"));
@@ -68,7 +74,18 @@ impl Site {
     pub fn start_on(&self, mappings: &Path, name: &str, roles: &str) -> Process {
         let mut binary = douane();
         binary.env("DOUANE_CONFIG", self.configuration()).env("DOUANE_PROCESS_ROLES", roles);
-        let started = Process::try_start(&mut binary, &self.data(name), mappings);
+        self.started(&mut binary, mappings, name)
+    }
+
+    /// Starts a process with all roles and more settings, as `("DOUANE_LEDGER_URL", "postgres://…")`.
+    pub fn start_with(&self, name: &str, settings: &[(&str, &str)]) -> Process {
+        let mut binary = douane();
+        binary.env("DOUANE_CONFIG", self.configuration()).envs(settings.iter().copied());
+        self.started(&mut binary, self.mappings.path(), name)
+    }
+
+    fn started(&self, binary: &mut Command, mappings: &Path, name: &str) -> Process {
+        let started = Process::try_start(binary, &self.data(name), mappings);
         started.unwrap_or_else(|ended| panic!("{name} did not start: {ended}"))
     }
 

@@ -52,10 +52,15 @@ pub struct Wire {
 
 impl Wire {
     pub fn open(address: SocketAddr) -> io::Result<Self> {
+        Self::open_for(address, PATIENCE)
+    }
+
+    /// Opens one that waits for bytes no longer than this.
+    pub fn open_for(address: SocketAddr, patience: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Self { stream, read: Vec::new() })
     }
 

@@ -10,13 +10,20 @@ pub struct Nats {
     _folder: tempfile::TempDir,
 }
 
-/// Starts one with these lines in its configuration beside the usual, as `max_payload: 65536`.
+/// Starts one with these lines in its configuration beside the usual, as `max_payload: 65536`. Every write is synced.
 pub fn start(settings: &str) -> Nats {
+    start_syncing("sync_interval: always", settings)
+}
+
+/// Starts one as it comes: writes are synced every two minutes, which only a power cut can tell.
+pub fn start_as_it_comes() -> Nats {
+    start_syncing("", "")
+}
+
+fn start_syncing(syncing: &str, settings: &str) -> Nats {
     let (folder, address) = (folder(), free_address());
     let (store, file) = (folder.path().join("store"), folder.path().join("nats.conf"));
-    // Every write is synced: a killed server has all that it confirmed.
-    let jetstream =
-        format!("jetstream {{ store_dir: {:?}, sync_interval: always }}", store.display().to_string());
+    let jetstream = format!("jetstream {{ store_dir: {:?}\n {syncing} }}", store.display().to_string());
     fs::write(&file, format!("listen: \"{address}\"\n{jetstream}\n{settings}\n")).expect("a configuration");
     let server = Server::start(address, log_in(folder.path()), move || {
         let mut command = Command::new(program("nats-server"));

@@ -1,5 +1,5 @@
 //! A real PostgreSQL, started by the test that needs it: it can be stopped as by a power cut, paused, and started again.
-//! It never runs as root. `fsync` is off, because no test takes the operating system down with it.
+//! It never runs as root. `fsync` is off unless asked for, because no test takes the operating system down with it.
 
 use std::{
     fs::{self, File},
@@ -30,6 +30,15 @@ struct Owner {
     gid: u32,
 }
 
+/// The size of the files that its log is cut into, in megabytes.
+#[derive(Clone, Copy)]
+enum Segments {
+    /// Quick to copy.
+    Small = 1,
+    /// What everybody has.
+    Usual = 16,
+}
+
 /// A running server.
 pub struct Postgres {
     folder: TempDir,
@@ -48,24 +57,31 @@ impl Postgres {
 
     /// Starts one with settings of its own, as `max_connections=10`.
     pub fn with(settings: &[&str]) -> Self {
-        let mut prepared = Self::prepare(settings);
+        let mut prepared = Self::prepare(Segments::Small, settings);
+        prepared.start_again();
+        prepared
+    }
+
+    /// Starts one as those do who mean it: it syncs, and its log is cut as everybody's.
+    pub fn that_syncs(settings: &[&str]) -> Self {
+        let mut prepared = Self::prepare(Segments::Usual, &[&["fsync=on"], settings].concat());
         prepared.start_again();
         prepared
     }
 
     /// Starts one that speaks TLS too, with a certificate for `127.0.0.1`; gives the authority that vouches for it, as PEM.
     pub fn with_tls() -> (Self, Vec<u8>) {
-        let mut prepared = Self::prepare(&["ssl=on"]);
+        let mut prepared = Self::prepare(Segments::Small, &["ssl=on"]);
         let authority = certify(&prepared.folder.path().join("data"), prepared.owner);
         prepared.start_again();
         (prepared, authority)
     }
 
-    fn prepare(settings: &[&str]) -> Self {
+    fn prepare(segments: Segments, settings: &[&str]) -> Self {
         let (binaries, owner) = (binaries(), owner());
         let folder = tempfile::tempdir().expect("a folder");
         give(folder.path(), owner);
-        let template = template(&binaries, owner);
+        let template = template(&binaries, owner, segments);
         copy(&template, &folder.path().join("data"));
         let settings = settings.iter().map(ToString::to_string).collect();
         Self { folder, binaries, owner, port: free_port(), settings, server: None }
@@ -100,8 +116,17 @@ impl Postgres {
 
     /// Ends every process of it at once, as a power cut would; it recovers when started again.
     pub fn stop_at_once(&mut self) {
+        self.stop_by(Signal::QUIT);
+    }
+
+    /// Stops it as its operator would: sessions are ended, what they did is written out.
+    pub fn stop(&mut self) {
+        self.stop_by(Signal::INT);
+    }
+
+    fn stop_by(&mut self, signal: Signal) {
         if let Some(mut server) = self.server.take() {
-            let _ = kill_process(Pid::from_child(&server), Signal::QUIT);
+            let _ = kill_process(Pid::from_child(&server), signal);
             server.wait().expect("ends");
         }
     }
@@ -117,10 +142,15 @@ impl Postgres {
     }
 
     fn signal_all(&self, signal: Signal) {
-        let postmaster = Pid::from_child(self.server.as_ref().expect("runs"));
-        for pid in std::iter::once(postmaster).chain(children(postmaster)) {
+        for pid in self.processes() {
             let _ = kill_process(pid, signal);
         }
+    }
+
+    /// Every process of it; the first one started the others.
+    pub fn processes(&self) -> Vec<Pid> {
+        let postmaster = Pid::from_child(self.server.as_ref().expect("runs"));
+        std::iter::once(postmaster).chain(children(postmaster)).collect()
     }
 
     /// The address, in the open.
@@ -138,9 +168,18 @@ impl Postgres {
 
     /// Ends every session of the gateway, as `pg_terminate_backend` does; returns how many there were.
     pub fn terminate_sessions(&self) -> usize {
-        let ended = self
-            .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'douane'");
+        let ended = self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'douane%'",
+        );
         ended.lines().count()
+    }
+
+    /// Ends one session of a gateway, whichever chance finds.
+    pub fn terminate_one_session(&self) {
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
+             WHERE application_name LIKE 'douane%' ORDER BY random() LIMIT 1) AS session",
+        );
     }
 
     /// The settings of a ledger on this server.
@@ -153,7 +192,8 @@ impl Postgres {
         database(&self.config(schema))
     }
 
-    fn client(&self, binary: &str) -> Command {
+    /// One of its own client programs, told where it is.
+    pub fn client(&self, binary: &str) -> Command {
         let mut command = Command::new(self.binaries.join(binary));
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", "postgres"]);
         command.stdin(Stdio::null());
@@ -218,31 +258,23 @@ fn give(path: &Path, owner: Option<Owner>) {
 }
 
 /// A data folder to copy: to make one takes longer than to copy it. Made once a build, by whichever test is first.
-fn template(binaries: &Path, owner: Option<Owner>) -> PathBuf {
+fn template(binaries: &Path, owner: Option<Owner>, segments: Segments) -> PathBuf {
+    let megabytes = segments as u32;
     let version = Command::new(binaries.join("postgres")).arg("--version").output().expect("runs").stdout;
     let version: String = String::from_utf8_lossy(&version).chars().filter(char::is_ascii_digit).collect();
     let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(shared).expect("a folder");
     let lock = File::create(shared.join("postgres.lock")).expect("a lock");
     lock.lock().expect("locked");
-    let template = shared.join(format!("postgres-{version}"));
+    let template = shared.join(format!("postgres-{version}-{megabytes}"));
     if !template.exists() {
         // Where its owner can write; the other place may lie in somebody's home.
         let made = tempfile::tempdir().expect("a folder");
         give(made.path(), owner);
         let mut command = owned(&binaries.join("initdb"), owner);
         command.current_dir(made.path()).arg("-D").arg(made.path().join("data"));
-        command.args([
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-            "--wal-segsize=1",
-        ]);
+        command.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        command.arg(format!("--wal-segsize={megabytes}"));
         let ran = command.output().expect("initdb runs");
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         let unfinished = shared.join("postgres-unfinished");
