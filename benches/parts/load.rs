@@ -1,4 +1,4 @@
-//! The load: 64 keep-alive connections that post distinct 2 KB Stripe bodies, signed one by one.
+//! The load: keep-alive connections that post distinct 2 KB Stripe bodies, signed one by one.
 
 use std::{
     sync::{
@@ -17,10 +17,8 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::process::Server;
+use crate::{CONNECTIONS, process::Server};
 
-/// Open connections.
-pub const CONNECTIONS: u64 = 64;
 /// The secret every server checks with.
 pub const SECRET: &str = "whsec_bench_3f2b8c1d9e7a6f5b4c3d2e1f";
 const BODY_BYTES: usize = 2_048;

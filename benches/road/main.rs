@@ -41,6 +41,9 @@ use anyhow::Result;
 use process::{Commits, Server};
 use report::{Figures, Report};
 
+/// Open connections of the load.
+const CONNECTIONS: u64 = 64;
+
 /// How often and how long everything is measured.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
