@@ -1,4 +1,4 @@
-//! Chaos: replicas of the real binary over one real PostgreSQL and one real broker take a steady load while something is
+//! Chaos: replicas of the real binary over one real PostgreSQL, Redis and broker take a steady load while something is
 //! killed, stopped, cut off or taken away; then everything that is promised is proven of what is left. SIGKILL keeps the page
 //! cache, so this proves the protocol; `simulation` proves the fsync.
 
@@ -23,9 +23,13 @@ const LEASE: Duration = Duration::from_secs(5);
 /// How long each disturbance lasts, in seconds, unless `tests/run.sh --chaos` says otherwise.
 const SECONDS: u64 = 60;
 
-fn load() -> Load {
+fn seconds() -> Duration {
     let seconds = std::env::var("DOUANE_CHAOS_SECONDS");
-    Load::lasting(Duration::from_secs(seconds.map_or(SECONDS, |seconds| seconds.parse().expect("a number"))))
+    Duration::from_secs(seconds.map_or(SECONDS, |seconds| seconds.parse().expect("a number")))
+}
+
+fn load() -> Load {
+    Load::lasting(seconds())
 }
 
 /// A moment of chance between these milliseconds.
@@ -112,6 +116,61 @@ async fn nothing_is_lost_or_doubled_when_the_broker_is_away() {
         world.nats.server.restart();
     });
     proof::prove(&mut world, load.acked.take()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_whatever_becomes_of_redis() {
+    let (mut world, load, mut chance) = (World::start(REPLICAS).await, load(), chance());
+    world.under(&load, |world| disturb_redis(world, &mut chance));
+    proof::prove(&mut world, load.acked.take()).await;
+}
+
+fn disturb_redis(world: &mut World, chance: &mut StdRng) {
+    pass(moment(chance, 1_000..3_000));
+    match chance.random_range(0..5) {
+        0 => {
+            world.redis.server.kill();
+            pass(moment(chance, 0..3_000));
+            world.redis.server.restart();
+        }
+        1 => {
+            world.redis.tell(&["FLUSHALL"]);
+        }
+        2 => {
+            world.redis.server.pause();
+            pass(Duration::from_secs(3));
+            world.redis.server.resume();
+        }
+        3 => {
+            world.redis.tell(&["CONFIG", "SET", "maxmemory", "1"]);
+            pass(moment(chance, 1_000..3_000));
+            world.redis.tell(&["CONFIG", "SET", "maxmemory", "0"]);
+        }
+        _ => {
+            let older = world.redis.snapshot();
+            pass(moment(chance, 1_000..3_000));
+            world.redis.go_back_to(&older);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_changes_no_domain_event() {
+    let facts = async |disturb: fn(&mut World, &mut StdRng)| {
+        let (mut world, load, mut chance) =
+            (World::start(REPLICAS).await, Load::lasting(seconds() / 4), chance());
+        world.under(&load, |world| disturb(world, &mut chance));
+        proof::prove(&mut world, load.acked.take()).await
+    };
+    let undisturbed = facts(|_, _| pass(Duration::from_millis(100))).await;
+    let disturbed = facts(disturb_redis).await;
+    let stopped = facts(|world, _| {
+        world.redis.server.kill();
+        pass(Duration::from_millis(100));
+    })
+    .await;
+    assert_eq!(undisturbed, disturbed);
+    assert_eq!(undisturbed, stopped);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

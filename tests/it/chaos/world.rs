@@ -1,4 +1,4 @@
-//! The world that chaos falls upon: replicas of the real binary over one PostgreSQL and one NATS, each with a name that
+//! The world that chaos falls upon: replicas of the real binary over one PostgreSQL, one Redis and one NATS, each with a name that
 //! PostgreSQL can tell.
 
 use std::{
@@ -19,6 +19,7 @@ use crate::{
         nats::{self, Nats},
         postgres::Postgres,
         process::{DEADLINE, until},
+        redis::{self as redis_server, Redis},
     },
     site::Site,
 };
@@ -30,6 +31,7 @@ pub const STREAM: &str = "CHAOS";
 /// Everything that can be disturbed.
 pub struct World {
     pub site: Site,
+    pub redis: Redis,
     pub nats: Nats,
     pub replicas: Vec<Replica>,
     pub doors: Arc<Doors>,
@@ -62,7 +64,7 @@ impl Replica {
 impl World {
     /// Starts so many replicas on an empty ledger.
     pub async fn start(replicas: usize) -> Self {
-        let nats = nats::start_as_it_comes();
+        let (nats, redis) = (nats::start_as_it_comes(), redis_server::with_snapshots());
         let jetstream = jetstream::new(async_nats::connect(nats.url()).await.expect("it connects"));
         let subjects = vec!["lab.>".to_owned()];
         let config = stream::Config {
@@ -73,10 +75,10 @@ impl World {
             ..stream::Config::default()
         };
         jetstream.create_stream(config).await.expect("a stream");
-        let site = Site::on(Postgres::that_syncs(&["max_connections=200"]), &settings(&nats));
+        let site = Site::on(Postgres::that_syncs(&["max_connections=200"]), &settings(&nats, &redis));
         several_partners(&site);
         let replicas = (0..replicas).map(|place| Replica { place, starts: 0, gateway: None }).collect();
-        let mut world = Self { site, nats, replicas, doors: Arc::default() };
+        let mut world = Self { site, redis, nats, replicas, doors: Arc::default() };
         world.verb(&["ledger", "migrate"]).ended(0);
         watch::begin(world.postgres());
         for place in 0..world.replicas.len() {
@@ -174,9 +176,12 @@ pub fn pass(how_long: Duration) {
 }
 
 /// What stands in the configuration beside the ledger.
-fn settings(nats: &Nats) -> String {
+fn settings(nats: &Nats, redis: &Redis) -> String {
     format!(
         r#"
+[dedupe]
+url = "{}"
+
 [publication]
 max_backoff = "500ms"
 
@@ -187,6 +192,7 @@ from = "beginning"
 servers = ["{}"]
 stream = "{STREAM}"
 "#,
+        redis.url(),
         nats.url()
     )
 }
