@@ -34,12 +34,15 @@ const STREAM: &str = "DOUANE_DEMO";
 
 #[derive(Debug, Args)]
 pub(super) struct EngineArgs {
-    /// Run over PostgreSQL and NATS JetStream: those given, or the servers installed on this machine, started for the demo
+    /// Run over PostgreSQL, Redis and NATS JetStream: those given, or the servers installed on this machine, started for the demo
     #[arg(long)]
     pub(super) engines: bool,
     /// The PostgreSQL to use; a schema of the demo's own is made in it, and stays
     #[arg(long, value_name = "URL", requires = "engines")]
     postgres: Option<String>,
+    /// The Redis to use; what is remembered in it for the demo expires
+    #[arg(long, value_name = "URL", requires = "engines")]
+    redis: Option<String>,
     /// The NATS server to use, with JetStream; a stream of the demo's own is made, and removed at the end
     #[arg(long, value_name = "URL", requires = "engines")]
     nats: Option<String>,
@@ -66,6 +69,10 @@ impl Engines {
             Some(url) => url.clone(),
             None => start(&mut started, postgres().await?),
         };
+        config.dedupe.url = Some(match &args.redis {
+            Some(url) => url.clone(),
+            None => start(&mut started, redis().await?),
+        });
         let nats = match &args.nats {
             Some(url) => url.clone(),
             None => start(&mut started, nats().await?),
@@ -153,6 +160,18 @@ impl Drop for Server {
             let _ = self.child.kill();
         }
     }
+}
+
+async fn redis() -> anyhow::Result<(Server, String)> {
+    let program = program("redis-server", &[])
+        .context("no Redis is installed (tests/run.sh installs one), and --redis names none")?;
+    let (folder, address) = (tempfile::tempdir()?, free_address()?);
+    let mut command = Command::new(program);
+    command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", ""]);
+    command.arg("--dir").arg(folder.path());
+    let server = Server::start(command, folder, address).await?;
+    output::say(&format!("Redis runs for the demo at {address}."));
+    Ok((server, format!("redis://{address}")))
 }
 
 async fn nats() -> anyhow::Result<(Server, String)> {

@@ -59,6 +59,7 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
     let folder = tempfile::tempdir()?;
     config.ledger.data_dir = folder.path().join("data");
     config.ledger.url = None;
+    config.dedupe.url = None;
     config.process.roles = Roles::ALL;
     config.listen.public = "127.0.0.1:0".parse()?;
     config.listen.private = "127.0.0.1:0".parse()?;
