@@ -32,7 +32,8 @@ const PATIENCE: Duration = Duration::from_mins(10);
 /// The running engines.
 pub struct Engines {
     pub postgres: Postgres,
-    fresh: Redis,
+    /// The fresh ledger's.
+    pub fresh: Redis,
     kept: Redis,
     pub nats: Nats,
     jetstream: jetstream::Context,
@@ -82,8 +83,7 @@ impl Engines {
         );
         self.postgres.sql("DROP SCHEMA IF EXISTS fresh CASCADE");
         migrate(&self.postgres.database(FRESH)).await?;
-        let mut redis = redis::Client::open(self.fresh.url())?.get_multiplexed_async_connection().await?;
-        redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
+        self.fresh.tell(&["FLUSHALL"]);
         self.rest().await
     }
 

@@ -47,6 +47,9 @@ url = "{postgres}"
 schema = "{schema}"
 sealing_key = "file:{key}"
 
+[dedupe]
+url = "{redis}"
+
 [[broker]]
 name = "nats"
 kind = "nats"
@@ -58,6 +61,7 @@ stream = "{STREAM}"
         data = own.join("data").display(),
         postgres = engines.postgres.url(),
         key = shared.join("sealing-key").display(),
+        redis = engines.redis(schema),
         nats = engines.nats.url(),
     ))
 }

@@ -200,6 +200,9 @@ async fn paced(report: &mut Report, engines: &Engines, plan: Plan) -> Result<()>
     drop(handler);
     let gateways = gateway::start(engines, engines::FRESH, &[ALL], folder.path())?;
     report.paced(report::ONE_GATEWAY, load::paced(&gateways, PACE, plan.paced).await?);
+    engines.fresh.server.pause();
+    report.paced(report::REDIS_PAUSED, load::paced(&gateways, PACE, plan.paced).await?);
+    engines.fresh.server.resume();
     Ok(())
 }
 

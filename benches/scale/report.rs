@@ -23,6 +23,7 @@ pub const ALONE: [(usize, Row); 3] = [
     (2, "log_append alone, 2 clients"),
     (4, "log_append alone, 4 clients"),
 ];
+pub const REDIS_PAUSED: Row = "1 process, Redis paused";
 pub const EMPTY: Row = "1 process, empty, in turn with";
 pub const KEPT: Row = "1 process on what was kept";
 
@@ -140,6 +141,7 @@ impl Report {
         let acks = |more, fewer| self.rate(more) / self.rate(fewer);
         let events = |more, fewer| self.end_to_end(more) / self.end_to_end(fewer);
         let cpu = |row| self.median(row, Figures::cpu);
+        let paused = self.latency(REDIS_PAUSED, 0.99) / self.latency(ONE_GATEWAY, 0.99);
         let never_slower = |what, ratio| Bar::at_least(what, ratio, 1.0 - NOISE);
         vec![
             Bar::at_least("acks: intake ÷ by hand, aim 3.5", acks(INTAKE, HANDLER), 2.0),
@@ -150,6 +152,7 @@ impl Report {
             never_slower("acks: 4 processes ÷ 2", acks(four, two)),
             never_slower("end to end: 2 processes ÷ 1", events(two, one)),
             never_slower("end to end: 4 processes ÷ 2", events(four, two)),
+            Bar::at_most("ack p99: Redis paused ÷ healthy", paused, 1.5, ""),
             Bar::at_most("time of a delivery: kept ÷ empty", events(EMPTY, KEPT), 1.15, ""),
             Bar::at_most("CPU of a delivery: kept ÷ empty", cpu(KEPT) / cpu(EMPTY), 1.15, ""),
         ]
@@ -171,7 +174,7 @@ impl fmt::Display for Report {
         self.row(f, EMPTY)?;
         self.row(f, KEPT)?;
         writeln!(f, "\nack latency at a fixed {}/s", crate::PACE)?;
-        for row in [HANDLER, ONE_GATEWAY] {
+        for row in [HANDLER, ONE_GATEWAY, REDIS_PAUSED] {
             let (p50, p99) = (self.latency(row, 0.5), self.latency(row, 0.99));
             writeln!(f, "  {row:<32} p50 {p50:>6.2} ms   p99 {p99:>6.2} ms")?;
         }
