@@ -20,7 +20,8 @@ pub use encoded::EncodedEntry;
 pub use leases::{Held, Leases, PostgresLeases, Renewed, Takes};
 pub use query::{
     BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow,
-    Kept, Owner, OwnersPage, Page, RefusalFilter, Refused, ReplayTarget, TokenRow,
+    Kept, Owner, OwnersPage, Page, PublicationFilter, PublicationRow, RefusalFilter, Refused, ReplayTarget,
+    TokenRow,
 };
 pub use worked::{CursorMove, IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
 
@@ -259,9 +260,10 @@ pub trait PublicationRecords: Send + Sync {
         now: Timestamp,
     ) -> Result<(), RecordsError>;
 
-    /// Notes the publications of one batch and advances the broker's cursor, in one transaction. An event noted again
-    /// takes its latest position. A cursor that would go back, or another epoch than that of the broker's lease, is
-    /// [`RecordsError::Stale`], an unknown broker refused. Records of one process have no leases and pass the epoch over.
+    /// Notes the publications of one batch, none beyond `cursor`, and advances the broker's cursor to it, in one
+    /// transaction. An event noted again takes its latest position. A cursor that would go back, or another epoch than that
+    /// of the broker's lease, is [`RecordsError::Stale`], an unknown broker refused. Records of one process have no leases
+    /// and pass the epoch over.
     async fn note_published(
         &self,
         name: &str,
@@ -359,6 +361,9 @@ pub trait InspectRecords: Send + Sync {
 
     /// Entries whose bytes are damaged, newest first, at most `limit`.
     async fn damaged(&self, limit: usize) -> Result<Vec<DamagedEntry>, RecordsError>;
+
+    /// Publications that match: by event, newest first, and those of one event by the broker's name.
+    async fn publications(&self, filter: &PublicationFilter) -> Result<Vec<PublicationRow>, RecordsError>;
 
     /// Open dead letters of publications, oldest first: broker, event number, reason.
     async fn publication_dead_letters(

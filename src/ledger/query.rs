@@ -131,6 +131,61 @@ pub struct EventFilter {
     pub partner: Option<String>,
 }
 
+/// Which publications are meant. Everything given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublicationFilter {
+    /// The broker, parked or not.
+    pub broker: Option<String>,
+    /// Where the broker put it: the whole position, as it was noted.
+    pub position: Option<String>,
+    /// The domain event's number.
+    pub event: Option<EventNumber>,
+    /// Of the domain events that this delivery became, replays included.
+    pub delivery: Option<EntryNumber>,
+    /// Whether the broker refused it for good.
+    pub refused: Option<bool>,
+    /// At most so many rows.
+    pub limit: usize,
+    /// Continue after the row of this event at this broker.
+    pub after: Option<(EventNumber, String)>,
+}
+
+impl PublicationFilter {
+    /// The lowest event number that [`after`](Self::after) leaves out at a broker, if any.
+    pub fn end(&self, broker: &str) -> Option<u64> {
+        let (event, last) = self.after.as_ref()?;
+        Some(if broker > last.as_str() { event.0.saturating_add(1) } else { event.0 })
+    }
+}
+
+/// What became of a domain event at a broker, as the API shows it, and what the event came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct PublicationRow {
+    /// The broker, also when it is parked.
+    pub broker: String,
+    /// Where the broker put it, in the broker's own words; null when it refused the event.
+    pub position: Option<String>,
+    /// Why the broker refused it for good.
+    pub refused: Option<String>,
+    /// The domain event's number, its `sequence` in the feed.
+    #[schema(value_type = u64)]
+    pub event: EventNumber,
+    /// Its CloudEvents `id`; null, as all that follows, when the event is no longer kept.
+    pub id: Option<String>,
+    /// Its CloudEvents `type`.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+    /// Its CloudEvents `partitionkey`.
+    pub partition_key: Option<String>,
+    /// The delivery it was made from, its `correlationid`.
+    #[schema(value_type = Option<String>)]
+    pub delivery: Option<DeliveryId>,
+    /// Its external event's place among the delivery's items, from 0.
+    pub ordinal: Option<u32>,
+    /// The partner's id for that external event.
+    pub external_id: Option<String>,
+}
+
 /// A request that was turned away: metadata, never the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Refused {

@@ -65,6 +65,16 @@ pub(super) fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// A number of a domain event that somebody asks for. One beyond what the records can number names none.
+pub(super) fn at_most(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number of an entry that somebody asks for, so that there is room for an ordinal beside it.
+pub(super) fn entry_at_most(number: EntryNumber) -> i64 {
+    at_most(number.min(MAX_ENTRY).0)
+}
+
 /// The code of an outcome.
 pub(super) const fn outcome_code(kind: OutcomeKind) -> i16 {
     match kind {

@@ -9,13 +9,13 @@ use super::{
     PostgresRecords,
     columns::{read, read_some},
     conservation::{check, conservation},
-    publication,
+    publication, published,
     search::{self, Found},
 };
 use crate::{
     ledger::{
         Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Kept, Page,
-        RecordsError,
+        PublicationFilter, PublicationRow, RecordsError,
         postgres::{PostgresError, Session, column},
         records::columns::{DELIVERY, REPLAY, entry_integer, outcome_code, whole},
     },
@@ -107,6 +107,10 @@ impl InspectRecords for PostgresRecords {
             Ok::<_, PostgresError>(DamagedEntry { number: read(row, 0)?, received_at: read(row, 1)?, reason })
         };
         Ok(rows.iter().map(damaged).collect::<Result<_, _>>()?)
+    }
+
+    async fn publications(&self, filter: &PublicationFilter) -> Result<Vec<PublicationRow>, RecordsError> {
+        Ok(published::publications(&self.session().await?, filter).await?)
     }
 
     async fn publication_dead_letters(

@@ -12,6 +12,7 @@ mod owners;
 mod partitions;
 mod pipeline;
 mod publication;
+mod published;
 mod query;
 mod replays;
 mod rows;

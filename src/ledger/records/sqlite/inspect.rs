@@ -8,12 +8,12 @@ use super::{
     columns::{Count, Place},
     conservation::{check, conservation},
     feed::numbers_made_from,
-    publication, search,
+    publication, published, search,
 };
 use crate::{
     ledger::{
         Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Kept, Page,
-        RecordsError,
+        PublicationFilter, PublicationRow, RecordsError,
         records::columns::{DELIVERY, REPLAY, whole},
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind},
@@ -82,6 +82,11 @@ impl InspectRecords for SqliteRecords {
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
         .await
+    }
+
+    async fn publications(&self, filter: &PublicationFilter) -> Result<Vec<PublicationRow>, RecordsError> {
+        let filter = filter.clone();
+        self.read(move |connection| published::publications(connection, &filter)).await
     }
 
     async fn publication_dead_letters(

@@ -11,6 +11,7 @@ mod inspect;
 mod names;
 mod owners;
 mod publication;
+mod published;
 mod readers;
 mod replays;
 mod schema;

@@ -167,7 +167,8 @@ pub(super) struct Query {
 }
 
 impl Query {
-    fn new(sql: &str) -> Self {
+    /// Begins with this.
+    pub(super) fn new(sql: &str) -> Self {
         Self { sql: sql.to_owned(), values: Vec::new() }
     }
 

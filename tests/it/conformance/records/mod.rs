@@ -7,6 +7,7 @@ mod feed;
 mod owners;
 mod postgres;
 mod publications;
+mod published;
 mod replays;
 mod searches;
 mod sqlite;
@@ -130,6 +131,16 @@ suite! {
         of_the_feeds_events_keep_the_latest_word
         behind_the_cursor_are_stale
         of_an_unknown_broker_are_refused
+    }
+    published {
+        events_are_found_by_where_they_stand
+        positions_that_repeat_are_all_listed_newest_first
+        events_are_where_they_were_put_last
+        events_of_a_delivery_are_found_with_their_replays
+        events_that_were_refused_say_why
+        events_page_newest_first_and_then_by_broker
+        positions_may_be_any_words
+        events_that_are_gone_still_say_what_was_noted
     }
     searches {
         page_newest_first

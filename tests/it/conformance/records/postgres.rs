@@ -14,7 +14,8 @@ use std::{
 use douane::{
     ledger::{
         ActRecords, CursorMove, DeliveryFilter, EventFilter, FeedRecords, InspectRecords, JournalEntry,
-        PublicationRecords, RecordsError, TranslationCommit, TranslationRecords,
+        Publication, PublicationFilter, PublicationRecords, RecordsError, TranslationCommit,
+        TranslationRecords,
         postgres::{Database, Partition, detach, drop_detached, migrate, partitions},
         records::PostgresRecords,
     },
@@ -303,4 +304,23 @@ async fn a_partition_that_somebody_dropped_is_made_again() {
         "nothing is wrong with the data: {missing:?}"
     );
     assert_eq!(records.commit(entry(2)).await.expect("commits"), EventNumber(2));
+}
+
+#[tokio::test]
+async fn what_was_published_is_told_when_the_event_was_dropped() {
+    let (server, records) = created().await;
+    records.commit(entry(1)).await.expect("commits");
+    records.introduce_broker("audit", EventNumber(0), time_of(1)).await.expect("is introduced");
+    let placed = Publication::Placed { event: EventNumber(1), position: "AUDIT/1".to_owned() };
+    records.note_published("audit", &[placed], EventNumber(1)).await.expect("is noted");
+    let filter =
+        PublicationFilter { position: Some("AUDIT/1".to_owned()), limit: 10, ..PublicationFilter::default() };
+    let before = records.publications(&filter).await.expect("reads");
+    assert_eq!((before[0].id.as_deref(), before[0].external_id.as_deref()), (Some("id 1"), Some("id 1")));
+    let database = server.database("ledger");
+    for partition in partitions_of(&database, "domain_events").await {
+        drop_one(&database, "domain_events", &partition).await;
+    }
+    let after = records.publications(&filter).await.expect("reads");
+    assert_eq!((after.len(), after[0].event, &after[0].id), (1, EventNumber(1), &None));
 }

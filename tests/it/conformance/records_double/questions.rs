@@ -1,11 +1,14 @@
 //! What the double answers: by looking at everything it has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use douane::{
     ledger::{
         BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, IdentifiedEvent,
-        Kept, Owner, OwnersPage, Page, Publication, ReplayTarget, WorkedKind,
+        Kept, Owner, OwnersPage, Page, Publication, PublicationFilter, PublicationRow, ReplayTarget, WorkedKind,
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventRef, OutcomeKind, Timestamp},
 };
@@ -233,6 +236,50 @@ impl State {
             last_event: self.last_event(),
             cursors: self.cursors.iter().map(|(name, through)| (name.to_string(), *through)).collect(),
             orphans: self.events.keys().filter(is_orphan).count() as u64,
+        }
+    }
+
+    pub(super) fn publications(&self, filter: &PublicationFilter) -> Vec<PublicationRow> {
+        let noted =
+            self.brokers.iter().flat_map(|(name, (_, noted))| noted.values().map(move |it| (name, it)));
+        let rows = noted.map(|(broker, publication)| self.publication_row(broker, publication));
+        let mut rows: Vec<_> = rows.filter(|row| self.is_meant_publication(filter, row)).collect();
+        rows.sort_by_key(|row| (Reverse(row.event), row.broker.clone()));
+        rows.truncate(filter.limit);
+        rows
+    }
+
+    fn is_meant_publication(&self, filter: &PublicationFilter, row: &PublicationRow) -> bool {
+        let is_made_by = |number: EntryNumber| {
+            let mut made = self.events.iter().filter(|(at, _)| at.number == number);
+            made.any(|(_, event)| event.made.contains(&row.event))
+        };
+        filter.broker.as_ref().is_none_or(|broker| *broker == row.broker)
+            && filter.position.as_ref().is_none_or(|position| Some(position) == row.position.as_ref())
+            && filter.event.is_none_or(|event| event == row.event)
+            && filter.refused.is_none_or(|refused| refused == row.refused.is_some())
+            && filter.delivery.is_none_or(is_made_by)
+            && filter.end(&row.broker).is_none_or(|end| row.event.0 < end)
+    }
+
+    fn publication_row(&self, broker: &str, publication: &Publication) -> PublicationRow {
+        let (event, position, refused) = match publication {
+            Publication::Placed { event, position } => (*event, Some(position.clone()), None),
+            Publication::DeadLetter { event, reason } => (*event, None, Some(reason.clone())),
+        };
+        let known = self.feed.iter().map(|(known, _)| known).find(|known| known.number == event);
+        let external = known.and_then(|known| self.events.get(&known.made_from));
+        PublicationRow {
+            broker: broker.to_owned(),
+            position,
+            refused,
+            event,
+            id: known.map(|event| event.id.clone()),
+            event_type: known.map(|event| event.event_type.clone()),
+            partition_key: known.map(|event| event.partition_key.clone()),
+            delivery: known.and_then(|event| self.delivery_id(event.made_from.number)),
+            ordinal: known.map(|event| event.made_from.ordinal),
+            external_id: external.and_then(|event| event.identity.as_ref()?.external_id.clone()),
         }
     }
 

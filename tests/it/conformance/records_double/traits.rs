@@ -7,7 +7,8 @@ use douane::{
     ledger::{
         ActRecords, BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter,
         EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, MAX_REFUSALS, Owner,
-        OwnerRecords, OwnersPage, Page, Publication, PublicationRecords, RecordsError, RefusalFilter,
+        OwnerRecords, OwnersPage, Page, Publication, PublicationFilter, PublicationRecords, PublicationRow,
+        RecordsError, RefusalFilter,
         Refused, ReplayTarget, TokenRow, TranslationCommit, TranslationRecords,
     },
     model::{
@@ -305,6 +306,10 @@ impl InspectRecords for RecordsDouble {
             };
             state.events.iter().find(|(_, event)| is_open(event)).map(|(at, _)| at.number)
         })
+    }
+
+    async fn publications(&self, filter: &PublicationFilter) -> Result<Vec<PublicationRow>, RecordsError> {
+        self.read(|state| state.publications(filter))
     }
 
     async fn publication_dead_letters(
