@@ -44,7 +44,7 @@ pub(super) enum DeliveriesVerb {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Show one delivery: what came, what became of it; with --body the exact bytes
+    /// Show one delivery: what came, what became of it, where that was published; with --body the exact bytes
     Show {
         /// The delivery's id, or its number
         #[arg(value_name = "ID")]
@@ -159,7 +159,10 @@ pub(super) async fn show(
     let verdict = verdict(&payload);
     match (body, payload) {
         (true, payload) => std::io::stdout().lock().write_all(&payload?.body)?,
-        (false, payload) => output::json(&DeliveryDetail::new(row, payload, false))?,
+        (false, payload) => {
+            let publications = Some(stored::publications(ledger, &row).await?);
+            output::json(&DeliveryDetail { publications, ..DeliveryDetail::new(row, payload, false) })?;
+        }
     }
     Ok(verdict)
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod output;
 mod partner;
 mod private_door;
+mod publications;
 mod ready;
 mod reconcile;
 mod replay;
@@ -93,6 +94,9 @@ enum Verb {
     /// List, show and export deliveries
     #[command(subcommand)]
     Deliveries(deliveries::DeliveriesVerb),
+    /// Say where domain events were published, and what a message of a broker came from
+    #[command(subcommand)]
+    Publications(publications::PublicationsVerb),
     /// List, show and retry what could not be translated
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersVerb),
@@ -137,6 +141,7 @@ fn dispatch(common: &Common, verb: Verb) -> anyhow::Result<Verdict> {
         Verb::Verify(args) => verify::run(common, &args),
         Verb::Partner(verb) => partner::run(common, &verb),
         Verb::Deliveries(verb) => deliveries::run(common, &verb),
+        Verb::Publications(verb) => publications::run(common, &verb),
         Verb::DeadLetters(verb) => dead_letters::run(common, &verb),
         Verb::Replay(args) => replay::run(common, &args),
         Verb::Reconcile(args) => reconcile::run(common, &args),

@@ -95,7 +95,7 @@ pub(super) async fn list(
 }
 
 /// One delivery, by its id or its number, with method, target and headers; without them when the payload is gone, and then
-/// `payload` says why.
+/// `payload` says why. And where its domain events were published.
 #[utoipa::path(get, path = "/api/v1/deliveries/{id}", operation_id = "show_delivery", tag = "deliveries",
     params(("id" = String, Path, description = "Its id or its number.")),
     responses((status = 200, description = "The delivery.", body = DeliveryDetail),
@@ -109,7 +109,8 @@ pub(super) async fn show(
 ) -> Result<Json<DeliveryDetail>, Problem> {
     let Found { row, payload } = find(&console, &id).await?;
     record_read(&console, &caller, &row, "headers").await?;
-    Ok(Json(DeliveryDetail::new(row, payload, false)))
+    let publications = Some(stored::publications(&console.ledger, &row).await?);
+    Ok(Json(DeliveryDetail { publications, ..DeliveryDetail::new(row, payload, false) }))
 }
 
 /// The exact bytes of the body.

@@ -4,6 +4,7 @@
 //! ```text
 //! /livez /readyz /metrics          health        no token
 //! /api/v1/deliveries…              deliveries    auditor
+//! /api/v1/publications             publications  auditor
 //! /api/v1/events                   events        consumer
 //! /api/v1/dead-letters /refusals   dead_letters  auditor
 //! /api/v1/journal                  journal       auditor
@@ -21,6 +22,7 @@ mod health;
 mod journal;
 mod openapi;
 mod problem;
+pub mod publications;
 mod refusals;
 pub mod replays;
 pub mod stored;
@@ -82,6 +84,7 @@ pub fn router(console: Console) -> Router {
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/body", get(deliveries::body))
+        .route("/publications", get(publications::list))
         .route("/events", get(events::feed))
         .route("/refusals", get(refusals::list))
         .route("/dead-letters", get(dead_letters::list))

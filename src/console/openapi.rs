@@ -30,6 +30,7 @@ use super::problem::Problem;
         super::deliveries::list,
         super::deliveries::show,
         super::deliveries::body,
+        super::publications::list,
         super::events::feed,
         super::refusals::list,
         super::dead_letters::list,

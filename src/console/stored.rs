@@ -15,7 +15,10 @@ use super::{
     waiting,
 };
 use crate::{
-    ledger::{DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, RecordsError},
+    ledger::{
+        DeliveryFilter, DeliveryRow, Ledger, LogError, LogItem, PublicationFilter, PublicationRow,
+        RecordsError,
+    },
     model::{
         DeliveryId, DeliveryMeta, Entry, EntryMeta, EntryNumber, HeaderValue, is_credential_header,
         is_credential_parameter,
@@ -111,6 +114,9 @@ pub struct DeliveryDetail {
     /// Why there is no payload: dropped by retention, or damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
+    /// Where its domain events were published, and which of them were refused: by event, newest first. Absent in exports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publications: Option<Vec<PublicationRow>>,
 }
 
 /// What JSON cannot say in text is told in base64, so a value is one of two things.
@@ -129,7 +135,15 @@ fn pairs_schema() -> Schema {
 impl DeliveryDetail {
     /// What is known of a delivery.
     pub fn new(row: DeliveryRow, payload: Result<Entry, NoPayload>, with_body: bool) -> Self {
-        let bare = Self { row, method: None, target: None, headers: None, body_base64: None, payload: None };
+        let bare = Self {
+            row,
+            method: None,
+            target: None,
+            headers: None,
+            body_base64: None,
+            payload: None,
+            publications: None,
+        };
         match payload {
             Err(why) => Self { payload: Some(why.to_string()), ..bare },
             Ok(Entry { meta: EntryMeta::Delivery(meta), body, .. }) => Self {
@@ -206,6 +220,28 @@ async fn find_by_number(ledger: &Ledger, number: EntryNumber) -> Result<Option<F
         return Ok(Some(Found { row, payload }));
     }
     damaged::find(ledger, number).await?.map_or(Ok(None), |damaged| Err(LookupError::Damaged(damaged)))
+}
+
+/// Where the domain events of a delivery were published, by event, newest first.
+pub async fn publications(ledger: &Ledger, row: &DeliveryRow) -> Result<Vec<PublicationRow>, RecordsError> {
+    if row.external_events.iter().all(|event| event.domain_events.is_empty()) {
+        return Ok(Vec::new());
+    }
+    // As many as there are: the row names every one of their events already.
+    let of_it = PublicationFilter { delivery: Some(row.number), limit: usize::MAX, ..Default::default() };
+    ledger.records.publications(&of_it).await
+}
+
+/// The number of a delivery, worked or waiting; `None` when nobody was ever given the id or the number.
+pub async fn number(ledger: &Ledger, name: Named) -> Result<Option<EntryNumber>, LookupError> {
+    let id = match name {
+        Named::Id(id) => id,
+        Named::Number(number) => return Ok(Some(number).filter(|number| *number <= ledger.log.durable())),
+    };
+    if let Some(row) = ledger.records.delivery(id).await? {
+        return Ok(Some(row.number));
+    }
+    Ok(waiting::find(ledger, id).await?.map(|entry| entry.number))
 }
 
 /// The payload of a delivery, or why there is none.

@@ -37,8 +37,8 @@ fn a_role_allows_what_it_says_and_no_more() {
     let dry_run = json!({ "partner": "lab", "dry_run": true });
     let wish = json!({ "name": "another", "role": "operator" });
     let everyone = [("GET", "/api/v1/events", &Value::Null)];
-    let auditors =
-        ["deliveries", "refusals", "dead-letters", "journal"].map(|path| format!("/api/v1/{path}"));
+    let auditors = ["deliveries", "publications", "refusals", "dead-letters", "journal"];
+    let auditors = auditors.map(|path| format!("/api/v1/{path}"));
     let auditors = auditors.iter().chain([&detail, &body]).map(|path| ("GET", path.as_str(), &Value::Null));
     let operators = [
         ("POST", "/api/v1/replays", &dry_run),

@@ -29,6 +29,7 @@ mod openapi;
 mod partners;
 mod process;
 mod proofs;
+mod publications;
 mod published;
 mod reload;
 mod replays;

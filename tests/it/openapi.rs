@@ -66,7 +66,7 @@ fn every_operation_is_named_once_and_told() {
         assert!(is_text(&operation["summary"]) || is_text(&operation["description"]), "{name} says nothing");
         assert!(ids.insert(operation["operationId"].as_str().expect("an id")), "{name}: its id is taken");
     }
-    assert_eq!(operations.len(), 16);
+    assert_eq!(operations.len(), 17);
 }
 
 #[test]
@@ -208,8 +208,7 @@ impl Reader {
 
 #[test]
 fn what_is_answered_is_what_is_described() {
-    let mappings = Folder::new();
-    let lab = Lab::with(mappings, &[]);
+    let lab = with_a_broker();
     let mut reader = Reader { document: document(&lab), held: BTreeMap::new() };
     lab.deliver(&measured("1", 1));
     for sent in
@@ -221,14 +220,16 @@ fn what_is_answered_is_what_is_described() {
     lab.gateway
         .wait_until(&format!("/api/v1/deliveries/{delivery}"), |answer| answer.json()["waiting"] == false);
     wire::exchange(lab.gateway.public, "POST", "/in/nobody", &[], b"{}");
-    lab.gateway.wait_until("/api/v1/refusals", |answer| answer.json()["items"] != json!([]));
+    for listed in ["/api/v1/refusals", "/api/v1/publications"] {
+        lab.gateway.wait_until(listed, |answer| answer.json()["items"] != json!([]));
+    }
     let (auditor, consumer) = (lab.token("anna", "auditor"), lab.token("carl", "consumer"));
 
     let (one, body) = ("/api/v1/deliveries/{id}", "/api/v1/deliveries/{id}/body");
     for path in ["/livez", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/v1/tokens"] {
         reader.hold(&format!("get {path}"), &lab.gateway.get(path));
     }
-    for path in ["deliveries", "events", "refusals", "dead-letters", "journal"] {
+    for path in ["deliveries", "publications", "events", "refusals", "dead-letters", "journal"] {
         let (path, name) = (format!("/api/v1/{path}"), format!("get /api/v1/{path}"));
         let answer = lab.gateway.get(&path);
         assert!(!answer.body.is_empty() && (path.ends_with("events") || answer.json()["items"] != json!([])));
@@ -245,6 +246,10 @@ fn what_is_answered_is_what_is_described() {
         let ask = |id: &str| lab.gateway.get(&format!("/api/v1/deliveries/{id}{suffix}"));
         reader.hold(&name, &ask(&delivery)).hold(&name, &ask("1")).hold(&name, &ask("999"));
     }
+    let publications = |query: &str| lab.gateway.get(&format!("/api/v1/publications?{query}"));
+    for query in ["broker=file", "broker=nobody", "delivery=999", "delivery=x", "cursor=x"] {
+        reader.hold("get /api/v1/publications", &publications(query));
+    }
     let detail = lab.gateway.get(&format!("/api/v1/deliveries/{delivery}")).json();
     assert!(detail["headers"].to_string().contains(r#"{"base64":"#), "{detail}");
 
@@ -255,6 +260,19 @@ fn what_is_answered_is_what_is_described() {
     assert_eq!(asked, all.iter().map(|(name, ..)| name.as_str()).collect());
     let succeeded = |held: &BTreeSet<u16>| held.iter().any(|status| *status < 300);
     assert!(reader.held.values().all(succeeded), "{:?}", reader.held);
+}
+
+/// A gateway that publishes to a file.
+fn with_a_broker() -> Lab {
+    let mappings = Folder::new();
+    let (config, file) = (mappings.path().join("douane.toml"), mappings.path().join("events.ndjson"));
+    let broker = format!(
+        "[[broker]]\nname = \"file\"\nkind = \"file\"\nfrom = \"beginning\"\npath = \"{}\"\n",
+        file.display()
+    );
+    std::fs::write(&config, broker).expect("written");
+    let config = config.display().to_string();
+    Lab::with(mappings, &[("DOUANE_CONFIG", &config)])
 }
 
 /// The operations that change something, as an operator asks and as an auditor may not.

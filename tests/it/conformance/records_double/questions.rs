@@ -8,7 +8,8 @@ use std::{
 use douane::{
     ledger::{
         BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, IdentifiedEvent,
-        Kept, Owner, OwnersPage, Page, Publication, PublicationFilter, PublicationRow, ReplayTarget, WorkedKind,
+        Kept, Owner, OwnersPage, Page, Publication, PublicationFilter, PublicationRow, ReplayTarget,
+        WorkedKind,
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventRef, OutcomeKind, Timestamp},
 };

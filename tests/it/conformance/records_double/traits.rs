@@ -8,8 +8,7 @@ use douane::{
         ActRecords, BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter,
         EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, MAX_REFUSALS, Owner,
         OwnerRecords, OwnersPage, Page, Publication, PublicationFilter, PublicationRecords, PublicationRow,
-        RecordsError, RefusalFilter,
-        Refused, ReplayTarget, TokenRow, TranslationCommit, TranslationRecords,
+        RecordsError, RefusalFilter, Refused, ReplayTarget, TokenRow, TranslationCommit, TranslationRecords,
     },
     model::{
         DeliveryId, EndpointName, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, OutcomeKind,
