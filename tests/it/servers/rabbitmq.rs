@@ -38,9 +38,11 @@ pub fn start(settings: &str) -> Rabbitmq {
     fs::write(folder.path().join("rabbitmq.conf"), conf).expect("a configuration");
     fs::write(folder.path().join("plugins"), "[].\n").expect("a list of plugins");
     let server = {
-        let environment = environment.clone();
+        let (environment, home) = (environment.clone(), folder.path().to_owned());
         Server::start(address, log_in(folder.path()), move || {
             let mut command = Command::new(part("rabbitmq-server"));
+            // Where it dies it leaves a dump.
+            command.current_dir(&home);
             command.envs(environment.iter().map(|(name, value)| (name, value)));
             command
         })
@@ -108,6 +110,7 @@ impl Rabbitmq {
     /// What its operator does, as `["set_vm_memory_high_watermark", "0"]`.
     pub fn control(&self, arguments: &[&str]) {
         let mut command = Command::new(part("rabbitmqctl"));
+        command.current_dir(self.folder.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).args(arguments);
         let done = command.stdin(Stdio::null()).output().expect("rabbitmqctl");
         assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
