@@ -82,6 +82,7 @@ fn redis_streams(config: &RedisStreamsConfig) -> RedisStreamsSettings {
         url: config.url.clone(),
         user: config.user.clone(),
         password: config.password.as_ref().map(credential),
+        ca_file: config.ca_file.clone(),
         stream: config.stream.clone(),
         shards: config.shards,
         max_len: config.max_len,

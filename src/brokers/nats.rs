@@ -1,7 +1,7 @@
 //! Room `brokers`: publishes to a stream of NATS JetStream, each event a message in the structured mode of the CloudEvents NATS
 //! binding, its `Nats-Msg-Id` the event's id. What places an event is the stream's acknowledgement.
 
-use std::{error::Error as _, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error as _, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{
     ConnectErrorKind, ConnectOptions, Event, ServerError,
@@ -211,7 +211,12 @@ impl Broker for NatsBroker {
 
 fn not_connected(error: &async_nats::ConnectError) -> BrokerError {
     let why = reasons(error);
+    let io = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     match error.kind() {
+        // How TLS says that it does not trust the server, or that a server does not speak it.
+        ConnectErrorKind::Io if io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) => {
+            BrokerError::RefusesEveryone(why)
+        }
         ConnectErrorKind::Authentication
         | ConnectErrorKind::AuthorizationViolation
         | ConnectErrorKind::ServerParse

@@ -2,12 +2,12 @@
 //! What places an event is the id Redis gave its entry. What Redis keeps of it after a crash is for its own settings to say
 //! (`appendonly yes`, `appendfsync always`).
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
-    aio::MultiplexedConnection, cmd,
+    TlsCertificates, aio::MultiplexedConnection, cmd,
 };
 use tokio::sync::Mutex;
 
@@ -26,6 +26,8 @@ pub struct RedisStreamsSettings {
     pub user: Option<String>,
     /// The password, if there is one.
     pub password: Option<Credential>,
+    /// Certificates to trust in place of the system's, where the url asks for TLS.
+    pub ca_file: Option<PathBuf>,
     /// The stream of an event.
     pub stream: AddressTemplate,
     /// What `{shard}` counts to.
@@ -69,11 +71,26 @@ impl RedisStreamsBroker {
 
     async fn connect(&self) -> Result<MultiplexedConnection, BrokerError> {
         let refuses = |error: RedisError| BrokerError::RefusesEveryone(error.to_string());
-        let client = Client::open(self.address()?).map_err(refuses)?;
+        let client = match self.authorities().await? {
+            None => Client::open(self.address()?),
+            root_cert => {
+                Client::build_with_tls(self.address()?, TlsCertificates { client_tls: None, root_cert })
+            }
+        };
+        let client = client.map_err(refuses)?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.settings.connect_timeout))
             .set_response_timeout(Some(self.settings.response_timeout));
         client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failure(&error))
+    }
+
+    /// What `ca_file` holds.
+    async fn authorities(&self) -> Result<Option<Vec<u8>>, BrokerError> {
+        let Some(path) = &self.settings.ca_file else { return Ok(None) };
+        let unreadable = |error: io::Error| {
+            BrokerError::RefusesEveryone(format!("its ca_file {}: {error}", path.display()))
+        };
+        tokio::fs::read(path).await.map(Some).map_err(unreadable)
     }
 
     fn address(&self) -> Result<ConnectionInfo, BrokerError> {
@@ -166,12 +183,19 @@ fn failure(error: &RedisError) -> BrokerError {
     ];
     let why = error.to_string();
     let passes = match (error.kind(), error.code()) {
-        (ErrorKind::Io, _) => true,
+        (ErrorKind::Io, _) => !is_distrust(error),
         _ if why.contains("max number of clients") => true,
         (_, Some(code)) => PASSING.contains(&code),
         _ => error.is_timeout() || error.is_connection_dropped() || error.is_connection_refusal(),
     };
     if passes { BrokerError::Unavailable(why) } else { BrokerError::RefusesEveryone(why) }
+}
+
+/// How TLS says that it does not trust the server, or that a server does not speak it.
+fn is_distrust(error: &RedisError) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
 impl fmt::Debug for RedisStreamsBroker {

@@ -1,5 +1,7 @@
 //! Room `config`: what a broker of kind `redis_streams` needs.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationError};
@@ -12,7 +14,7 @@ use crate::{
 /// Appends to streams of Redis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[validate(schema(function = "shards_are_used"))]
+#[validate(schema(function = "shards_are_used"), schema(function = "trusts_over_tls"))]
 pub struct RedisStreamsConfig {
     /// The server, as `"redis://redis:6379"`; `rediss://` is TLS. Passwords stand in `password`, not here.
     #[validate(custom(function = "is_redis"))]
@@ -24,6 +26,9 @@ pub struct RedisStreamsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub password: Option<SecretSource>,
+    /// Certificates (PEM) to trust in place of the system's, with `rediss://`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// The stream of an event. Fields: {type}, {context}, {event}, {version}, {partner}, {endpoint} and {shard}, as `"events.{shard}"`.
     #[serde(default = "default_stream")]
     #[schemars(with = "String")]
@@ -94,4 +99,13 @@ fn shards_are_used(config: &RedisStreamsConfig) -> Result<(), ValidationError> {
     }
     let message = "`shards` counts streams that `stream` does not name: write {shard} into it";
     Err(ValidationError::new("shards").with_message(message.into()))
+}
+
+/// Certificates would say nothing of a server that shows none.
+fn trusts_over_tls(config: &RedisStreamsConfig) -> Result<(), ValidationError> {
+    if config.ca_file.is_none() || config.url.starts_with("rediss://") {
+        return Ok(());
+    }
+    Err(ValidationError::new("ca_file")
+        .with_message("`ca_file` needs a `url` that begins with rediss://".into()))
 }

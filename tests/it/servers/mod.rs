@@ -2,6 +2,7 @@
 //! test can stop, kill, pause and restart them. One that is not installed fails the test with what to install;
 //! tests/run.sh installs them all.
 
+pub mod certificate;
 pub mod nats;
 pub mod postgres;
 pub mod process;

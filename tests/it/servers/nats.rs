@@ -1,8 +1,11 @@
 //! A NATS server of a test's own, with JetStream.
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
 
-use super::process::{Server, folder, free_address, log_in, program};
+use super::{
+    certificate::Certificates,
+    process::{Server, folder, free_address, log_in, program},
+};
 
 /// A running NATS server.
 pub struct Nats {
@@ -33,6 +36,14 @@ fn start_syncing(syncing: &str, settings: &str) -> Nats {
     Nats { server, _folder: folder }
 }
 
+/// Starts one that speaks TLS with whoever wants it, and gives the certificates.
+pub fn with_tls() -> (Nats, Certificates) {
+    let made = Certificates::make();
+    let path = |file: PathBuf| format!("{:?}", file.display().to_string());
+    let tls = format!("tls {{ cert_file: {}, key_file: {} }}", path(made.server()), path(made.key()));
+    (start(&format!("{tls}\nallow_non_tls: true")), made)
+}
+
 impl Nats {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
@@ -42,5 +53,10 @@ impl Nats {
     /// As a client names it.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address())
+    }
+
+    /// As a client names it that wants TLS.
+    pub fn tls_url(&self) -> String {
+        format!("tls://{}", self.address())
     }
 }

@@ -20,6 +20,8 @@ use douane::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::certificate::Certificates;
+
 /// A server that does not come up or go down in this time never will.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -291,29 +293,15 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success(), "{} was not copied", from.display());
 }
 
-/// Makes an authority, and by it the certificate of a server in its data folder; returns the authority's.
+/// Gives a server a certificate in its data folder; returns the authority's.
 fn certify(data: &Path, owner: Option<Owner>) -> Vec<u8> {
-    let made = tempfile::tempdir().expect("a folder");
-    let openssl = |arguments: &str| {
-        let mut command = Command::new("openssl");
-        command
-            .current_dir(made.path())
-            .args(arguments.split(' '))
-            .args(["-newkey", "ed25519", "-nodes", "-x509"]);
-        let ran = command.output().expect("openssl runs");
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    };
-    openssl("req -subj /CN=authority -keyout authority.key -out authority.crt");
-    openssl(
-        "req -subj /CN=server -CA authority.crt -CAkey authority.key -keyout server.key -out server.crt \
-         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=CA:FALSE",
-    );
-    for file in ["server.key", "server.crt"] {
-        fs::copy(made.path().join(file), data.join(file)).expect("copied");
-        fs::set_permissions(data.join(file), fs::Permissions::from_mode(0o600)).expect("set");
-        give(&data.join(file), owner);
+    let made = Certificates::make();
+    for (from, to) in [(made.key(), "server.key"), (made.server(), "server.crt")] {
+        fs::copy(from, data.join(to)).expect("copied");
+        fs::set_permissions(data.join(to), fs::Permissions::from_mode(0o600)).expect("set");
+        give(&data.join(to), owner);
     }
-    fs::read(made.path().join("authority.crt")).expect("readable")
+    fs::read(made.authority()).expect("readable")
 }
 
 fn free_port() -> u16 {

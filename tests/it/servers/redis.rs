@@ -3,11 +3,14 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
-use super::process::{Server, folder, free_address, log_in, program, until};
+use super::{
+    certificate::Certificates,
+    process::{Server, folder, free_address, log_in, program, until},
+};
 
 /// A running Redis.
 pub struct Redis {
@@ -85,6 +88,27 @@ pub fn cluster() -> Vec<Redis> {
     };
     assert!(until(|| nodes.iter().all(formed)), "the cluster never forms");
     nodes
+}
+
+/// Starts one that speaks TLS too: gives where it does, as a client names it, and the certificates.
+pub fn with_tls() -> (Redis, String, Certificates) {
+    let (made, address) = (Certificates::make(), free_address());
+    let path = |file: PathBuf| file.display().to_string();
+    let (port, server) = (address.port().to_string(), path(made.server()));
+    let (key, authority) = (path(made.key()), path(made.authority()));
+    let redis = start(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &server,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &authority,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    (redis, format!("rediss://{address}"), made)
 }
 
 impl Redis {

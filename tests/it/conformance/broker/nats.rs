@@ -1,6 +1,6 @@
 //! The `nats` broker, on a real NATS server with JetStream.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{self, message::StreamMessage, stream};
 use async_trait::async_trait;
@@ -186,6 +186,32 @@ async fn nats_waits_loudly_when_it_may_not_publish() {
     assert!(why.to_ascii_lowercase().contains("permissions violation"), "{why}");
     subject.login = login("good", "right");
     assert_eq!(subject.broker().publish(&[event(1)]).await.placements.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_speaks_tls_with_whom_we_trust() {
+    let (nats, certificates) = nats::with_tls();
+    let subject = InNats { nats, login: NatsLogin::default() };
+    subject.create(stream::Config::default()).await;
+    let at = |server: String, ca_file: Option<PathBuf>| {
+        broker(NatsSettings { servers: vec![server], ca_file, ..subject.settings() })
+    };
+    let (url, authority) = (subject.nats.tls_url(), certificates.authority());
+    let trusting = at(url.clone(), Some(authority.clone()));
+    trusting.look().await.expect("it connects");
+    assert_eq!(placed(&trusting.publish(&[event(1)]).await.placements).len(), 1);
+
+    let other_name = at(url.replace("127.0.0.1", "localhost"), Some(authority));
+    let why = loud(other_name.publish(&[event(2)]).await.stopped);
+    assert!(why.contains("not valid for name"), "{why}");
+    let why = loud(at(url.clone(), None).publish(&[event(2)]).await.stopped);
+    assert!(why.contains("invalid peer certificate"), "{why}");
+    let why = loud(at(url, Some("/nowhere/ca.pem".into())).publish(&[event(2)]).await.stopped);
+    assert!(why.contains("os error 2"), "{why}");
+    assert_eq!(subject.holds().await.len(), 1);
+
+    let in_the_open = InNats::start().await;
+    loud(at(in_the_open.nats.tls_url(), None).publish(&[event(1)]).await.stopped);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

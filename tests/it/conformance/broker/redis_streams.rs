@@ -1,6 +1,6 @@
 //! The `redis_streams` broker, on a real Redis that fsyncs what it confirms.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use douane::{
@@ -55,6 +55,7 @@ impl InRedis {
             url: self.redis.url(),
             user: None,
             password: None,
+            ca_file: None,
             stream: template("events.{type}"),
             shards: 1,
             max_len: None,
@@ -218,6 +219,28 @@ fn loud_of(stopped: Option<BrokerError>) -> String {
         Some(BrokerError::RefusesEveryone(why)) => why,
         other => panic!("it does not wait loudly: {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn redis_streams_speak_tls_with_whom_we_trust() {
+    let (redis, url, certificates) = servers::with_tls();
+    let subject = InRedis { redis };
+    let at = |url: String, ca_file: Option<PathBuf>| {
+        broker(RedisStreamsSettings { url, ca_file, ..subject.settings() })
+    };
+    let authority = certificates.authority();
+    let trusting = at(url.clone(), Some(authority.clone()));
+    trusting.look().await.expect("it connects");
+    assert_eq!(placed(&trusting.publish(&[event(1)]).await.placements).len(), 1);
+
+    let other_name = at(url.replace("127.0.0.1", "localhost"), Some(authority));
+    let why = loud_of(other_name.publish(&[event(2)]).await.stopped);
+    assert!(why.contains("not valid for name"), "{why}");
+    let why = loud_of(at(url.clone(), None).publish(&[event(2)]).await.stopped);
+    assert!(why.contains("invalid peer certificate"), "{why}");
+    let why = loud_of(at(url, Some("/nowhere/ca.pem".into())).publish(&[event(2)]).await.stopped);
+    assert!(why.contains("its ca_file /nowhere/ca.pem"), "{why}");
+    assert_eq!(subject.holds().await.len(), 1);
 }
 
 #[tokio::test]
