@@ -40,6 +40,7 @@ mod report;
 #[path = "../../tests/it/servers"]
 #[expect(dead_code, reason = "tests do more to their servers")]
 mod servers {
+    pub mod certificate;
     pub mod nats;
     pub mod postgres;
     pub mod process;

@@ -312,7 +312,7 @@ async fn what_was_published_is_told_when_the_event_was_dropped() {
     records.commit(entry(1)).await.expect("commits");
     records.introduce_broker("audit", EventNumber(0), time_of(1)).await.expect("is introduced");
     let placed = Publication::Placed { event: EventNumber(1), position: "AUDIT/1".to_owned() };
-    records.note_published("audit", &[placed], EventNumber(1)).await.expect("is noted");
+    records.note_published("audit", &[placed], EventNumber(1), Epoch::UNLEASED).await.expect("is noted");
     let filter =
         PublicationFilter { position: Some("AUDIT/1".to_owned()), limit: 10, ..PublicationFilter::default() };
     let before = records.publications(&filter).await.expect("reads");

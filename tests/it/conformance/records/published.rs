@@ -2,7 +2,7 @@
 
 use douane::{
     ledger::{Publication, PublicationFilter, PublicationRow, Records},
-    model::{EntryNumber, EventNumber, EventRef, Outcome, StoredEvent},
+    model::{EntryNumber, Epoch, EventNumber, EventRef, Outcome, StoredEvent},
 };
 
 use super::worked::{
@@ -40,7 +40,7 @@ fn refused(event: u64, reason: &str) -> Publication {
 }
 
 async fn note(records: &dyn Records, broker: &str, published: &[Publication], cursor: u64) {
-    records.note_published(broker, published, EventNumber(cursor)).await.expect("is noted");
+    records.note_published(broker, published, EventNumber(cursor), Epoch::UNLEASED).await.expect("is noted");
 }
 
 async fn rows(records: &dyn Records, filter: PublicationFilter) -> Vec<PublicationRow> {
