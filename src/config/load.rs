@@ -646,6 +646,7 @@ mod tests {
                 "6:12: broker[0].password: `user` and `password` go together",
             ),
             (format!("{redis}shards = 4"), "5:10: broker[0].shards: `shards` counts streams"),
+            (format!("{redis}ca_file = \"ca.pem\""), "5:11: broker[0].ca_file: `ca_file` needs a `url`"),
             (format!("{redis}max_event_bytes = 1"), "5:19: broker[0].max_event_bytes must be between"),
         ] {
             let error = load_text(&format!("[[broker]]\nname = \"a\"\n{text}\n"), &[]).expect_err("refused");
