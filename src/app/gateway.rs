@@ -255,7 +255,9 @@ fn start_work(
         work.spawn(others.follow(config.ledger.clone(), house.committed, reachable, stop.clone()));
     }
     work.spawn(house.reloader.run(hang_up, stop.clone()));
-    work.spawn(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()));
+    if roles.translate {
+        work.spawn(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()));
+    }
     work.spawn(upkeep::retention(ledger, config.retention, house.options.clock, stop.clone()));
     let (stop_leases, leases_stop) = watch::channel(false);
     let leases = house.leases.map(|keeper| tokio::spawn(keeper.run(leases_stop)));

@@ -142,7 +142,11 @@ fn translation(
     let parts = TranslationParts {
         log: Arc::clone(&ledger.log),
         records: Arc::clone(&ledger.records) as _,
-        memory: memory::memory(&config.dedupe, &ledger.records, &options.clock)?,
+        memory: if config.process.roles.translate {
+            memory::memory(&config.dedupe, &ledger.records, &options.clock)?
+        } else {
+            None
+        },
         registry,
         clock: Arc::clone(&options.clock),
         config: config.translation.clone(),
@@ -159,7 +163,8 @@ async fn publications(
     records: &Arc<dyn Records>,
 ) -> anyhow::Result<Vec<PublicationStage>> {
     let mut stages = Vec::new();
-    for settings in &config.broker {
+    let own = config.broker.iter().filter(|_| config.process.roles.publish);
+    for settings in own {
         let parts = PublicationParts {
             feed: Arc::clone(records) as _,
             records: Arc::clone(records) as _,

@@ -23,7 +23,9 @@ use crate::{
             lock::FolderLock,
             postgres::{self, PostgresReader},
         },
-        postgres::{Database, migrations, note_sealing_key, server, unsafe_default, weaknesses},
+        postgres::{
+            Database, migrations, note_sealing_key, noted_sealing_key, server, unsafe_default, weaknesses,
+        },
         records::PostgresRecords,
     },
     model::{EntryNumber, EventNumber},
@@ -87,7 +89,8 @@ pub async fn examine_database(config: &LedgerConfig) -> anyhow::Result<Examined>
             (found, format!("ours say otherwise, but a backup tool or a person may not; {help}"))
         }));
     }
-    let ours = config.connections + 1;
+    // Intake and the leases have one each beside the pool.
+    let ours = config.connections + 2;
     if ours > server.max_connections {
         let found = format!(
             "one process takes up to {ours} connections, and the server has {}",
@@ -95,8 +98,13 @@ pub async fn examine_database(config: &LedgerConfig) -> anyhow::Result<Examined>
         );
         wrong.push((found, "lower ledger.connections or raise max_connections".to_owned()));
     }
-    if let Err(error) = sealing_key(config) {
-        wrong.push((format!("{error:#}"), "without it no process starts".to_owned()));
+    let noted = noted_sealing_key(&database).await?;
+    match sealing_key(config) {
+        Err(error) => wrong.push((format!("{error:#}"), "without it no process starts".to_owned())),
+        Ok(sealer) => wrong.extend(noted.filter(|noted| noted != sealer.key_id()).map(|noted| {
+            let found = format!("ledger.sealing_key is the key {}, the ledger's is {noted}", sealer.key_id());
+            (found, "every process of a ledger needs the same key".to_owned())
+        })),
     }
     let found = format!(
         "PostgreSQL {}; this process takes up to {ours} of its {} connections",
@@ -216,7 +224,9 @@ fn tell(reachable: &watch::Sender<Option<String>>, looked: anyhow::Result<()>) {
     reachable.send_if_modified(|known| {
         let changed = known.is_some() != why.is_some();
         match &why {
-            Some(why) if changed => tracing::error!("{why}; deliveries are answered 503 until it can"),
+            Some(why) if changed => {
+                tracing::error!("{why}; what cannot be kept is answered 503, and the stages wait");
+            }
             None if changed => tracing::info!("PostgreSQL answers again"),
             _ => {}
         }

@@ -144,12 +144,15 @@ async fn database(config: &Config) -> Vec<Finding> {
 const RESTORE: &str = "restore ledger.json, records.sqlite and log/ from one backup of this data folder: its records were \
                        copied first, then its log";
 
-/// What to do about one in PostgreSQL.
+/// What to do about one in PostgreSQL that does not open or is damaged.
+const IN_DATABASE: &str = "see the database, above; `douane ledger status` says whether migrations are missing; what is damaged is \
+                           in the database's backup";
+/// What begins one in PostgreSQL.
 const MIGRATE: &str = "`douane ledger migrate` begins the schema or brings it forward; `douane ledger status` says how far it is";
 
 async fn ledger(config: &Config) -> Vec<Finding> {
     let in_database = config.ledger.url.is_some();
-    let help = if in_database { MIGRATE } else { RESTORE };
+    let help = if in_database { IN_DATABASE } else { RESTORE };
     match app::has_ledger(config).await {
         Ok(true) => {}
         Ok(false) => {
@@ -178,7 +181,7 @@ async fn ledger(config: &Config) -> Vec<Finding> {
         (counted(given, "entry", "entries"), counted(figures.domain_events, "event", "events"));
     let found = format!("{entries}, {waiting} waiting, {events}");
     let mut findings = vec![Finding::sound("ledger", found)];
-    findings.extend(intake_log(&ledger).await);
+    findings.extend(intake_log(&ledger, help).await);
     findings.extend(brokers(config, &ledger, figures.last_event).await);
     findings.extend(brokers_to_be(config, Some(&ledger)).await);
     findings.extend(doctor_memory::examine(config, Some(&ledger)).await);
@@ -198,7 +201,7 @@ async fn brokers_to_be(config: &Config, ledger: Option<&Ledger>) -> Vec<Finding>
 }
 
 /// What is missing or damaged, as far as the outside of the segments shows it.
-async fn intake_log(ledger: &Ledger) -> Vec<Finding> {
+async fn intake_log(ledger: &Ledger, help: &'static str) -> Vec<Finding> {
     let mut wrong = match ledger.log.frame().await {
         Ok(wrong) => wrong,
         Err(error) => vec![error.to_string()],
@@ -210,14 +213,14 @@ async fn intake_log(ledger: &Ledger) -> Vec<Finding> {
         }
         Err(error) => wrong.push(error.to_string()),
     }
-    wrong.into_iter().map(|found| Finding::wrong("intake log", found, RESTORE)).collect()
+    wrong.into_iter().map(|found| Finding::wrong("intake log", found, help)).collect()
 }
 
 /// Every broker ever seen; one that is no longer configured is parked, and pins nothing.
 async fn brokers(config: &Config, ledger: &Ledger, last: EventNumber) -> Vec<Finding> {
     let known = match ledger.records.brokers().await {
         Ok(known) => known,
-        Err(error) => return vec![Finding::wrong("broker", error.to_string(), RESTORE)],
+        Err(error) => return vec![Finding::wrong("broker", error.to_string(), "see the ledger, above")],
     };
     let told = |broker: BrokerState| {
         let configured = config.broker.iter().any(|configured| configured.name == broker.name);

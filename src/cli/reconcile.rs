@@ -60,8 +60,7 @@ pub(super) fn run(common: &Common, args: &ReconcileArgs) -> anyhow::Result<Verdi
     let config = common.load(Vec::new())?;
     block_on(async {
         let figures = figures(&*app::open_read_only(&config).await?.records, args.scrub).await?;
-        // Opened after the figures were read, for what it holds is fixed when it is opened: what a running server works
-        // in between can only be counted as waiting.
+        // Opened after the figures were read: what a running server works in between can only be counted as waiting.
         let ledger = app::open_read_only(&config).await?;
         let report = report(&ledger, figures, args.scrub).await?;
         match args.format {
@@ -106,7 +105,7 @@ async fn report(
     let readable = figures.is_some();
     let records = figures.unwrap_or_default();
     let given = log.durable().0;
-    let waiting = waiting(ledger, &records).await?;
+    let waiting = waiting(ledger, EntryNumber(given), &records).await?;
     let outcomes = records.outcomes.iter().map(|(_, count)| count).sum();
     Ok(Report {
         given,
@@ -133,15 +132,14 @@ impl Report {
     }
 }
 
-/// Counts, in the log itself, the entries beyond their endpoint's cursor. An independent count: subtracting would
-/// prove nothing.
-async fn waiting(ledger: &Ledger, records: &Conservation) -> anyhow::Result<u64> {
+/// Counts, in the log itself, the entries through `given` that are beyond their endpoint's cursor. An independent count:
+/// subtracting would prove nothing. A log that others go on appending to hands out more than was asked for.
+async fn waiting(ledger: &Ledger, given: EntryNumber, records: &Conservation) -> anyhow::Result<u64> {
     let log = &*ledger.log;
-    let durable = log.durable();
     let lowest = records.cursors.iter().map(|(_, through)| *through).min().unwrap_or_default();
     let mut after = lowest.max(EntryNumber(log.first().0.saturating_sub(1)));
     let mut waiting = 0;
-    while after < durable {
+    while after < given {
         let items = log.read_after(after, 10_000, PAGE_BYTES).await?;
         if items.is_empty() {
             break;
@@ -150,10 +148,14 @@ async fn waiting(ledger: &Ledger, records: &Conservation) -> anyhow::Result<u64>
             match item {
                 LogItem::Entry(entry) => {
                     after = entry.number;
+                    if after > given {
+                        break;
+                    }
                     waiting += u64::from(entry.number > records.cursor(entry.meta.endpoint()));
                 }
                 LogItem::Damaged { first, last, .. } => {
                     after = last;
+                    let last = last.min(given);
                     let beyond = records.highest_worked.max(EntryNumber(first.0.saturating_sub(1)));
                     waiting += last.0.saturating_sub(beyond.0);
                     waiting += unworked(ledger, first, last.min(records.highest_worked)).await?;

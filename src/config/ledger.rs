@@ -55,7 +55,7 @@ pub struct LedgerConfig {
     /// How often PostgreSQL is asked what other processes appended.
     #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::seconds(10)))]
     pub poll: HumanDuration,
-    /// What one partition of a growing PostgreSQL table spans; retention drops whole partitions. A change holds for partitions yet to be made.
+    /// What one partition of a growing PostgreSQL table spans; retention drops whole partitions of the intake log. A change holds for partitions yet to be made.
     #[validate(range(min = HumanDuration::seconds(3_600), max = HumanDuration::days(366)))]
     pub partition: HumanDuration,
     /// Size of one segment file of the intake log, in bytes. Retention drops whole segments.
@@ -79,7 +79,7 @@ pub struct LedgerConfig {
     /// How often the free space is looked at.
     #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
     pub free_space_poll: HumanDuration,
-    /// The background scrub reads about so many bytes of the log a second, looking for damage. 0 turns it off.
+    /// The background scrub reads about so many bytes of the log a second, looking for damage; every process with the role translate does. 0 turns it off.
     pub scrub_bytes_per_second: u64,
 }
 

@@ -159,6 +159,8 @@ struct Writer {
     limits: GroupCommitLimits,
     /// When the last commit began.
     begun: Option<Instant>,
+    /// The last append failed, and that was told.
+    failing: bool,
     metrics: Metrics,
     /// Last, so that [`GroupCommit::close`] returns when the log is closed.
     durable: watch::Sender<EntryNumber>,
@@ -182,6 +184,7 @@ impl Writer {
             clock,
             limits,
             begun: None,
+            failing: false,
             metrics: Metrics::register(),
             durable: ends.durable,
         }
@@ -198,7 +201,21 @@ impl Writer {
                 self.answer(&Err(AppendError::Unknown(reason)));
                 return;
             }
+            self.tell(committed.as_ref().err());
             self.answer(&committed);
+        }
+    }
+
+    /// One line when appending begins to fail, and one when it succeeds again.
+    fn tell(&mut self, error: Option<&AppendError>) {
+        if self.failing == error.is_some() {
+            return;
+        }
+        self.failing = error.is_some();
+        if let Some(error) = error {
+            tracing::error!(%error, "deliveries are not kept, and answered 503");
+        } else {
+            tracing::info!("deliveries are kept again");
         }
     }
 

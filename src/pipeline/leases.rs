@@ -68,6 +68,8 @@ impl LeaseKeeper {
     /// Renews once.
     pub async fn renew(&mut self) {
         let begun = Instant::now();
+        // After a stop of this process: the stages are told before others are asked.
+        self.let_go_when_due(begun);
         // An answer that comes later is none: by then nothing is known to be held.
         let latest = self.due.filter(|due| *due > begun).unwrap_or(begun + self.pace.lasts);
         let asked = self.leases.renew(&self.takes, &self.surplus);
@@ -104,7 +106,11 @@ impl LeaseKeeper {
         if !std::mem::replace(&mut self.failing, true) {
             warn!("the leases could not be renewed: {error}");
         }
-        if self.due.is_none_or(|due| Instant::now() >= due) && !self.held.borrow().is_empty() {
+        self.let_go_when_due(Instant::now());
+    }
+
+    fn let_go_when_due(&self, now: Instant) {
+        if self.due.is_none_or(|due| now >= due) && !self.held.borrow().is_empty() {
             warn!("the leases may have run out; nothing is worked until they are renewed");
             self.tell(Held::default());
         }

@@ -129,6 +129,12 @@ impl Positions {
         self.frontier
     }
 
+    /// Through this number everything was worked that can be: what waits for a desk is told apart.
+    pub(super) fn worked_through(&self) -> EntryNumber {
+        let rear = self.behind.values().filter(|rear| !rear.waits).map(|rear| rear.cursor);
+        rear.min().map_or(self.frontier, |rear| rear.min(self.frontier))
+    }
+
     /// Whether this endpoint's entries beyond the frontier are read for everyone there. One that is behind is read for alone,
     /// and one that others lease not at all.
     pub(super) fn is_at_frontier(&self, endpoint: &EndpointName) -> bool {

@@ -1,5 +1,7 @@
 //! Whole gateways over one PostgreSQL: what the embedded ledger does for one process, it does for several.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -102,6 +104,31 @@ fn while_postgresql_is_away_deliveries_are_answered_503_and_none_is_lost() {
 }
 
 #[test]
+fn reconcile_holds_at_any_instant_while_two_gateways_take_deliveries() {
+    let site = Site::begin();
+    let gateways = [site.start("one", ALL), site.start("another", ALL)];
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for (client, gateway) in gateways.iter().enumerate() {
+            let stop = &stop;
+            scope.spawn(move || {
+                for number in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    accept(gateway, &measured(&format!("{client}-{number}"), 1));
+                }
+            });
+        }
+        let reconciled =
+            || site.verb("one", &["reconcile", "--format", "json"]).ended(0).json()["given"].as_u64();
+        let given: Vec<_> = (0..5).map(|_| reconciled()).collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(given.is_sorted() && given.first() < given.last(), "{given:?}");
+    });
+}
+
+#[test]
 fn what_keeps_a_gateway_from_postgresql_is_said() {
     let site = Site::without_schema(&["fsync=on", "full_page_writes=off"], "");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"];
@@ -128,6 +155,8 @@ fn the_demo_runs_over_real_engines_too() {
 fn processes_of_one_ledger_seal_with_one_key() {
     let site = Site::begin();
     site.postgres.sql("UPDATE douane.ledger SET sealing_key = 'deadbeef'");
+    let doctor = site.verb("one", &["doctor"]).ended(1).out;
+    assert!(doctor.contains("the ledger's is deadbeef"), "{doctor}");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"];
     let refused = site.verb("one", &serve).ended(2);
     assert!(refused.err.contains("every process of a ledger needs the same one"), "{}", refused.err);

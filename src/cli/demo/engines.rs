@@ -4,8 +4,9 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
+    io::Write,
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::process::CommandExt,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -64,6 +65,12 @@ impl Engines {
         config: &mut Config,
         folder: &Path,
     ) -> anyhow::Result<Self> {
+        for given in [&args.redis, &args.nats].into_iter().flatten() {
+            // They stand in messages and on the screen.
+            if given.contains('@') {
+                bail!("the demo takes no login in --redis and --nats: give it servers that ask for none");
+            }
+        }
         let mut started = Vec::new();
         let url = match &args.postgres {
             Some(url) => url.clone(),
@@ -96,10 +103,11 @@ fn start(started: &mut Vec<Server>, (server, url): (Server, String)) -> String {
 /// A ledger of the demo's own in this PostgreSQL.
 async fn ledger_in(config: &mut Config, url: &str, unique: &str, folder: &Path) -> anyhow::Result<()> {
     let (schema, key) = (format!("douane_demo_{unique}"), folder.join("demo.key"));
-    fs::write(&key, hex::encode([chance()?.to_be_bytes(), chance()?.to_be_bytes()].concat()))?;
-    config.ledger.url = Some(url.to_owned());
+    let digits = hex::encode([chance()?.to_be_bytes(), chance()?.to_be_bytes()].concat());
+    // In a file, because it may hold a password, and the demo shows how to reach the ledger.
+    config.ledger.url = Some(private_file(&folder.join("ledger.url"), url)?);
     config.ledger.schema.clone_from(&schema);
-    config.ledger.sealing_key = Some(format!("file:{}", key.display()));
+    config.ledger.sealing_key = Some(private_file(&key, &digits)?);
     let database = app::database(&config.ledger)?;
     migrate(&database).await.context("the schema of the demo's ledger was not made")?;
     Ok(())
@@ -116,6 +124,13 @@ fn broker(nats: &str, stream: &str, subjects: &str) -> anyhow::Result<BrokerConf
         subject = subject
     };
     Ok(serde::Deserialize::deserialize(toml::Value::Table(broker))?)
+}
+
+/// Writes what only its owner may read; gives where it stands, as a setting says it.
+fn private_file(path: &Path, text: &str) -> anyhow::Result<String> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(format!("file:{}", path.display()))
 }
 
 fn chance() -> anyhow::Result<u128> {

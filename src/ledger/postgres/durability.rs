@@ -54,3 +54,15 @@ pub async fn note_sealing_key(database: &Database, key_id: &str) -> Result<Strin
     let row = database.session().await?.query_one(NOTE, &[&key_id]).await?;
     column(&row, 0)
 }
+
+/// Which key is noted to seal; `None` before the first process has sealed, or before the migration that notes it.
+pub async fn noted_sealing_key(database: &Database) -> Result<Option<String>, PostgresError> {
+    const THERE: &str = "SELECT EXISTS (SELECT FROM information_schema.columns
+        WHERE table_schema = current_schema() AND table_name = 'ledger' AND column_name = 'sealing_key')";
+    let session = database.session().await?;
+    if !column::<bool>(&session.query_one(THERE, &[]).await?, 0)? {
+        return Ok(None);
+    }
+    let row = session.query_opt("SELECT sealing_key FROM ledger", &[]).await?;
+    Ok(row.map(|row| column(&row, 0)).transpose()?.flatten())
+}

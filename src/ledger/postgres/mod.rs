@@ -18,7 +18,7 @@ mod pool;
 mod settings;
 
 pub use connect::Dedicated;
-pub use durability::{Server, note_sealing_key, server, unsafe_default, weaknesses};
+pub use durability::{Server, note_sealing_key, noted_sealing_key, server, unsafe_default, weaknesses};
 pub use errors::PostgresError;
 pub use errors::{REFUSED, STALE, column};
 pub use migrate::{Applied, MigrationState, SchemaError, migrate, migrations};

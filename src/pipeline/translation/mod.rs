@@ -299,7 +299,7 @@ impl TranslationStage {
         });
         let Some(positions) = &mut self.positions else { return };
         positions.advance(&place.group, place.advance);
-        let waiting = self.log.durable().0.saturating_sub(positions.frontier().0);
+        let waiting = self.log.durable().0.saturating_sub(positions.worked_through().0);
         figures::translation_lag(waiting);
     }
 }

@@ -28,9 +28,9 @@ impl TranslationStage {
                 positions.forget();
                 (self.ahead, self.passing) = (None, None);
             }
-            let frontier = self.positions.as_ref().map(Positions::frontier);
+            let worked = self.positions.as_ref().map(Positions::worked_through);
             figures::translation_lag(
-                frontier.map_or(0, |frontier| self.log.durable().0.saturating_sub(frontier.0)),
+                worked.map_or(0, |worked| self.log.durable().0.saturating_sub(worked.0)),
             );
         }
         if self.positions.is_none() {

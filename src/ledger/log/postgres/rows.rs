@@ -79,13 +79,14 @@ impl Batch {
         if column::<i64>(row, 2)? != checksum(self.key, self.place(number), meta, body) {
             return Ok(damaged(number, number, "the entry's bytes are not those that were written"));
         }
-        Ok(match EntryMeta::from_json(meta) {
-            Ok(meta) => {
-                let body = Bytes::copy_from_slice(body);
-                LogItem::Entry(Entry { number, received_at: self.received_at, meta, body })
-            }
-            Err(_) => damaged(number, number, "the entry's metadata cannot be read"),
-        })
+        // What was written is what is there: a later release wrote it, and whoever is of that release can read it.
+        let Ok(meta) = EntryMeta::from_json(meta) else {
+            return Err(PostgresError::passing(format!(
+                "entry {number} is of a kind that this release does not know"
+            )));
+        };
+        let body = Bytes::copy_from_slice(body);
+        Ok(LogItem::Entry(Entry { number, received_at: self.received_at, meta, body }))
     }
 }
 
