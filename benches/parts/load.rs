@@ -145,6 +145,9 @@ pub async fn paced(servers: &[Server], a_second: u64, how_long: Duration) -> Res
     drive(servers, Until::Elapsed(how_long), Some(gap)).await
 }
 
+/// How many were sent by all runs together: no run repeats the ids of another.
+static SENT: AtomicU64 = AtomicU64::new(0);
+
 #[derive(Clone, Copy)]
 enum Until {
     Elapsed(Duration),
@@ -152,7 +155,8 @@ enum Until {
 }
 
 async fn drive(servers: &[Server], until: Until, gap: Option<Duration>) -> Result<Run> {
-    let next = Arc::new(AtomicU64::new(servers.iter().map(|server| server.kept).max().unwrap_or(0) + 1));
+    let kept = servers.iter().map(|server| server.kept).max().unwrap_or(0);
+    let next = Arc::new(AtomicU64::new(kept.max(SENT.load(Ordering::Relaxed)) + 1));
     let left = Arc::new(AtomicU64::new(match until {
         Until::Count(count) => count,
         Until::Elapsed(_) => u64::MAX,
@@ -179,6 +183,7 @@ async fn drive(servers: &[Server], until: Until, gap: Option<Duration>) -> Resul
         latencies.extend(done??);
     }
     let took = began.elapsed();
+    SENT.fetch_max(next.load(Ordering::Relaxed), Ordering::Relaxed);
     latencies.sort_unstable();
     Ok(Run { acks: latencies.len() as u64, took, latencies })
 }

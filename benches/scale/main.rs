@@ -68,6 +68,9 @@ const ALL: &str = "intake,translate,publish,console";
 /// Deliveries a second for latencies.
 const PACE: u64 = 500;
 
+/// So long everybody is paced before latencies count: a ledger makes its first partitions when it is first used.
+const WARM_UP: Duration = Duration::from_secs(2);
+
 /// How often and how long everything is measured.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
@@ -197,9 +200,11 @@ async fn paced(report: &mut Report, engines: &Engines, plan: Plan) -> Result<()>
     engines.empty().await?;
     let folder = tempfile::tempdir()?;
     let handler = [handler::start(engines, folder.path())?];
+    load::paced(&handler, PACE, WARM_UP).await?;
     report.paced(report::HANDLER, load::paced(&handler, PACE, plan.paced).await?);
     drop(handler);
     let gateways = gateway::start(engines, engines::FRESH, &[ALL], folder.path())?;
+    load::paced(&gateways, PACE, WARM_UP).await?;
     report.paced(report::ONE_GATEWAY, load::paced(&gateways, PACE, plan.paced).await?);
     engines.fresh.server.pause();
     report.paced(report::REDIS_PAUSED, load::paced(&gateways, PACE, plan.paced).await?);
