@@ -393,6 +393,7 @@ mod tests {
         let cursors = vec![(name("a"), n(3)), (name("b"), n(6)), (name("others"), n(9))];
         let mut positions = Positions::of_leases(cursors, leases(&[("a", 2), ("b", 5)]));
         assert!(positions.is_at_frontier(&name("b")) && !positions.is_at_frontier(&name("others")));
+        assert_eq!(positions.worked_through(), n(3), "the lag is that of the one behind");
         let rear = positions.next_group(n(9), |_| true).expect("work");
         assert_eq!(rear, Group { after: n(3), until: n(6), only: Some(names(&["a"])) });
         let advance = Advance { through: n(6), ..Advance::default() };

@@ -117,7 +117,7 @@ declare! {
     DOMAIN_EVENTS = "douane_domain_events_total", Kind::Counter, Count, ["partner"],
         "Domain events committed, repeats included.";
     TRANSLATION_LAG_ENTRIES = "douane_translation_lag_entries", Kind::Gauge, Count, [],
-        "Entries kept and not yet read by stage 1. Those of an endpoint that stands still are not counted, and where processes share a ledger, only what lies beyond the endpoints that this process works.";
+        "Entries kept and not yet read by stage 1. Those of an endpoint that stands still are not counted, and where processes share a ledger, each tells what lies beyond the one of its endpoints that is furthest behind.";
     TRANSLATION_LAG_SECONDS = "douane_translation_lag_seconds", Kind::Gauge, Seconds, [],
         "Age of the oldest entry that waits for stage 1, those of endpoints that stand still among them; 0 when none does.";
     TRANSLATION_BATCH_SECONDS = "douane_translation_batch_seconds", Kind::Histogram(Buckets::Seconds), Seconds, [],

@@ -90,6 +90,17 @@ fn follow(reader: PostgresReader, last: u64) -> JoinHandle<Vec<String>> {
     })
 }
 
+#[tokio::test]
+async fn an_entry_of_a_later_release_waits_for_it_and_is_no_damage() {
+    let server = Postgres::start();
+    let (mut log, reader) = process(&server.config(SCHEMA)).await;
+    let meta = Bytes::from_static(br#"{"kind":"of_a_later_release"}"#);
+    let later = EncodedEntry::from_parts(EndpointName::new("acme", "default"), meta, Bytes::new());
+    log.append(at(0), &[later]).await.expect("kept");
+    let read = reader.read_after(EntryNumber(0), 10, 1_000_000).await;
+    assert!(matches!(read, Err(LogError::Unavailable(_))), "{read:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_writers_give_numbers_without_gap_and_readers_see_prefixes() {
     const WRITERS: u64 = 4;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     app::{self, Gateway, Options},
-    config::{Config, Roles},
+    config::{Config, DedupeConfig, Roles},
     ledger::{DeliveryRow, EventFilter, Ledger},
     model::{DeliveryId, EventNumber, StoredEvent},
     partners::SecretsFrom,
@@ -59,7 +59,7 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
     let folder = tempfile::tempdir()?;
     config.ledger.data_dir = folder.path().join("data");
     config.ledger.url = None;
-    config.dedupe.url = None;
+    config.dedupe = DedupeConfig::default();
     config.process.roles = Roles::ALL;
     config.listen.public = "127.0.0.1:0".parse()?;
     config.listen.private = "127.0.0.1:0".parse()?;
