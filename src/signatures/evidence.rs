@@ -7,8 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use vrl::value::Value;
 
 use super::{
-    Encoding, JsonType, Message, Place, Scheme, SignatureError, Stamp,
-    scheme::{Algorithm, MAX_CANDIDATES},
+    Algorithm, Encoding, JsonType, Message, Place, Scheme, SignatureError, Stamp, scheme::MAX_CANDIDATES,
 };
 use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, reads_as_form, strict_json};
 

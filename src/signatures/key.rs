@@ -1,8 +1,9 @@
 //! Room `signatures`: from a secret's text to a key, strictly. Whatever could be forged or was never set is refused here.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
 
-use super::{KeyEncoding, Scheme, SecretForm};
+use super::Scheme;
 use crate::model::Secret;
 
 /// Shorter keys are refused: they can be guessed.
@@ -15,6 +16,27 @@ pub struct Key {
     pub id: String,
     /// The key itself.
     pub bytes: Secret,
+}
+
+/// How the secret's text becomes a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretForm {
+    /// Stripped before decoding, where it is there.
+    pub prefix: Option<String>,
+    /// How the rest is written.
+    pub encoding: KeyEncoding,
+}
+
+/// How a key is written in the secret's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyEncoding {
+    /// As it is: the text's own bytes.
+    Text,
+    /// Hexadecimal, in either case.
+    Hex,
+    /// Base64 (RFC 4648 §4) with padding.
+    Base64,
 }
 
 /// Why a secret is no key for a scheme. Never shows the secret.

@@ -6,22 +6,25 @@
 //! `scheme` says; `verify` compares under every key and then looks at the time; [`explain`](mod@explain)
 //! tells a person the same story step by step.
 
+mod algorithm;
 mod evidence;
 pub mod explain;
 mod grammar;
 mod key;
 mod mistakes;
+mod place;
 pub mod presets;
 mod scheme;
+mod stamp;
 mod template;
 mod verify;
 
+pub use algorithm::Algorithm;
 pub use evidence::View;
 pub use grammar::{SchemeError, SignatureTable};
-pub use key::{Key, KeyError};
-pub use scheme::{
-    Algorithm, DEFAULT_TOLERANCE, Encoding, Items, KeyEncoding, Pair, Place, Placed, Scheme, SecretForm,
-    Stamp, StampUnit,
-};
+pub use key::{Key, KeyEncoding, KeyError, SecretForm};
+pub use place::{Encoding, Pair, Place, Placed};
+pub use scheme::{Items, Scheme};
+pub use stamp::{DEFAULT_TOLERANCE, Stamp, StampUnit};
 pub use template::{JsonType, Message, Template};
 pub use verify::{SignatureError, accept_unsigned, verify};

@@ -1,23 +1,20 @@
 //! Room `signatures`: the grammar of a `[signature]` table. TOML in, a checked [`Scheme`] out, or a mistake with its
 //! place and what to do. What loads can be verified; what could never protect anything does not load.
 
-use std::{ops::Range, time::Duration};
+mod checks;
+mod places;
+mod reading;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use std::ops::Range;
+
+use serde::Deserialize;
 use toml::Spanned;
 
-use super::{
-    Algorithm, DEFAULT_TOLERANCE, Encoding, Items, KeyEncoding, Pair, Place, Placed, Scheme, SecretForm,
-    Stamp, StampUnit, presets,
-    template::{Template, TemplateError},
-};
-use crate::{
-    config::HumanDuration,
-    model::{Assurance, FieldPath, Root},
-};
+use places::{items, no_timestamp_to_tolerate, placed, required, stamp, template, tolerance};
+pub(super) use reading::read;
 
-/// The longest tolerance: beyond, a timestamp protects nothing.
-const MAX_TOLERANCE: Duration = Duration::from_hours(24);
+use super::{Algorithm, Encoding, KeyEncoding, Scheme, SecretForm, StampUnit, presets};
+use crate::{config::HumanDuration, model::Assurance};
 
 /// A `[signature]` table as it is written; [`Scheme::from_table`] checks it. It can stand inside a larger document,
 /// whose spans it then carries. A preset alone:
@@ -124,7 +121,7 @@ fn from_preset(name: &Spanned<String>, table: &SignatureTable) -> Result<Scheme,
 
 fn unknown_preset(name: &Spanned<String>) -> SchemeError {
     let names: Vec<&str> = presets::all().iter().map(|preset| preset.name).collect();
-    let help = match closest(name.get_ref(), &names) {
+    let help = match reading::closest(name.get_ref(), &names) {
         Some(close) => format!("did you mean {close:?}?"),
         None => format!("the presets are {}; or spell the scheme out", names.join(", ")),
     };
@@ -161,220 +158,21 @@ fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
         message: template,
         assurance: *required(table.assurance.as_ref(), "assurance", "\"full\"")?.get_ref(),
     };
-    check_message(&scheme, message)?;
-    check_timestamp(&scheme, message, table)?;
-    check_items(&scheme, value, message)?;
-    check_assurance(&scheme, table)?;
+    checks::check_message(&scheme, message)?;
+    checks::check_timestamp(&scheme, message, table)?;
+    checks::check_items(&scheme, value, message)?;
+    checks::check_assurance(&scheme, table)?;
     Ok(scheme)
-}
-
-fn required<'t, T>(value: Option<&'t T>, key: &str, example: &str) -> Result<&'t T, SchemeError> {
-    value.ok_or_else(|| {
-        let message = format!("[signature] has no {key}");
-        SchemeError::new("missing_key", message, format!("add {key} = {example}, or name a preset"))
-    })
-}
-
-fn path(text: &Spanned<String>) -> Result<FieldPath, SchemeError> {
-    FieldPath::parse(text.get_ref()).map_err(|error| {
-        let help = "write a path as in [identify]: header.acme-signature, body.signature or item.signature";
-        SchemeError::new("invalid_path", error.to_string(), help).at(text)
-    })
-}
-
-fn template(message: &Spanned<String>, free: Option<&Spanned<String>>) -> Result<Template, SchemeError> {
-    let free = free.map(path).transpose()?;
-    Template::parse(message.get_ref(), free.as_ref()).map_err(|error| {
-        let (code, help) = match error {
-            TemplateError::Border => (
-                "movable_border",
-                "write the text that the sender has between them; without one, only the timestamp or the raw body can \
-                 stand beside a field",
-            ),
-            _ => (
-                "invalid_template",
-                "write parts in braces, as \"{timestamp}.{body}\"; {{ stands for one brace",
-            ),
-        };
-        SchemeError::new(code, error.to_string(), help).at(message)
-    })
-}
-
-fn placed<F: Copy>(table: &PlacedTable<F>) -> Result<Placed<F>, SchemeError> {
-    if let (None, Some(assign)) = (&table.pair, &table.assign) {
-        let help = "add pair = \"…\", the name in front of it, or remove assign";
-        return Err(
-            SchemeError::new("assign_without_pair", "assign separates nothing without pair", help).at(assign)
-        );
-    }
-    let assign = table.assign.as_ref().map_or('=', |assign| *assign.get_ref());
-    let pair = table.pair.clone().map(|name| Pair { name, assign });
-    let separator = table.separator.or(pair.is_some().then_some(','));
-    if pair.as_ref().is_some_and(|pair| separator == Some(pair.assign)) {
-        let help = "pieces are separated by separator, and name and text within one by assign";
-        let message = "separator and assign are the same character";
-        return Err(SchemeError::new("ambiguous_pieces", message, help).at(&table.path));
-    }
-    let place = Place { path: path(&table.path)?, separator, pair, prefix: table.prefix.clone() };
-    Ok(Placed { place, form: table.form })
-}
-
-fn stamp(table: &SignatureTable) -> Result<Option<Stamp>, SchemeError> {
-    match (&table.timestamp, &table.tolerance) {
-        (Some(at), _) => Ok(Some(Stamp { at: placed(at)?, tolerance: tolerance(table)? })),
-        (None, Some(given)) => Err(no_timestamp_to_tolerate(given)),
-        (None, None) => Ok(None),
-    }
-}
-
-fn no_timestamp_to_tolerate(given: &Spanned<HumanDuration>) -> SchemeError {
-    let help = "remove tolerance; if the sender signs a time, say where it stands in timestamp";
-    SchemeError::new("tolerance_without_timestamp", "this scheme has no timestamp to tolerate", help)
-        .at(given)
-}
-
-fn tolerance(table: &SignatureTable) -> Result<Duration, SchemeError> {
-    let Some(given) = &table.tolerance else { return Ok(DEFAULT_TOLERANCE) };
-    let tolerance = given.get_ref().0;
-    if (Duration::from_secs(1)..=MAX_TOLERANCE).contains(&tolerance) {
-        return Ok(tolerance);
-    }
-    let help = "write 1s to 24h; 5m suits senders that sign each attempt anew";
-    Err(SchemeError::new(
-        "tolerance_out_of_range",
-        "this tolerance protects nothing or refuses everything",
-        help,
-    )
-    .at(given))
-}
-
-fn items(text: &Spanned<String>) -> Result<Items, SchemeError> {
-    let invalid = || {
-        let message = format!("{:?} names no items", text.get_ref());
-        let help = "write the array with [] behind it, as \"body.events[]\" or \"body.events[].item\"";
-        SchemeError::new("invalid_path", message, help).at(text)
-    };
-    let (array, element) = text.get_ref().split_once("[]").ok_or_else(invalid)?;
-    let array = FieldPath::parse(array).ok().filter(|path| path.root() == Root::Body).ok_or_else(invalid)?;
-    let element = FieldPath::parse(&format!("item{element}")).ok();
-    let element = element.filter(|path| path.root() == Root::Item).ok_or_else(invalid)?;
-    Ok(Items { array, element: element.value_path().clone(), text: text.get_ref().clone() })
-}
-
-fn check_message(scheme: &Scheme, message: &Spanned<String>) -> Result<(), SchemeError> {
-    let in_body = |path: &FieldPath| matches!(path.root(), Root::Body | Root::Item);
-    if !scheme.message.has_body() && !scheme.message.fields().any(in_body) {
-        let help = "add {body}, or the signed fields as {body.…} or {item.…}";
-        let error = SchemeError::new("nothing_signed", "no part of the body is in the message", help);
-        return Err(error.at(message));
-    }
-    if scheme.message.has_body() && in_body(&scheme.value.place.path) {
-        let text = "a signature that stands in the body cannot be over the whole body";
-        let help = "list the signed fields, as {body.…} or {item.…}";
-        return Err(SchemeError::new("signature_signs_itself", text, help).at(message));
-    }
-    Ok(())
-}
-
-fn check_timestamp(
-    scheme: &Scheme,
-    message: &Spanned<String>,
-    table: &SignatureTable,
-) -> Result<(), SchemeError> {
-    match (&table.timestamp, scheme.message.has_timestamp()) {
-        (None, true) => {
-            let help = "say where it stands: timestamp = { path = \"header.acme-time\", as = \"unix_s\" }";
-            Err(SchemeError::new("timestamp_missing", "the message has a {timestamp} from nowhere", help)
-                .at(message))
-        }
-        (Some(at), false) => {
-            let help = "put {timestamp} where the sender has it in the message; if it is not signed, remove timestamp";
-            let text = "the timestamp is not part of the message: whoever repeats a request can change it";
-            Err(SchemeError::new("timestamp_unsigned", text, help).at(&at.path))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_items(
-    scheme: &Scheme,
-    value: &PlacedTable<Encoding>,
-    message: &Spanned<String>,
-) -> Result<(), SchemeError> {
-    let value_in_item = scheme.value.place.path.root() == Root::Item;
-    let message_in_item = scheme.message.fields().any(|path| path.root() == Root::Item);
-    let (text, place) = match (scheme.items.is_some(), value_in_item, message_in_item) {
-        (true, true, true) | (false, false, false) => return Ok(()),
-        (true, false, _) => {
-            ("items are signed one by one, but the signature does not stand in the item", &value.path)
-        }
-        (true, _, false) => {
-            ("items are signed one by one, but no field of the item is in the message", message)
-        }
-        (false, true, _) => ("the signature stands in an item, but there are no items", &value.path),
-        (false, _, true) => ("the message has fields of an item, but there are no items", message),
-    };
-    let help = "with items = \"body.events[]\", value and message look into item.…; without, into body.…";
-    Err(SchemeError::new("items_mismatch", text, help).at(place))
-}
-
-fn check_assurance(scheme: &Scheme, table: &SignatureTable) -> Result<(), SchemeError> {
-    let help = match (scheme.message.has_body(), scheme.assurance) {
-        (true, Assurance::Full | Assurance::Body) | (false, Assurance::Partial) => return Ok(()),
-        (true, _) => "write full, or body where id or type come from headers that are not signed",
-        (false, _) => "write partial: only some fields are signed",
-    };
-    let message = format!("assurance is {:?}, and the message says otherwise", scheme.assurance.as_str());
-    let error = SchemeError::new("assurance_mismatch", message, help);
-    Err(match &table.assurance {
-        Some(place) => error.at(place),
-        None => error,
-    })
-}
-
-/// Reads TOML text into a table of ours; a mistake comes back with its place and what to do.
-pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, SchemeError> {
-    let syntax = |error: toml::de::Error| from_toml("signature_syntax", &error);
-    let document = toml::Deserializer::parse(text).map_err(syntax)?;
-    T::deserialize(document).map_err(|error| {
-        let code = match error.message() {
-            message if message.starts_with("unknown field") => "unknown_key",
-            message if message.starts_with("missing field") => "missing_key",
-            _ => "invalid_value",
-        };
-        from_toml(code, &error)
-    })
-}
-
-/// serde names the word it met first and the words it knows after it, each in backticks.
-fn from_toml(code: &'static str, error: &toml::de::Error) -> SchemeError {
-    let words: Vec<&str> = error.message().split('`').skip(1).step_by(2).collect();
-    let close = words.split_first().and_then(|(met, known)| closest(met, known));
-    let help = match (code, close) {
-        (_, Some(close)) => format!("did you mean {close:?}?"),
-        ("signature_syntax", _) => "correct the TOML here".to_owned(),
-        _ => {
-            "write what is expected here; mappings/README.md, \"Spell a signature out\", shows how".to_owned()
-        }
-    };
-    SchemeError { code, message: error.message().to_owned(), help, span: error.span() }
-}
-
-fn closest<'k>(met: &str, known: &[&'k str]) -> Option<&'k str> {
-    let distance = |word: &&'k str| (strsim::damerau_levenshtein(met, word), *word);
-    known
-        .iter()
-        .map(distance)
-        .min()
-        .filter(|(distance, word)| *distance <= 2.max(word.len() / 4))
-        .map(|(_, word)| word)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::FieldPath;
 
     const GOOD: &str = r#"
 algorithm = "hmac-sha256"
@@ -388,7 +186,7 @@ assurance = "full"
 
     #[test]
     fn the_example_for_platform_engineers_loads() {
-        let guide = include_str!("../../mappings/README.md");
+        let guide = include_str!("../../../mappings/README.md");
         let section = guide.split("### Spell a signature out").nth(1).expect("the section");
         let example = section.split("```toml\n[signature]\n").nth(1).expect("the example");
         let scheme = Scheme::parse(example.split("```").next().expect("its end")).expect("a scheme");
