@@ -83,6 +83,7 @@ impl House {
             mappings: config.mappings.clone(),
             secrets: options.secrets,
             seen: None,
+            told: ledger.records.tenure(),
             failed: None,
         };
         let broken = reloader.reload().await.context("cannot read the mappings")?;

@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     config::MappingsConfig,
     ledger::Records,
+    model::Tenure,
     partners::{
         DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, ReloadReport, SecretsFrom, fingerprint,
     },
@@ -31,6 +32,8 @@ pub(super) struct Reloader {
     pub(super) mappings: MappingsConfig,
     pub(super) secrets: SecretsFrom,
     pub(super) seen: Option<Fingerprint>,
+    /// Under which tenure the ledger was told of the desks that work.
+    pub(super) told: Tenure,
     /// Why the folder could not be taken in when this was last tried, as it was told.
     pub(super) failed: Option<String>,
 }
@@ -108,10 +111,29 @@ impl Reloader {
                 Ok(changed) if forced || changed => self.reload().await.map(drop),
                 looked => looked.map(drop),
             };
+            let taken_in = match taken_in {
+                Ok(()) => self.keep_again().await,
+                failed => failed,
+            };
             self.tell_whether(&taken_in, forced);
             let (registry, secrets) = (Arc::clone(&self.registry), self.secrets);
             spawn_blocking(move || registry.refresh_keys(secrets)).await?;
         }
+    }
+
+    /// Another server took over: it may lack desks that the one before was told of.
+    async fn keep_again(&mut self) -> anyhow::Result<()> {
+        let tenure = self.records.tenure();
+        if tenure == self.told {
+            return Ok(());
+        }
+        for (partner, state) in &self.registry.snapshot().desks {
+            let DeskState::Ready(desk) = state else { continue };
+            let sources = serde_json::to_vec(&desk.sources)?;
+            self.records.keep_desk(partner, &desk.revision, &sources, self.clock.now()).await?;
+        }
+        self.told = tenure;
+        Ok(())
     }
 
     async fn has_changed(&self) -> anyhow::Result<bool> {

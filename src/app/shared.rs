@@ -28,7 +28,7 @@ use crate::{
         },
         records::PostgresRecords,
     },
-    model::{EntryNumber, EventNumber},
+    model::{EntryNumber, EventNumber, Tenure},
     pipeline::{LeaseKeeper, LeasePace},
     telemetry::metrics::LEDGER_REACHABLE,
 };
@@ -196,23 +196,27 @@ impl Others {
     ) -> anyhow::Result<()> {
         let mut pace = interval(config.poll.0);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tenure = self.records.tenure();
         loop {
             tokio::select! {
                 _ = pace.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             }
-            tell(&reachable, self.look(&committed).await);
+            tell(&reachable, self.look(&mut tenure, &committed).await);
         }
     }
 
-    async fn look(&self, committed: &watch::Sender<EventNumber>) -> anyhow::Result<()> {
+    async fn look(&self, tenure: &mut Tenure, committed: &watch::Sender<EventNumber>) -> anyhow::Result<()> {
+        let now = self.records.tenure();
         self.log.look().await.context("the intake log")?;
         let last = self.records.last_event().await.context("the records")?;
         committed.send_if_modified(|known| {
-            let news = *known < last;
-            *known = last.max(*known);
+            // Under another server the numbers may begin further back; otherwise this answer may be older than a commit.
+            let news = *known < last || now != *tenure;
+            *known = if now == *tenure { last.max(*known) } else { last };
             news
         });
+        *tenure = now;
         Ok(())
     }
 }

@@ -113,10 +113,11 @@ pub(super) async fn retention(
 
 /// One round of retention.
 async fn drop_old(ledger: &Ledger, keep: Duration, clock: &dyn Clock) -> anyhow::Result<()> {
-    let now = clock.now();
+    let (now, tenure) = (clock.now(), ledger.records.tenure());
     let through = droppable_through(ledger).await?;
     let left = ledger.log.prunable(now.minus(keep), through).await?;
-    if left > ledger.log.first() {
+    // Not by the cursors of a server that was lost since.
+    if left > ledger.log.first() && ledger.records.tenure() == tenure {
         let through = EntryNumber(left.0 - 1);
         // Before any file goes: what a crash leaves in between is a file too many, never a log that begins too late.
         note_dropped(ledger, through, keep, now).await?;

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     brokers::feed,
     ledger::EventFilter,
-    model::{EventNumber, StoredEvent},
+    model::{EventNumber, StoredEvent, Tenure},
 };
 
 const MAX_EVENTS: usize = 10_000;
@@ -65,11 +65,12 @@ pub(super) async fn feed(
     let after = EventNumber(last_event_id(&headers)?.or(params.after).unwrap_or(0));
     let limit = params.limit.map_or(1_000, NonZeroUsize::get).min(MAX_EVENTS);
     refuse_pruned(&console, after).await?;
+    let tenure = console.ledger.records.tenure();
     refuse_beyond_end(&console, after).await?;
     let event_type = params.r#type.map(|name| with_namespace(&console.namespace, name));
     let filter = EventFilter { event_type, partner: params.partner };
     if wants_event_stream(&headers) {
-        let events = live(Cursor { console: console.clone(), pass, after, filter });
+        let events = live(Cursor { console: console.clone(), pass, after, filter, tenure });
         let heartbeat = KeepAlive::new().interval(console.heartbeat);
         return Ok(Sse::new(events).keep_alive(heartbeat).into_response());
     }
@@ -130,6 +131,8 @@ struct Cursor {
     pass: Pass,
     after: EventNumber,
     filter: EventFilter,
+    /// What `after` counts in: another server may give its numbers again.
+    tenure: Tenure,
 }
 
 /// Batches as they are committed. The reader's cursor is all the state there is: a slow consumer holds up nobody.
@@ -141,14 +144,17 @@ fn live(cursor: Cursor) -> impl Stream<Item = Result<Event, Infallible>> {
     .flatten()
 }
 
-/// Waits for the next matching events; `None` when the token is revoked, the process shuts down or the records fail: the
-/// consumer reconnects with `Last-Event-ID`.
+/// Waits for the next matching events; `None` when the token is revoked, the process shuts down, the records fail or another
+/// server took over: the consumer reconnects with `Last-Event-ID`.
 async fn next_batch(cursor: &mut Cursor) -> Option<Vec<Result<Event, Infallible>>> {
     let mut committed = cursor.console.committed.clone();
     loop {
         let newest = *committed.borrow_and_update();
         let records = &cursor.console.ledger.records;
         let events = records.events_after(cursor.after, SSE_BATCH, &cursor.filter).await.ok()?;
+        if records.tenure() != cursor.tenure {
+            return None;
+        }
         // After the events were read: what was committed after the token was revoked is never sent.
         if !cursor.pass.holds(&cursor.console).await.ok()? {
             return None;

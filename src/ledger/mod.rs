@@ -11,6 +11,7 @@ pub mod log;
 pub mod postgres;
 mod query;
 pub mod records;
+mod tenure;
 mod worked;
 
 use async_trait::async_trait;
@@ -23,11 +24,12 @@ pub use query::{
     Kept, Owner, OwnersPage, Page, PublicationFilter, PublicationRow, RefusalFilter, Refused, ReplayTarget,
     TokenRow,
 };
+pub use tenure::{Leave, Tenured};
 pub use worked::{CursorMove, IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
 
 use crate::model::{
-    DeliveryId, EndpointName, Entry, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, Revision,
-    StoredEvent, Timestamp,
+    DeliveryId, EndpointName, Entry, EntryNumber, EventNumber, EventRef, Incarnation, Revision, StoredEvent,
+    Timestamp,
 };
 
 /// Where a batch landed in the log: its entries are numbered `first`, `first + 1`, … in the order given.
@@ -155,8 +157,8 @@ pub enum RecordsError {
     /// The data itself is refused; the batch is halved until one event stands alone.
     #[error("the records refuse the data: {0}")]
     Refused(String),
-    /// The commit is behind the records: an entry was already worked, or a cursor would go back. Nothing is wrong
-    /// with the data; the stage reads the cursors again.
+    /// The commit is behind the records: an entry was already worked, a cursor would go back, or another server took over.
+    /// Nothing is wrong with the data; the stage reads the cursors again.
     #[error("the records are ahead of this commit: {0}")]
     Stale(String),
     /// I/O error or corruption: the process must stop and recover.
@@ -166,7 +168,7 @@ pub enum RecordsError {
 
 /// What a memory of owners is filled from.
 #[async_trait]
-pub trait OwnerRecords: Send + Sync {
+pub trait OwnerRecords: Tenured {
     /// The owners among the next `limit` places after `after`, of every endpoint. What is committed while pages are read
     /// is among the later ones, but for what replay requests make of places already passed.
     async fn owners_after(&self, after: EventRef, limit: usize) -> Result<OwnersPage, RecordsError>;
@@ -177,7 +179,7 @@ pub trait OwnerRecords: Send + Sync {
 
 /// What stage 1 needs of the records.
 #[async_trait]
-pub trait TranslationRecords: Send + Sync {
+pub trait TranslationRecords: Tenured {
     /// The cursor of every endpoint that has one.
     async fn cursors(&self) -> Result<Vec<(EndpointName, EntryNumber)>, RecordsError>;
 
@@ -206,7 +208,7 @@ pub trait TranslationRecords: Send + Sync {
 
 /// The feed: domain events in order.
 #[async_trait]
-pub trait FeedRecords: Send + Sync {
+pub trait FeedRecords: Tenured {
     /// The highest committed event number; 0 when there is none.
     async fn last_event(&self) -> Result<EventNumber, RecordsError>;
 
@@ -244,7 +246,7 @@ pub enum Publication {
 
 /// What stage 2 needs of the records.
 #[async_trait]
-pub trait PublicationRecords: Send + Sync {
+pub trait PublicationRecords: Tenured {
     /// The state of a broker, by name; `None` when it was never seen.
     async fn broker(&self, name: &str) -> Result<Option<BrokerState>, RecordsError>;
 
@@ -261,15 +263,14 @@ pub trait PublicationRecords: Send + Sync {
     ) -> Result<(), RecordsError>;
 
     /// Notes the publications of one batch, none beyond `cursor`, and advances the broker's cursor to it, in one
-    /// transaction. An event noted again takes its latest position. A cursor that would go back, or another epoch than that
-    /// of the broker's lease, is [`RecordsError::Stale`], an unknown broker refused. Records of one process have no leases
-    /// and pass the epoch over.
+    /// transaction. An event noted again takes its latest position. A cursor that would go back, another epoch than that
+    /// of the broker's lease, or another tenure than the present one, is [`RecordsError::Stale`], an unknown broker refused.
     async fn note_published(
         &self,
         name: &str,
         published: &[Publication],
         cursor: EventNumber,
-        epoch: Epoch,
+        leave: Leave,
     ) -> Result<(), RecordsError>;
 }
 

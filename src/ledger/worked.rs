@@ -2,7 +2,7 @@
 
 use crate::model::{
     DeliveryMeta, EndpointName, EntryNumber, Epoch, EventRef, ExternalEvent, Outcome, ReplayMeta, Revision,
-    Timestamp,
+    Tenure, Timestamp,
 };
 
 /// One entry as stage 1 worked it, with every external event found in it.
@@ -93,6 +93,9 @@ pub struct TranslationCommit {
     /// Through which number each endpoint has now been worked. A cursor that would go back, or of whose lease this is not the
     /// present epoch, makes the whole commit [`RecordsError::Stale`](super::RecordsError::Stale).
     pub cursors: Vec<CursorMove>,
+    /// The tenure under which all of it was read and decided. Another than the present one makes the whole commit
+    /// [`RecordsError::Stale`](super::RecordsError::Stale).
+    pub tenure: Tenure,
 }
 
 /// How far an endpoint has been worked, and by leave of which epoch.

@@ -84,6 +84,12 @@ impl Epoch {
     pub const UNLEASED: Self = Self(0);
 }
 
+/// Which of the servers that hold the ledger one after another, as this process has met them: counted from 0, and never back.
+/// What was read under one tenure is not acted upon under the next: the server that took over may lack the end of what the
+/// one before it confirmed, and give its numbers again. A ledger in the data folder has the first tenure and no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tenure(pub u64);
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

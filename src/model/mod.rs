@@ -26,7 +26,9 @@ pub use diagnostic::Diagnostic;
 pub use entry::{DeliveryMeta, Entry, EntryMeta, NewEntry, ReplayMeta};
 pub use event::{CheckedEvent, DomainEvent, ExternalEvent, StoredEvent};
 pub use fields::{FieldPath, Fields, PathError, Root};
-pub use ids::{DeliveryId, EndpointName, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, Revision};
+pub use ids::{
+    DeliveryId, EndpointName, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, Revision, Tenure,
+};
 pub use outcome::{Outcome, OutcomeKind, ReasonCode, Verdict};
 pub use pattern::TypePattern;
 pub use request::{

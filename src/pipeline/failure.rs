@@ -91,8 +91,8 @@ pub enum StageError {
         /// The next try comes no earlier.
         at_least: Duration,
     },
-    /// Another process has the lease now, as far as is known: what this one holds is taken up again.
-    #[error("passed over what another process works: {0}")]
+    /// Another process has the lease now, as far as is known, or another server the ledger: what this one holds is taken up again.
+    #[error("what is held is taken up again: {0}")]
     Fenced(String),
     /// The outside world refuses us until someone changes that.
     #[error("waiting until someone changes this: {0}")]

@@ -11,7 +11,10 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::figures;
-use crate::ledger::{Held, Leases, RecordsError, Renewed, Takes};
+use crate::{
+    ledger::{Held, Leases, RecordsError, Renewed, Takes},
+    model::Tenure,
+};
 
 /// How long leases last, and how often they are renewed.
 #[derive(Clone, Copy, Debug)]
@@ -148,9 +151,10 @@ impl HeldLeases {
         Self(Some(held))
     }
 
-    /// What is held now; `None` where there are no leases.
-    pub(super) fn now(&self) -> Option<Arc<Held>> {
-        self.0.as_ref().map(|held| Arc::clone(&held.borrow()))
+    /// What is held under this tenure; `None` where there are no leases. What was held under another is to be taken anew.
+    pub(super) fn under(&self, tenure: Tenure) -> Option<Arc<Held>> {
+        let held = Arc::clone(&self.0.as_ref()?.borrow());
+        Some(if held.tenure == tenure { held } else { Arc::default() })
     }
 
     /// Whether there are leases at all.

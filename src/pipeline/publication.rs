@@ -12,8 +12,8 @@ use crate::{
     brokers::{Broker, BrokerError, Placement, PublishReport},
     clock::Clock,
     config::BrokerFrom,
-    ledger::{EventFilter, FeedRecords, Held, Publication, PublicationRecords, RecordsError},
-    model::{Epoch, EventNumber, StoredEvent, TypePattern},
+    ledger::{EventFilter, FeedRecords, Held, Leave, Publication, PublicationRecords, RecordsError},
+    model::{Epoch, EventNumber, StoredEvent, Tenure, TypePattern},
 };
 
 /// What stage 2 is made of, for one broker.
@@ -39,6 +39,10 @@ pub struct PublicationStage {
     leases: HeldLeases,
     /// By which epoch the cursor moves; `None` while another process publishes to the broker.
     epoch: Option<Epoch>,
+    /// Under which the cursor was read.
+    tenure: Tenure,
+    /// Where the broker starts if it is new.
+    from: Option<BrokerFrom>,
 }
 
 /// Why a broker cannot take up its work.
@@ -113,12 +117,10 @@ impl PublicationParts {
 impl PublicationStage {
     /// Takes up a broker where its cursor stands. One that was never seen starts at `from`, and that is journalled.
     pub async fn open(parts: PublicationParts, from: Option<BrokerFrom>) -> Result<Self, NotIntroduced> {
-        let name = parts.broker.name();
-        let cursor = match BrokerStart::find(name, from, &*parts.feed, &*parts.records).await? {
-            BrokerStart::Known(cursor) => cursor,
-            BrokerStart::New(cursor) => introduce(&parts, cursor).await?,
-        };
-        Ok(Self { parts, cursor, leases: HeldLeases::default(), epoch: Some(Epoch::UNLEASED) })
+        let tenure = parts.records.tenure();
+        let cursor = start(&parts, from).await?;
+        let (leases, epoch) = (HeldLeases::default(), Some(Epoch::UNLEASED));
+        Ok(Self { parts, cursor, leases, epoch, tenure, from })
     }
 
     /// Shares the work with other processes: the broker is published to only while it is held, by leave of its epoch.
@@ -127,9 +129,20 @@ impl PublicationStage {
         Self { leases: HeldLeases::told(held), epoch: None, ..self }
     }
 
+    /// When another server took over, the broker goes on where its cursor stands there, and starts there anew if that knows it not.
+    async fn follow_tenure(&mut self) -> Result<(), StageError> {
+        let tenure = self.parts.records.tenure();
+        if tenure != self.tenure {
+            self.cursor = start(&self.parts, self.from).await?;
+            self.tenure = tenure;
+        }
+        Ok(())
+    }
+
     /// Takes note of what is held now. A broker that was gained goes on where its cursor stands.
     async fn take_up(&mut self) -> Result<(), StageError> {
-        let Some(held) = self.leases.now() else { return Ok(()) };
+        self.follow_tenure().await?;
+        let Some(held) = self.leases.under(self.tenure) else { return Ok(()) };
         let name = self.parts.broker.name();
         let epoch = held.brokers.get(name).copied();
         if epoch == self.epoch {
@@ -152,6 +165,10 @@ impl PublicationStage {
         }
         let filter = EventFilter::default();
         let events = self.parts.feed.events_after(self.cursor, self.parts.batch_events, &filter).await?;
+        // Not after another server's cursor: that would leave events out, or place later ones first.
+        if self.parts.records.tenure() != self.tenure {
+            return Err(StageError::Fenced("another server took over since the cursor was read".to_owned()));
+        }
         let through = events.last().map(|event| event.number);
         let own = events.into_iter().filter(|event| self.parts.takes(event)).collect();
         Ok(Offered { own, through })
@@ -187,8 +204,8 @@ impl PublicationStage {
 
     async fn keep(&mut self, published: &[Publication], cursor: EventNumber) -> Result<(), StageError> {
         let name = self.parts.broker.name();
-        let epoch = self.epoch.unwrap_or(Epoch::UNLEASED);
-        let kept = self.parts.records.note_published(name, published, cursor, epoch).await;
+        let leave = Leave { epoch: self.epoch.unwrap_or(Epoch::UNLEASED), tenure: self.tenure };
+        let kept = self.parts.records.note_published(name, published, cursor, leave).await;
         if self.leases.are_kept()
             && let Err(RecordsError::Stale(why)) = kept
         {
@@ -225,6 +242,14 @@ impl PublicationStage {
     }
 }
 
+/// After which event a broker takes up its work; one that was never seen is made known.
+async fn start(parts: &PublicationParts, from: Option<BrokerFrom>) -> Result<EventNumber, NotIntroduced> {
+    match BrokerStart::find(parts.broker.name(), from, &*parts.feed, &*parts.records).await? {
+        BrokerStart::Known(cursor) => Ok(cursor),
+        BrokerStart::New(cursor) => Ok(introduce(parts, cursor).await?),
+    }
+}
+
 /// Makes a broker known; returns where it starts, which another process may have said at the same time.
 async fn introduce(parts: &PublicationParts, cursor: EventNumber) -> Result<EventNumber, RecordsError> {
     let name = parts.broker.name();
@@ -252,6 +277,15 @@ fn publication(placement: Placement) -> Publication {
     match placement {
         Placement::Placed { event, position } => Publication::Placed { event, position },
         Placement::Refused { event, reason } => Publication::DeadLetter { event, reason },
+    }
+}
+
+impl From<NotIntroduced> for StageError {
+    fn from(error: NotIntroduced) -> Self {
+        match error {
+            NotIntroduced::NeedsFrom(_) => Self::WaitLoudly(error.to_string()),
+            NotIntroduced::Records(error) => error.into(),
+        }
     }
 }
 

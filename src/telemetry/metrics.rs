@@ -155,7 +155,7 @@ declare! {
     LEASE_TAKEOVERS = "douane_lease_takeovers_total", Kind::Counter, Count, [],
         "Leases that this process took from one that died.";
     FENCED_COMMITS = "douane_fenced_commits_total", Kind::Counter, Count, ["stage"],
-        "Commits that the records refused because another process works this now, by stage (translation, publication). Nothing of them is kept.";
+        "Commits that the records refused because another process works this now or another server took over, by stage (translation, publication). Nothing of them is kept.";
 }
 
 /// Why the metrics could not be set up.

@@ -20,6 +20,7 @@ mod crash;
 mod database;
 mod deploy;
 mod door;
+mod failover;
 mod folder;
 mod gateway;
 mod hostile;

@@ -119,7 +119,7 @@ fn share(gateway: &mut Gateway, access: RedisAccess) {
     }));
 }
 
-fn single(redis: &Redis) -> RedisAccess {
+pub fn single(redis: &Redis) -> RedisAccess {
     access(redis.url(), Topology::Single)
 }
 

@@ -11,22 +11,22 @@ use crate::{
     wire::{self, Answer},
 };
 
-const ALL: &str = "intake,translate,publish,console";
+pub const ALL: &str = "intake,translate,publish,console";
 
-fn post(gateway: &Process, event: &Value) -> Answer {
+pub fn post(gateway: &Process, event: &Value) -> Answer {
     let headers = [("content-type", "application/json")];
     wire::exchange(gateway.public, "POST", "/in/lab", &headers, event.to_string().as_bytes())
 }
 
 /// Posts an event that is kept; returns its delivery's id.
-fn accept(gateway: &Process, event: &Value) -> String {
+pub fn accept(gateway: &Process, event: &Value) -> String {
     let answer = post(gateway, event);
     assert_eq!(answer.status, 200, "{}", answer.head);
     answer.delivery()
 }
 
 /// The outcome of the only event of a delivery, once it has one.
-fn outcome(console: &Process, delivery: &str) -> String {
+pub fn outcome(console: &Process, delivery: &str) -> String {
     let path = format!("/api/v1/deliveries/{delivery}");
     console.wait_until(&path, |answer| answer.status == 200 && answer.json()["waiting"] == false);
     let delivery = console.get(&path).json();

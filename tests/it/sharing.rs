@@ -7,9 +7,10 @@ use douane::{
     brokers::FileBroker,
     clock::{Clock, ManualClock},
     config::{BrokerFrom, TranslationConfig},
+    dedupe::{RedisAccess, RedisMemory, SharedMemory},
     ledger::{
-        EncodedEntry, EventFilter, FeedRecords, InspectRecords, IntakeLog, PostgresLeases, Takes,
-        TranslationRecords,
+        AppendError, Appended, EncodedEntry, EventFilter, FeedRecords, InspectRecords, IntakeLog,
+        PostgresLeases, Takes, TranslationRecords,
         log::postgres::{self, PostgresLog, PostgresReader},
         postgres::migrate,
         records::PostgresRecords,
@@ -38,19 +39,21 @@ const PACE: LeasePace = LeasePace { lasts: Duration::from_mins(5), renewal: Dura
 const PARTNERS: [&str; 5] = ["acme", "bolt", "crow", "dune", "echo"];
 
 /// The ledger, and what partners do.
-struct Shared {
-    server: Postgres,
+pub struct Shared {
+    pub server: Postgres,
     folder: tempfile::TempDir,
-    clock: Arc<ManualClock>,
+    pub clock: Arc<ManualClock>,
     registry: Arc<Registry>,
     log: PostgresLog,
     deliveries: u128,
+    /// The memory of verdicts that processes share, where they have one.
+    pub remember: Option<RedisAccess>,
     /// Processes that were started.
     started: usize,
 }
 
 impl Shared {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let server = Postgres::start();
         let database = server.database("ledger");
         migrate(&database).await.expect("migrated");
@@ -58,7 +61,7 @@ impl Shared {
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_435_200).expect("a time")));
         let folder = tempfile::tempdir().expect("a folder");
         let registry = Arc::new(Registry::default());
-        let shared = Self { server, folder, clock, registry, log, deliveries: 0, started: 0 };
+        let shared = Self { server, folder, clock, registry, log, deliveries: 0, remember: None, started: 0 };
         shared.reload(&PARTNERS);
         shared
     }
@@ -70,7 +73,17 @@ impl Shared {
         self.registry.reload(&folder, &std::collections::BTreeMap::new(), SecretsFrom::TestTables);
     }
 
-    async fn deliver(&mut self, partner: &str, id: &str, order: &str) {
+    pub async fn deliver(&mut self, partner: &str, id: &str, order: &str) {
+        self.try_to_deliver(partner, id, order).await.expect("kept");
+    }
+
+    /// One that may be answered 503.
+    pub async fn try_to_deliver(
+        &mut self,
+        partner: &str,
+        id: &str,
+        order: &str,
+    ) -> Result<Appended, AppendError> {
         self.deliveries += 1;
         let meta = DeliveryMeta {
             id: DeliveryId(uuid::Uuid::from_u128(self.deliveries)),
@@ -85,11 +98,11 @@ impl Shared {
         let body = Bytes::from(paid(id, order, 1).to_string());
         let entry =
             EncodedEntry::try_from(NewEntry { meta: EntryMeta::Delivery(meta), body }).expect("metadata");
-        self.log.append(self.clock.now(), &[entry]).await.expect("kept");
+        self.log.append(self.clock.now(), &[entry]).await
     }
 
     /// A process that shares the work: endpoints, and the broker `all`.
-    async fn process(&mut self) -> Process {
+    pub async fn process(&mut self) -> Process {
         self.started += 1;
         let database = self.server.database("ledger");
         let (_, reader) = postgres::open(&database, DAY).await.expect("opened");
@@ -101,7 +114,7 @@ impl Shared {
         let stage = TranslationStage::new(TranslationParts {
             log: Arc::new(reader.clone()),
             records: Arc::clone(&records) as _,
-            memory: None,
+            memory: self.memory(&records),
             registry: Arc::clone(&self.registry),
             clock: Arc::clone(&self.clock) as _,
             config: TranslationConfig { threads: 1, batch_entries: 5, ..TranslationConfig::default() },
@@ -127,44 +140,50 @@ impl Shared {
         }
     }
 
+    fn memory(&self, records: &Arc<PostgresRecords>) -> Option<Arc<SharedMemory>> {
+        let redis = Arc::new(RedisMemory::new(records.incarnation(), self.remember.clone()?));
+        let (records, clock) = (Arc::clone(records) as _, Arc::clone(&self.clock) as _);
+        Some(Arc::new(SharedMemory::new(redis, records, clock, PACE.renewal).expect("randomness")))
+    }
+
     fn published_to(&self) -> PathBuf {
         self.folder.path().join("all.ndjson")
     }
 
-    fn published(&self) -> Vec<String> {
+    pub fn published(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.published_to()).unwrap_or_default();
         let orders = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("json"));
         orders.map(|event| event["data"]["order"].as_str().expect("an order").to_owned()).collect()
     }
 
     /// Every lease is over, by the clock that counts, as if all processes had been stopped for long.
-    fn let_leases_run_out(&self) {
+    pub fn let_leases_run_out(&self) {
         self.server.sql("UPDATE ledger.members SET expires_at = '-infinity'");
     }
 }
 
 /// A process that shares the work.
-struct Process {
-    stage: TranslationStage,
-    publication: PublicationStage,
+pub struct Process {
+    pub stage: TranslationStage,
+    pub publication: PublicationStage,
     keeper: LeaseKeeper,
-    reader: PostgresReader,
-    records: Arc<PostgresRecords>,
+    pub reader: PostgresReader,
+    pub records: Arc<PostgresRecords>,
 }
 
 impl Process {
-    async fn renew(&mut self) -> usize {
+    pub async fn renew(&mut self) -> usize {
         self.keeper.renew().await;
         self.keeper.held().borrow().endpoints.len()
     }
 
-    async fn step(&mut self) -> Result<Progress, StageError> {
+    pub async fn step(&mut self) -> Result<Progress, StageError> {
         self.reader.look().await.expect("asked");
         self.stage.step().await
     }
 
     /// Works until nothing is left that is its own.
-    async fn work(&mut self) {
+    pub async fn work(&mut self) {
         for _ in 0..1_000 {
             if self.step().await.expect("a step") == Progress::Idle {
                 return;
@@ -174,31 +193,31 @@ impl Process {
     }
 
     /// Works, and then tells what it passed of others, as it does after a while.
-    async fn rest(&mut self, clock: &ManualClock) {
+    pub async fn rest(&mut self, clock: &ManualClock) {
         self.work().await;
         clock.advance(Duration::from_secs(1));
         self.work().await;
     }
 
-    async fn publish(&mut self) {
+    pub async fn publish(&mut self) {
         while self.publication.step().await.expect("a step") == Progress::Worked {}
     }
 
-    async fn orders(&self) -> Vec<String> {
+    pub async fn orders(&self) -> Vec<String> {
         let filter = EventFilter::default();
         let feed = self.records.events_after(EventNumber(0), 10_000, &filter).await.expect("the feed");
         let bodies = feed.iter().map(|event| serde_json::from_slice::<Value>(&event.body).expect("json"));
         bodies.map(|event| event["data"]["order"].as_str().expect("an order").to_owned()).collect()
     }
 
-    async fn worked(&self) -> u64 {
+    pub async fn worked(&self) -> u64 {
         let figures = self.records.conservation().await.expect("reads");
         assert_eq!(figures.identified, figures.outcomes.iter().map(|(_, count)| count).sum::<u64>());
         assert_eq!((figures.orphans, figures.domain_events), (0, figures.last_event.0));
         figures.worked
     }
 
-    async fn cursors(&self) -> Vec<u64> {
+    pub async fn cursors(&self) -> Vec<u64> {
         let cursors = self.records.cursors().await.expect("reads");
         cursors.into_iter().map(|(_, through)| through.0).collect()
     }

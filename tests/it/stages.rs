@@ -19,7 +19,7 @@ use douane::{
     dedupe::SharedMemory,
     ledger::{
         DeliveryFilter, EncodedEntry, EventFilter, FeedRecords, InspectRecords, IntakeLog, Owner,
-        PublicationRecords, RecordsError, ReplayTarget, TranslationCommit, TranslationRecords,
+        PublicationRecords, RecordsError, ReplayTarget, Tenured, TranslationCommit, TranslationRecords,
         log::{
             files::OsFolder,
             segments::{self, SegmentLog, SegmentOptions, SegmentReader},
@@ -135,6 +135,8 @@ struct Faulty {
     records: Arc<SqliteRecords>,
     faults: Arc<Faults>,
 }
+
+impl Tenured for Faulty {}
 
 #[async_trait]
 impl TranslationRecords for Faulty {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     dedupe::memory::{Mark, MemoryError, Telling},
     ledger::{Owner, OwnersPage, RecordsError},
-    model::{EndpointName, EntryNumber, EventRef, Timestamp},
+    model::{EndpointName, EntryNumber, EventRef, Tenure, Timestamp},
     telemetry::metrics::MEMORY_FILLING,
 };
 
@@ -68,7 +68,7 @@ impl SharedMemory {
     }
 
     async fn take_up(&self, state: &mut State, until: EntryNumber) -> Result<bool, Trouble> {
-        let mut starts = BTreeMap::new();
+        let (tenure, mut starts) = (self.records.tenure(), BTreeMap::new());
         for (endpoint, window, afresh) in state.unknown() {
             let found = if afresh { None } else { self.memory.mark(&endpoint).await? };
             let (standing, after) = if let Some(mark) = self.take_over(state, &endpoint, found).await? {
@@ -84,7 +84,7 @@ impl SharedMemory {
             starts.insert(endpoint, after);
         }
         let Some(after) = starts.values().min().copied() else { return Ok(false) };
-        state.filling = Some(Filling { after, until, endpoints: starts.into_keys().collect() });
+        state.filling = Some(Filling { after, until, endpoints: starts.into_keys().collect(), tenure });
         Ok(true)
     }
 
@@ -124,7 +124,7 @@ impl SharedMemory {
             return Ok(true);
         }
         for endpoint in &filling.endpoints {
-            self.finish(state, endpoint).await?;
+            self.finish(state, endpoint, filling.tenure).await?;
         }
         Ok(true)
     }
@@ -143,11 +143,20 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Says that the memory of an endpoint is complete.
-    async fn finish(&self, state: &mut State, endpoint: &EndpointName) -> Result<(), Trouble> {
+    /// Says that the memory of an endpoint is complete, unless another server took over while it was read.
+    async fn finish(
+        &self,
+        state: &mut State,
+        endpoint: &EndpointName,
+        tenure: Tenure,
+    ) -> Result<(), Trouble> {
         let Some(Standing::Filling { mark, last, .. }) = state.standing(endpoint) else { return Ok(()) };
         let (claimed, last) = (mark.through, *last);
         let id = if last > claimed { self.records.id_of(last).await? } else { None };
+        if self.records.tenure() != tenure {
+            state.stand(endpoint, Standing::Unknown { afresh: true });
+            return Ok(());
+        }
         let complete = |mark: &mut Mark| {
             mark.complete = true;
             if id.is_some() {

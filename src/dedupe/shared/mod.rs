@@ -77,6 +77,12 @@ impl SharedMemory {
         self.state.lock().await.begin(cursors);
     }
 
+    /// Another server has the ledger now, which may lack the end of what was told: nothing that this process told is a fact any
+    /// more. Call [`begin`](Self::begin) with the cursors that stand there.
+    pub async fn disown(&self) {
+        self.state.lock().await.disown();
+    }
+
     /// Other processes work these endpoints from now on; call [`begin`](Self::begin) with their cursors when they come back.
     pub async fn forget<'a>(&self, endpoints: impl Iterator<Item = &'a EndpointName>) {
         let mut state = self.state.lock().await;

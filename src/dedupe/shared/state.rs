@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     dedupe::memory::Mark,
-    model::{EndpointName, EntryNumber, EventRef, Timestamp},
+    model::{EndpointName, EntryNumber, EventRef, Tenure, Timestamp},
     telemetry::metrics::MEMORY_UP,
 };
 
@@ -66,6 +66,8 @@ pub(super) struct Filling {
     /// Owners made by later entries were told when they were committed.
     pub(super) until: EntryNumber,
     pub(super) endpoints: BTreeSet<EndpointName>,
+    /// Under which it began.
+    pub(super) tenure: Tenure,
 }
 
 impl State {
@@ -87,15 +89,21 @@ impl State {
             self.pasts.get(endpoint).is_some_and(|past| *cursor < past.highest)
         };
         if cursors.iter().any(behind) {
-            // The ledger was put back under this process: what it told since is no fact any more.
-            self.disowned = self.step;
-            self.pasts.clear();
+            self.disown();
         }
         for (endpoint, cursor) in cursors {
             let past = self.pasts.entry(endpoint.clone()).or_insert(Past { from: *cursor, highest: *cursor });
             past.highest = past.highest.max(*cursor);
         }
         // Those that this process still works are known again when they are asked about.
+        self.filling = None;
+        self.endpoints.clear();
+    }
+
+    /// The ledger was put back under this process: what it told since is no fact any more.
+    pub(super) fn disown(&mut self) {
+        self.disowned = self.step;
+        self.pasts.clear();
         self.filling = None;
         self.endpoints.clear();
     }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 pub use postgres::PostgresLeases;
 
 use super::RecordsError;
-use crate::model::{EndpointName, Epoch};
+use crate::model::{EndpointName, Epoch, Tenure};
 
 /// What a process takes leases of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Held {
     pub endpoints: BTreeMap<EndpointName, Epoch>,
     /// Brokers, by name.
     pub brokers: BTreeMap<String, Epoch>,
+    /// Whose word it is: what was held under another tenure is not held under this one.
+    pub tenure: Tenure,
 }
 
 impl Held {

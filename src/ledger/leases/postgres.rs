@@ -14,7 +14,7 @@ use crate::{
         RecordsError,
         postgres::{Database, Dedicated, PostgresError, column},
     },
-    model::{EndpointName, Epoch},
+    model::{EndpointName, Epoch, Tenure},
 };
 
 const RENEW: &str = "CALL renew_leases($1, $2, $3, $4, $5, $6, $7, NULL, NULL, NULL, NULL, NULL)";
@@ -58,16 +58,17 @@ impl PostgresLeases {
         &self,
         statement: fn(&Connection) -> &Statement,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, PostgresError> {
+    ) -> Result<(Vec<Row>, Tenure), PostgresError> {
         let mut kept = self.connection.lock().await;
-        let connection = match kept.take().filter(|connection| !connection.server.is_closed()) {
+        let connection = match kept.take().filter(|connection| !connection.server.is_over()) {
             Some(connection) => connection,
             None => self.connect().await?,
         };
         let call = connection.server.client().query(statement(&connection), parameters);
         let rows = connection.server.bounded(call).await?;
+        let tenure = connection.server.tenure();
         *kept = Some(connection);
-        Ok(rows)
+        Ok((rows, tenure))
     }
 }
 
@@ -79,9 +80,9 @@ impl Leases for PostgresLeases {
         let (partners, names, epochs) = columns(given_up);
         let parameters: [&(dyn ToSql + Sync); 7] =
             [&self.member, &lasts, &takes.endpoints, &brokers, &partners, &names, &epochs];
-        let rows = self.ask(|connection| &connection.renew, &parameters).await?;
+        let (rows, tenure) = self.ask(|connection| &connection.renew, &parameters).await?;
         let row = rows.first().ok_or_else(|| PostgresError::broken("a renewal gave no answer"))?;
-        Ok(renewed(row)?)
+        Ok(renewed(row, tenure)?)
     }
 
     async fn leave(&self) -> Result<(), RecordsError> {
@@ -104,7 +105,7 @@ fn columns(held: &Held) -> (Vec<&[u8]>, Vec<&[u8]>, Vec<i64>) {
     (partners, names, epochs)
 }
 
-fn renewed(row: &Row) -> Result<Renewed, PostgresError> {
+fn renewed(row: &Row, tenure: Tenure) -> Result<Renewed, PostgresError> {
     // There is no array of nothing.
     let partners = column::<Option<Vec<Vec<u8>>>>(row, 0)?.unwrap_or_default();
     let names = column::<Option<Vec<Vec<u8>>>>(row, 1)?.unwrap_or_default();
@@ -112,6 +113,7 @@ fn renewed(row: &Row) -> Result<Renewed, PostgresError> {
     let surplus = column::<Option<Vec<bool>>>(row, 3)?.unwrap_or_default();
     let taken_over = number(column(row, 4)?)?;
     let mut renewed = Renewed { taken_over, ..Renewed::default() };
+    (renewed.held.tenure, renewed.surplus.tenure) = (tenure, tenure);
     for (((partner, name), epoch), surplus) in partners.into_iter().zip(names).zip(epochs).zip(surplus) {
         let (partner, name, epoch) = (text(partner)?, text(name)?, Epoch(number(epoch)?));
         renewed.held.add(&partner, &name, epoch);

@@ -13,7 +13,12 @@ use std::{
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Statement, error::SqlState};
 
-use super::{PostgresError, settings::DatabaseSettings};
+use super::{
+    PostgresError,
+    settings::DatabaseSettings,
+    tenure::{RUN, Run, Tenures},
+};
+use crate::model::Tenure;
 
 /// Beyond the server's own limit on a statement we wait so much longer for its answer.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
@@ -22,17 +27,25 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     pub(super) settings: Arc<DatabaseSettings>,
+    pub(super) tenures: Arc<Tenures>,
     session: Arc<str>,
+}
+
+/// A connection as it was made.
+struct Made {
+    client: Client,
+    driver: JoinHandle<()>,
+    tenure: Tenure,
 }
 
 impl Connector {
     pub(super) fn new(settings: Arc<DatabaseSettings>) -> Self {
         let session = session(&settings).into();
-        Self { settings, session }
+        Self { settings, tenures: Arc::default(), session }
     }
 
     /// Connects and sets the session up. `warned` is set when the server says that it no longer waits for a standby.
-    async fn connect(&self, warned: Arc<AtomicBool>) -> Result<(Client, JoinHandle<()>), Error> {
+    async fn connect(&self, warned: Arc<AtomicBool>) -> Result<Made, Error> {
         let (client, mut connection) = self.settings.server.connect(self.settings.tls.clone()).await?;
         let driver = tokio::spawn(async move {
             while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
@@ -49,8 +62,8 @@ impl Connector {
                 }
             }
         });
-        match client.batch_execute(&self.session).await {
-            Ok(()) => Ok((client, driver)),
+        match client.simple_query(&self.session).await {
+            Ok(answers) => Ok(Made { client, driver, tenure: self.tenures.met(Run::told(&answers)) }),
             Err(error) => {
                 driver.abort();
                 Err(error)
@@ -62,9 +75,10 @@ impl Connector {
     pub(super) async fn dedicated(&self) -> Result<Dedicated, PostgresError> {
         let warned = Arc::new(AtomicBool::new(false));
         let made = timeout(self.settings.connect_timeout, self.connect(Arc::clone(&warned))).await;
-        let (client, driver) = made.map_err(|_| PostgresError::timed_out("let us connect"))??;
+        let Made { client, driver, tenure } =
+            made.map_err(|_| PostgresError::timed_out("let us connect"))??;
         let patience = self.settings.statement_timeout + GRACE;
-        Ok(Dedicated { client, driver, warned, patience })
+        Ok(Dedicated { client, driver, tenure, tenures: Arc::clone(&self.tenures), warned, patience })
     }
 }
 
@@ -73,11 +87,15 @@ impl deadpool_postgres::Connect for Connector {
         &self,
         _: &Config,
     ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
-        Box::pin(Self::connect(self, Arc::default()))
+        Box::pin(async {
+            let made = Self::connect(self, Arc::default()).await?;
+            Ok((made.client, made.driver))
+        })
     }
 }
 
-/// What every session begins with. Set after connecting, because poolers in between refuse options at the start.
+/// What every session begins with, and last the question which server this is. Set after connecting, because poolers in between
+/// refuse options at the start.
 /// Our questions are short: compiling one takes longer than answering it.
 /// A server that waits for its standbys to apply a commit is not told to wait for less.
 fn session(settings: &DatabaseSettings) -> String {
@@ -90,7 +108,8 @@ fn session(settings: &DatabaseSettings) -> String {
          SET client_min_messages TO warning;
          SET jit TO off;
          SELECT set_config('synchronous_commit', 'on', false)
-         WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');",
+         WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');
+         {RUN};",
         settings.schema,
         millis(settings.statement_timeout),
         millis(settings.lock_timeout),
@@ -103,6 +122,8 @@ fn session(settings: &DatabaseSettings) -> String {
 pub struct Dedicated {
     client: Client,
     driver: JoinHandle<()>,
+    tenure: Tenure,
+    tenures: Arc<Tenures>,
     warned: Arc<AtomicBool>,
     patience: Duration,
 }
@@ -113,9 +134,14 @@ impl Dedicated {
         &self.client
     }
 
-    /// Whether it was closed, by whomever.
-    pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+    /// Whether nothing more may be asked on it: it was closed, by whomever, or another server took over.
+    pub fn is_over(&self) -> bool {
+        self.client.is_closed() || self.tenure != self.tenures.now()
+    }
+
+    /// Whose answers come.
+    pub fn tenure(&self) -> Tenure {
+        self.tenure
     }
 
     /// Prepares a statement for later.

@@ -6,6 +6,9 @@
 //! no SQL of ours names it. [`Database`] lends connections from a pool as [`Session`]s: each call is bounded on this side
 //! too, and a session that was left in the middle of something is closed instead of lent again.
 //!
+//! Every connection knows which run of which server it leads to (`tenure`). When a new one leads to another, those of the one
+//! before are lent and used no more, so that all of a process moves to the new server at once.
+//!
 //! The schema goes forward only (`migrate`), while older processes run: a migration adds, and never changes or drops
 //! what the release before it uses.
 
@@ -16,6 +19,7 @@ mod migrate;
 mod partitions;
 mod pool;
 mod settings;
+mod tenure;
 
 pub use connect::Dedicated;
 pub use durability::{Server, note_sealing_key, noted_sealing_key, server, unsafe_default, weaknesses};

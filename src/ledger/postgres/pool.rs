@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -17,31 +17,36 @@ use super::{
     connect::{Connector, Dedicated, GRACE},
     settings::DatabaseSettings,
 };
-use crate::model::Incarnation;
+use crate::model::{Incarnation, Tenure};
+
+/// While one connection is waited for, no more than so many servers take over from one another.
+const SERVERS_AT_ONCE: usize = 3;
 
 /// A database of PostgreSQL and the schema in it that is this ledger's. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: Pool,
     connector: Connector,
+    lent_from: Arc<Mutex<Lending>>,
+}
+
+/// The connections of one tenure. One that leads to another server ends the tenure, so none such is ever lent from it.
+#[derive(Debug)]
+struct Lending {
+    tenure: Tenure,
+    pool: Pool,
 }
 
 impl Database {
     /// Prepares the pool; connects to nothing yet. A server that is down is [`PostgresError`] when something is asked.
     pub fn new(settings: DatabaseSettings) -> Result<Self, PostgresError> {
         let connector = Connector::new(Arc::new(settings));
-        let settings = &connector.settings;
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(settings.server.clone(), connector.clone(), recycling);
-        let patience = Some(settings.connect_timeout);
-        let pool = Pool::builder(manager)
-            .max_size(settings.connections)
-            .wait_timeout(patience)
-            .create_timeout(patience)
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| PostgresError::broken(error.to_string()))?;
-        Ok(Self { pool, connector })
+        let lending = Lending { tenure: connector.tenures.now(), pool: pool(&connector)? };
+        Ok(Self { connector, lent_from: Arc::new(Mutex::new(lending)) })
+    }
+
+    /// Which of the servers that this process has met holds the ledger now; asks nobody.
+    pub fn tenure(&self) -> Tenure {
+        self.connector.tenures.now()
     }
 
     /// The schema's name.
@@ -60,11 +65,28 @@ impl Database {
         Ok(Some(Incarnation(column(&row, 0)?)))
     }
 
-    /// Lends a connection of the pool.
+    /// Lends a connection of the pool, to the server of the present tenure.
     pub async fn session(&self) -> Result<Session, PostgresError> {
-        let lent = self.pool.get().await?;
-        let settings = Arc::clone(&self.connector.settings);
-        Ok(Session { lent: Some(lent), unsound: AtomicBool::new(false), settings })
+        for _ in 0..SERVERS_AT_ONCE {
+            let (tenure, pool) = self.lending()?;
+            let lent = pool.get().await;
+            if tenure == self.tenure() {
+                let settings = Arc::clone(&self.connector.settings);
+                return Ok(Session { lent: Some(lent?), tenure, unsound: AtomicBool::new(false), settings });
+            }
+        }
+        Err(PostgresError::passing("several servers take over from one another"))
+    }
+
+    /// The pool of the present tenure. That of the one before is closed; what is lent of it is closed when it comes back.
+    fn lending(&self) -> Result<(Tenure, Pool), PostgresError> {
+        let mut lending = self.lent_from.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenure = self.tenure();
+        if lending.tenure != tenure {
+            let pool = pool(&self.connector)?;
+            std::mem::replace(&mut *lending, Lending { tenure, pool }).pool.close();
+        }
+        Ok((lending.tenure, lending.pool.clone()))
     }
 
     /// A connection that is nobody else's: for what must not wait for the pool, or keeps a session's state.
@@ -73,16 +95,36 @@ impl Database {
     }
 }
 
+fn pool(connector: &Connector) -> Result<Pool, PostgresError> {
+    let settings = &connector.settings;
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_connect(settings.server.clone(), connector.clone(), recycling);
+    let patience = Some(settings.connect_timeout);
+    let pool = Pool::builder(manager)
+        .max_size(settings.connections)
+        .wait_timeout(patience)
+        .create_timeout(patience)
+        .runtime(Runtime::Tokio1)
+        .build();
+    pool.map_err(|error| PostgresError::broken(error.to_string()))
+}
+
 /// A connection lent by the pool. It goes back when dropped; if a call was given up midway, or a transaction failed, it is
 /// closed instead, and with it whatever it held.
 #[derive(Debug)]
 pub struct Session {
     lent: Option<Object>,
+    tenure: Tenure,
     unsound: AtomicBool,
     settings: Arc<DatabaseSettings>,
 }
 
 impl Session {
+    /// Whose answers come.
+    pub fn tenure(&self) -> Tenure {
+        self.tenure
+    }
+
     /// The rows that a statement gives. It is prepared once a connection.
     pub async fn query(
         &self,

@@ -32,7 +32,7 @@ use crate::{
     config::TranslationConfig,
     dedupe::SharedMemory,
     ledger::{Held, LogReader, RecordsError, TranslationCommit, TranslationRecords, WorkedEntry},
-    model::{EventNumber, Timestamp},
+    model::{EventNumber, Tenure, Timestamp},
     partners::Registry,
     translate::Bounds,
 };
@@ -72,6 +72,8 @@ pub struct TranslationStage {
     crash_note: Arc<Mutex<CrashNote>>,
     committed: watch::Sender<EventNumber>,
     leases: HeldLeases,
+    /// Under which all below was read.
+    tenure: Tenure,
     /// `None` until the records' cursors are read: at the start, after a commit that failed, and when other leases are held.
     positions: Option<Positions>,
     /// Since when others' entries were passed and that was not committed.
@@ -92,6 +94,7 @@ impl TranslationStage {
             max_output_bytes: config.max_output_bytes,
         };
         Ok(Self {
+            tenure: parts.records.tenure(),
             log: parts.log,
             records: parts.records,
             threads: Threads::start(config.threads)?,
@@ -252,10 +255,11 @@ impl TranslationStage {
     async fn send(&self, place: &Place, entries: Vec<WorkedEntry>) -> Result<EventNumber, RecordsError> {
         let (counts, notices) = (figures::Counts::of(&entries), Notices::of(&entries));
         let made = self.memory.as_ref().map(|_| owners_made(&entries));
-        let cursors =
-            self.positions.as_ref().map(|positions| positions.cursors(&place.group, &place.advance));
-        let commit =
-            TranslationCommit { now: self.clock.now(), entries, cursors: cursors.unwrap_or_default() };
+        let cursors = self
+            .positions
+            .as_ref()
+            .map_or_else(Vec::new, |positions| positions.cursors(&place.group, &place.advance));
+        let commit = TranslationCommit { now: self.clock.now(), entries, cursors, tenure: self.tenure };
         let last_event = self.records.commit(commit).await?;
         counts.tell();
         notices.tell();

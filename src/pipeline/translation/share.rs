@@ -19,7 +19,8 @@ const PASSED_EVERY: Duration = Duration::from_secs(1);
 impl TranslationStage {
     /// Reads the cursors of what is to be worked, when they are not known. What was known of other leases is thrown away.
     pub(super) async fn take_up(&mut self) -> Result<(), StageError> {
-        let held = self.leases.now();
+        self.follow_tenure().await;
+        let held = self.leases.under(self.tenure);
         if let Some(held) = &held {
             if let Some(positions) = self.positions.take_if(|known| !known.are_of(&held.endpoints)) {
                 if let Some(memory) = &self.memory {
@@ -44,6 +45,23 @@ impl TranslationStage {
             });
         }
         Ok(())
+    }
+
+    /// When another server took over, nothing that was read from the one before is believed: numbers may be given again. It is
+    /// asked before anything is read, so that whatever is read from yet another one is refused when it is committed.
+    async fn follow_tenure(&mut self) {
+        let tenure = self.records.tenure();
+        if self.tenure == tenure {
+            return;
+        }
+        self.tenure = tenure;
+        if let Some(memory) = &self.memory {
+            memory.disown().await;
+        }
+        if let Some(positions) = self.positions.take() {
+            positions.forget();
+        }
+        (self.ahead, self.passing) = (None, None);
     }
 
     /// The cursors from which work begins anew; the memory of verdicts is held to them.
@@ -73,7 +91,8 @@ impl TranslationStage {
         let now = self.clock.now();
         let due = self.passing.is_some_and(|since| now.since(since) >= PASSED_EVERY);
         let Some(positions) = self.positions.as_ref().filter(|_| due) else { return Ok(()) };
-        let commit = TranslationCommit { now, entries: Vec::new(), cursors: positions.standing() };
+        let (entries, cursors) = (Vec::new(), positions.standing());
+        let commit = TranslationCommit { now, entries, cursors, tenure: self.tenure };
         match self.records.commit(commit).await {
             Ok(_) => self.passing = None,
             Err(error) => return Err(self.failed(error)),

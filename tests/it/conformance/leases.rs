@@ -9,8 +9,8 @@ use std::{
 use douane::{
     config::{HumanDuration, LedgerConfig},
     ledger::{
-        CursorMove, EncodedEntry, Held, IntakeLog, Leases, PostgresLeases, PublicationRecords, RecordsError,
-        Renewed, Takes, TranslationCommit, TranslationRecords, log,
+        CursorMove, EncodedEntry, Held, IntakeLog, Leases, Leave, PostgresLeases, PublicationRecords,
+        RecordsError, Renewed, Takes, TranslationCommit, TranslationRecords, log,
         postgres::{Database, migrate},
         records::PostgresRecords,
     },
@@ -241,7 +241,8 @@ async fn a_commit_by_an_epoch_that_is_over_is_stale_and_leaves_nothing() {
 
     assert!(matches!(shared.advance(&endpoint, 1, before).await, Err(RecordsError::Stale(_))));
     assert_eq!(shared.records.cursors().await.expect("reads"), [(endpoint.clone(), EntryNumber(0))]);
-    let noted = |epoch| shared.records.note_published("audit", &[], EventNumber(1), epoch);
+    let noted =
+        |epoch| shared.records.note_published("audit", &[], EventNumber(1), Leave { epoch, ..Leave::ALONE });
     assert!(matches!(noted(old.brokers["audit"]).await, Err(RecordsError::Stale(_))));
     assert!(matches!(noted(Epoch::UNLEASED).await, Err(RecordsError::Stale(_))));
     shared.advance(&endpoint, 1, now.endpoints[&endpoint]).await.expect("the holder commits");

@@ -41,6 +41,9 @@ enum Segments {
     Usual = 16,
 }
 
+/// A server's data folder as it once was.
+pub struct Backup(TempDir);
+
 /// A running server.
 pub struct Postgres {
     folder: TempDir,
@@ -124,6 +127,32 @@ impl Postgres {
     /// Stops it as its operator would: sessions are ended, what they did is written out.
     pub fn stop(&mut self) {
         self.stop_by(Signal::INT);
+    }
+
+    /// A copy of it as it is now, taken while it runs; what is done later is not in it.
+    pub fn back_up(&self) -> Backup {
+        let folder = tempfile::tempdir().expect("a folder");
+        give(folder.path(), self.owner);
+        let mut command = owned(&self.binaries.join("pg_basebackup"), self.owner);
+        command.current_dir(folder.path()).args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        command.args(["-U", "postgres", "--checkpoint=fast", "--no-sync", "-D"]);
+        let ran = command.arg(folder.path().join("data")).output().expect("pg_basebackup runs");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        Backup(folder)
+    }
+
+    /// It is lost, and a standby that had come as far as this backup is promoted: the same address, another timeline.
+    pub fn fail_over_to(&mut self, standby: Backup) {
+        File::create(standby.0.path().join("data/standby.signal")).expect("a file");
+        self.put_back(standby);
+        assert_eq!(self.sql("SELECT pg_promote()"), "t");
+    }
+
+    /// It is lost, and a backup is put in its place: the same address, and the same timeline, told differently.
+    pub fn put_back(&mut self, backup: Backup) {
+        self.stop_at_once();
+        self.folder = backup.0;
+        self.start_again();
     }
 
     fn stop_by(&mut self, signal: Signal) {

@@ -8,7 +8,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use douane::{
-    ledger::{Owner, RecordsError, ReplayTarget, TranslationCommit, TranslationRecords},
+    ledger::{Owner, RecordsError, ReplayTarget, Tenured, TranslationCommit, TranslationRecords},
     model::{EndpointName, EntryNumber, EventNumber, EventRef, Timestamp},
 };
 use rand::{RngExt, rngs::SmallRng};
@@ -86,6 +86,8 @@ impl SimRecords {
 fn away() -> RecordsError {
     RecordsError::Unavailable("no answer".to_owned())
 }
+
+impl Tenured for SimRecords {}
 
 #[async_trait]
 impl TranslationRecords for SimRecords {

@@ -69,9 +69,11 @@ impl PostgresLog {
     }
 
     async fn connected(&mut self) -> Result<Connection, PostgresError> {
-        if let Some(connection) = self.connection.take().filter(|connection| !connection.server.is_closed()) {
+        if let Some(connection) = self.connection.take().filter(|connection| !connection.server.is_over()) {
             return Ok(connection);
         }
+        // Another server may have taken over that has fewer.
+        self.covered = None;
         let server = self.database.dedicated().await?;
         let append = server.prepare(APPEND).await?;
         let register = server.prepare(REGISTER).await?;

@@ -24,7 +24,7 @@ pub(super) async fn commit(
     records: &PostgresRecords,
     commit: &TranslationCommit,
 ) -> Result<EventNumber, RecordsError> {
-    let session = records.session().await?;
+    let session = records.session_under(commit.tenure).await?;
     let repeated = repeated(&session, &commit.entries).await?;
     let mut batch = Batch::of(&session, &records.names, repeated);
     for entry in &commit.entries {

@@ -24,10 +24,10 @@ use std::time::Duration;
 use self::{names::Names, partitions::Partitions};
 use crate::{
     ledger::{
-        RecordsError,
+        RecordsError, Tenured,
         postgres::{Database, Session, migrations},
     },
-    model::Incarnation,
+    model::{Incarnation, Tenure},
 };
 
 /// The records in a schema of PostgreSQL. A commit is durable when its call returns: `synchronous_commit` is on.
@@ -60,5 +60,21 @@ impl PostgresRecords {
 
     async fn session(&self) -> Result<Session, RecordsError> {
         Ok(self.database.session().await?)
+    }
+
+    /// For what was read and decided under `tenure`: another server may lack what that stands on.
+    async fn session_under(&self, tenure: Tenure) -> Result<Session, RecordsError> {
+        let session = self.session().await?;
+        if session.tenure() == tenure {
+            Ok(session)
+        } else {
+            Err(RecordsError::Stale("another server took over since this was read".to_owned()))
+        }
+    }
+}
+
+impl Tenured for PostgresRecords {
+    fn tenure(&self) -> Tenure {
+        self.database.tenure()
     }
 }

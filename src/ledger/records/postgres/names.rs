@@ -11,15 +11,29 @@ use tokio_postgres::types::ToSql;
 
 use crate::{
     ledger::postgres::{PostgresError, Session, column},
-    model::{EndpointName, Revision},
+    model::{EndpointName, Revision, Tenure},
 };
 
-/// The known words and their ids. A word that was written once keeps its id, so no other process makes this stale.
+/// The known words and their ids. A word that was written once keeps its id as long as the server does, so no other process
+/// makes this stale; a server that takes over may give the id to another word.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    endpoints: Mutex<HashMap<EndpointName, i32>>,
-    revisions: Mutex<HashMap<Revision, i32>>,
-    event_types: Mutex<HashMap<String, i32>>,
+    endpoints: Mutex<Words<EndpointName>>,
+    revisions: Mutex<Words<Revision>>,
+    event_types: Mutex<Words<String>>,
+}
+
+/// Words of one tenure.
+#[derive(Debug)]
+struct Words<K> {
+    tenure: Tenure,
+    ids: HashMap<K, i32>,
+}
+
+impl<K> Default for Words<K> {
+    fn default() -> Self {
+        Self { tenure: Tenure::default(), ids: HashMap::new() }
+    }
 }
 
 impl Names {
@@ -30,7 +44,7 @@ impl Names {
         name: &EndpointName,
     ) -> Result<i32, PostgresError> {
         const MAKE: &str = "INSERT INTO endpoints (partner, endpoint) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        if let Some(id) = known(&self.endpoints, name) {
+        if let Some(id) = known(&self.endpoints, session, name) {
             return Ok(id);
         }
         let words: [&(dyn ToSql + Sync); 2] = [&name.partner.as_bytes(), &name.endpoint.as_bytes()];
@@ -46,12 +60,12 @@ impl Names {
         name: &EndpointName,
     ) -> Result<Option<i32>, PostgresError> {
         const FIND: &str = "SELECT id FROM endpoints WHERE partner = $1 AND endpoint = $2";
-        if let Some(id) = known(&self.endpoints, name) {
+        if let Some(id) = known(&self.endpoints, session, name) {
             return Ok(Some(id));
         }
         let words: [&(dyn ToSql + Sync); 2] = [&name.partner.as_bytes(), &name.endpoint.as_bytes()];
         let Some(row) = session.query_opt(FIND, &words).await? else { return Ok(None) };
-        Ok(Some(learn(&self.endpoints, name, column(&row, 0)?)))
+        Ok(Some(learn(&self.endpoints, session, name, column(&row, 0)?)))
     }
 
     /// The id of a revision; makes it known.
@@ -62,11 +76,11 @@ impl Names {
     ) -> Result<i32, PostgresError> {
         const MAKE: &str = "INSERT INTO revisions (revision) VALUES ($1) ON CONFLICT DO NOTHING";
         const FIND: &str = "SELECT id FROM revisions WHERE revision = $1";
-        if let Some(id) = known(&self.revisions, revision) {
+        if let Some(id) = known(&self.revisions, session, revision) {
             return Ok(id);
         }
         let id = made(session, (MAKE, FIND), &revision.0).await?;
-        Ok(learn(&self.revisions, revision, id))
+        Ok(learn(&self.revisions, session, revision, id))
     }
 
     /// The id of a domain event's type; makes it known.
@@ -74,20 +88,28 @@ impl Names {
         const MAKE: &str = "INSERT INTO event_types (name) VALUES ($1) ON CONFLICT DO NOTHING";
         const FIND: &str = "SELECT id FROM event_types WHERE name = $1";
         let name = name.to_owned();
-        if let Some(id) = known(&self.event_types, &name) {
+        if let Some(id) = known(&self.event_types, session, &name) {
             return Ok(id);
         }
         let id = made(session, (MAKE, FIND), &name).await?;
-        Ok(learn(&self.event_types, &name, id))
+        Ok(learn(&self.event_types, session, &name, id))
     }
 }
 
-fn known<K: Eq + Hash>(words: &Mutex<HashMap<K, i32>>, word: &K) -> Option<i32> {
-    words.lock().unwrap_or_else(PoisonError::into_inner).get(word).copied()
+fn known<K: Eq + Hash>(words: &Mutex<Words<K>>, session: &Session, word: &K) -> Option<i32> {
+    let words = words.lock().unwrap_or_else(PoisonError::into_inner);
+    if words.tenure == session.tenure() { words.ids.get(word).copied() } else { None }
 }
 
-fn learn<K: Clone + Eq + Hash>(words: &Mutex<HashMap<K, i32>>, word: &K, id: i32) -> i32 {
-    words.lock().unwrap_or_else(PoisonError::into_inner).insert(word.clone(), id);
+fn learn<K: Clone + Eq + Hash>(words: &Mutex<Words<K>>, session: &Session, word: &K, id: i32) -> i32 {
+    let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+    if words.tenure < session.tenure() {
+        *words = Words { tenure: session.tenure(), ids: HashMap::new() };
+    }
+    // What is left of an earlier tenure teaches nothing.
+    if words.tenure == session.tenure() {
+        words.ids.insert(word.clone(), id);
+    }
     id
 }
 

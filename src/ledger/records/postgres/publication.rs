@@ -6,11 +6,11 @@ use tokio_postgres::{Row, types::ToSql};
 use super::{PostgresRecords, columns::read};
 use crate::{
     ledger::{
-        BrokerState, Publication, PublicationRecords, RecordsError,
+        BrokerState, Leave, Publication, PublicationRecords, RecordsError,
         postgres::{PostgresError, Session, column},
         records::columns::{integer, introduced, publication_columns, unknown_broker, whole},
     },
-    model::{Epoch, EventNumber, Timestamp},
+    model::{EventNumber, Timestamp},
 };
 
 const BROKER_STATE: &str = "SELECT b.name, b.through, (SELECT count(*) FROM publications p \
@@ -45,7 +45,7 @@ impl PublicationRecords for PostgresRecords {
         name: &str,
         published: &[Publication],
         cursor: EventNumber,
-        epoch: Epoch,
+        leave: Leave,
     ) -> Result<(), RecordsError> {
         const NOTE: &str = "SELECT note_publications($1, $2, $3, $4, $5, $6)";
         let (mut events, mut positions, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
@@ -55,10 +55,10 @@ impl PublicationRecords for PostgresRecords {
             positions.push(position.map(str::as_bytes));
             refusals.push(refused.map(str::as_bytes));
         }
-        let (cursor, epoch) = (integer(cursor.0)?, integer(epoch.0)?);
+        let (cursor, epoch) = (integer(cursor.0)?, integer(leave.epoch.0)?);
         let parameters: [&(dyn ToSql + Sync); 6] =
             [&name.as_bytes(), &cursor, &epoch, &events, &positions, &refusals];
-        let noted = self.session().await?.query_one(NOTE, &parameters).await;
+        let noted = self.session_under(leave.tenure).await?.query_one(NOTE, &parameters).await;
         let row = noted.map_err(|error| self.partitions.after(error))?;
         if column(&row, 0)? { Ok(()) } else { Err(unknown_broker(name)) }
     }

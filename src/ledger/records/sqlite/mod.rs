@@ -33,7 +33,10 @@ use self::{
     readers::Readers,
     writer::{Memory, Writer},
 };
-use crate::{ledger::RecordsError, model::Incarnation};
+use crate::{
+    ledger::{RecordsError, Tenured},
+    model::Incarnation,
+};
 
 /// The records in an SQLite file. A commit is durable when its call returns: WAL, `synchronous=FULL`.
 ///
@@ -48,6 +51,8 @@ pub struct SqliteRecords {
     readers: Arc<Readers>,
     writer: Option<Arc<Mutex<Writer>>>,
 }
+
+impl Tenured for SqliteRecords {}
 
 impl SqliteRecords {
     /// Makes new records for a ledger. They appear under `path` whole or not at all.

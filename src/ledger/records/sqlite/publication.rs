@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{SqliteRecords, acts, columns::Count};
 use crate::{
     ledger::{
-        BrokerState, Publication, PublicationRecords, RecordsError,
+        BrokerState, Leave, Publication, PublicationRecords, RecordsError,
         records::columns::{introduced, publication_columns, unknown_broker, whole},
     },
-    model::{Epoch, EventNumber, Timestamp},
+    model::{EventNumber, Timestamp},
 };
 
 const BROKER_STATE: &str = "SELECT b.name, b.through, (SELECT count(*) FROM publications p \
@@ -54,7 +54,7 @@ impl PublicationRecords for SqliteRecords {
         name: &str,
         published: &[Publication],
         cursor: EventNumber,
-        _epoch: Epoch,
+        _leave: Leave,
     ) -> Result<(), RecordsError> {
         let (name, published) = (name.to_owned(), published.to_vec());
         self.write(move |connection, _| note_published(connection, &name, &published, cursor)).await

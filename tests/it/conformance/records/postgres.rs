@@ -14,12 +14,12 @@ use std::{
 use douane::{
     ledger::{
         ActRecords, CursorMove, DeliveryFilter, EventFilter, FeedRecords, InspectRecords, JournalEntry,
-        Publication, PublicationFilter, PublicationRecords, RecordsError, TranslationCommit,
+        Leave, Publication, PublicationFilter, PublicationRecords, RecordsError, Tenured, TranslationCommit,
         TranslationRecords,
         postgres::{Database, Partition, detach, drop_detached, migrate, partitions},
         records::PostgresRecords,
     },
-    model::{EndpointName, EntryNumber, Epoch, EventNumber, Outcome, OutcomeKind},
+    model::{EndpointName, EntryNumber, EventNumber, Outcome, OutcomeKind},
 };
 
 use super::worked::{Filled, at, commit, damaged, delivery, digest, stripe, time_of, translated};
@@ -150,11 +150,12 @@ async fn drop_one(database: &Database, table: &str, partition: &Partition) {
 
 /// Commits entries `1..=last` one after another as the stage does: when an answer is lost, the cursors say what to do next.
 async fn commit_all(records: &PostgresRecords, last: u64) {
-    let mut next = 1;
+    let (mut next, mut tenure) = (1, records.tenure());
     while next <= last {
-        match records.commit(entry(next)).await {
+        match records.commit(TranslationCommit { tenure, ..entry(next) }).await {
             Ok(_) => next += 1,
             Err(RecordsError::Unavailable(_) | RecordsError::Stale(_)) => {
+                tenure = records.tenure();
                 if let Ok(cursors) = records.cursors().await {
                     next = cursors.first().map_or(1, |(_, through)| through.0 + 1);
                 }
@@ -229,10 +230,33 @@ async fn another_epoch_makes_a_commit_stale() {
     server.sql("UPDATE ledger.cursors SET epoch = 1; UPDATE ledger.brokers SET epoch = 1");
     assert!(matches!(records.commit(entry(2)).await, Err(RecordsError::Stale(_))));
     assert!(matches!(
-        records.note_published("audit", &[], EventNumber(1), Epoch::UNLEASED).await,
+        records.note_published("audit", &[], EventNumber(1), Leave::ALONE).await,
         Err(RecordsError::Stale(_))
     ));
     assert_eq!(records.conservation().await.expect("reads").worked, 1);
+}
+
+#[tokio::test]
+async fn another_tenure_makes_a_commit_stale() {
+    let (mut server, records) = created().await;
+    records.commit(entry(1)).await.expect("commits");
+    records.introduce_broker("audit", EventNumber(0), time_of(1)).await.expect("is introduced");
+    let before = records.tenure();
+    server.stop();
+    server.start_again();
+    // Reading is enough to learn it, once the old connection has said that it ended.
+    while records.tenure() == before {
+        let _ = records.last_event().await;
+    }
+    let (late, now) =
+        (Leave { tenure: before, ..Leave::ALONE }, Leave { tenure: records.tenure(), ..Leave::ALONE });
+    for (leave, is_stale) in [(late, true), (now, false)] {
+        let committed = records.commit(TranslationCommit { tenure: leave.tenure, ..entry(2) }).await;
+        let noted = records.note_published("audit", &[], EventNumber(1), leave).await;
+        assert_eq!(matches!(committed, Err(RecordsError::Stale(_))), is_stale, "{committed:?}");
+        assert_eq!(matches!(noted, Err(RecordsError::Stale(_))), is_stale, "{noted:?}");
+    }
+    holds_exactly(&records, 2).await;
 }
 
 #[tokio::test]
@@ -312,7 +336,7 @@ async fn what_was_published_is_told_when_the_event_was_dropped() {
     records.commit(entry(1)).await.expect("commits");
     records.introduce_broker("audit", EventNumber(0), time_of(1)).await.expect("is introduced");
     let placed = Publication::Placed { event: EventNumber(1), position: "AUDIT/1".to_owned() };
-    records.note_published("audit", &[placed], EventNumber(1), Epoch::UNLEASED).await.expect("is noted");
+    records.note_published("audit", &[placed], EventNumber(1), Leave::ALONE).await.expect("is noted");
     let filter =
         PublicationFilter { position: Some("AUDIT/1".to_owned()), limit: 10, ..PublicationFilter::default() };
     let before = records.publications(&filter).await.expect("reads");

@@ -1,8 +1,8 @@
 //! Where domain events were published, asked both ways: by a broker's position, and by delivery and event.
 
 use douane::{
-    ledger::{Publication, PublicationFilter, PublicationRow, Records},
-    model::{EntryNumber, Epoch, EventNumber, EventRef, Outcome, StoredEvent},
+    ledger::{Leave, Publication, PublicationFilter, PublicationRow, Records},
+    model::{EntryNumber, EventNumber, EventRef, Outcome, StoredEvent},
 };
 
 use super::worked::{
@@ -40,7 +40,7 @@ fn refused(event: u64, reason: &str) -> Publication {
 }
 
 async fn note(records: &dyn Records, broker: &str, published: &[Publication], cursor: u64) {
-    records.note_published(broker, published, EventNumber(cursor), Epoch::UNLEASED).await.expect("is noted");
+    records.note_published(broker, published, EventNumber(cursor), Leave::ALONE).await.expect("is noted");
 }
 
 async fn rows(records: &dyn Records, filter: PublicationFilter) -> Vec<PublicationRow> {

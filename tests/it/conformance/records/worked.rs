@@ -169,5 +169,6 @@ pub fn dead_letter(code: ReasonCode, detail: &str) -> Outcome {
 
 /// A commit of these entries that moves no cursor.
 pub fn commit(entries: impl IntoIterator<Item = WorkedEntry>) -> TranslationCommit {
-    TranslationCommit { now: time_of(1_000_000), entries: entries.into_iter().collect(), cursors: Vec::new() }
+    let (now, entries) = (time_of(1_000_000), entries.into_iter().collect());
+    TranslationCommit { now, entries, ..TranslationCommit::default() }
 }

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use douane::{
     ledger::{
         ActRecords, BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter,
-        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, MAX_REFUSALS, Owner,
+        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, Leave, MAX_REFUSALS, Owner,
         OwnerRecords, OwnersPage, Page, Publication, PublicationFilter, PublicationRecords, PublicationRow,
-        RecordsError, RefusalFilter, Refused, ReplayTarget, TokenRow, TranslationCommit, TranslationRecords,
+        RecordsError, RefusalFilter, Refused, ReplayTarget, Tenured, TokenRow, TranslationCommit,
+        TranslationRecords,
     },
     model::{
-        DeliveryId, EndpointName, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, OutcomeKind,
-        Revision, StoredEvent, Timestamp,
+        DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind, Revision,
+        StoredEvent, Timestamp,
     },
 };
 use serde_json::json;
@@ -21,6 +22,8 @@ use super::{KeptEvent, RecordsDouble, State, refused};
 
 /// As in every implementation: one answer of the feed is bounded in bytes, too.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
+
+impl Tenured for RecordsDouble {}
 
 #[async_trait]
 impl TranslationRecords for RecordsDouble {
@@ -135,7 +138,7 @@ impl PublicationRecords for RecordsDouble {
         name: &str,
         published: &[Publication],
         cursor: EventNumber,
-        _epoch: Epoch,
+        _leave: Leave,
     ) -> Result<(), RecordsError> {
         self.write(|state| {
             let Some((through, publications)) = state.brokers.get_mut(name) else {
