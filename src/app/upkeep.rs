@@ -15,8 +15,9 @@ use crate::{
     config::{LedgerConfig, RetentionConfig},
     ledger::{JournalEntry, Ledger, LogItem},
     model::{EntryNumber, Timestamp},
-    telemetry::metrics::{
-        LEDGER_FREE_BYTES, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER, TIDY_EVERY,
+    telemetry::{
+        Outage,
+        metrics::{LEDGER_FREE_BYTES, Recorder, SCRUB_DAMAGED_ENTRIES, SCRUB_THROUGH_NUMBER, TIDY_EVERY},
     },
 };
 
@@ -35,6 +36,7 @@ pub(super) async fn tidy_metrics(
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut pace = interval(TIDY_EVERY);
+    let mut outage = Outage::of("the lag of the stages is not known");
     loop {
         tokio::select! {
             _ = pace.tick() => {}
@@ -45,9 +47,7 @@ pub(super) async fn tidy_metrics(
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             gauge!(LEDGER_FREE_BYTES).set(free as f64);
         }
-        if let Err(error) = lag::tell(&ledger, &*clock).await {
-            tracing::warn!("the lag of the stages is not known: {error:#}");
-        }
+        outage.told(lag::tell(&ledger, &*clock).await);
     }
 }
 
@@ -62,6 +62,7 @@ pub(super) async fn scrub(
         return Ok(());
     }
     let mut after = EntryNumber(0);
+    let mut outage = Outage::of("the scrub cannot read");
     let mut pace = interval(SCRUB_EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -71,16 +72,13 @@ pub(super) async fn scrub(
         }
         after = after.max(EntryNumber(ledger.log.first().0.saturating_sub(1)));
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        match ledger.log.scrub(after, bytes).await {
-            Ok((damage, through)) => {
-                damage.iter().for_each(report_damage);
-                // At the end it begins anew: bits rot in old segments too.
-                after = if through > after { through } else { EntryNumber(0) };
-                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-                gauge!(SCRUB_THROUGH_NUMBER).set(after.0 as f64);
-            }
-            Err(error) => tracing::warn!("the scrub could not read: {error}"),
-        }
+        let scrubbed = outage.told(ledger.log.scrub(after, bytes).await);
+        let Some((damage, through)) = scrubbed else { continue };
+        damage.iter().for_each(report_damage);
+        // At the end it begins anew: bits rot in old segments too.
+        after = if through > after { through } else { EntryNumber(0) };
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        gauge!(SCRUB_THROUGH_NUMBER).set(after.0 as f64);
     }
 }
 
@@ -100,14 +98,13 @@ pub(super) async fn retention(
 ) -> anyhow::Result<()> {
     let Some(keep) = config.payloads else { return Ok(()) };
     let mut pace = interval(RETENTION_EVERY);
+    let mut outage = Outage::of("retention cannot drop anything");
     loop {
         tokio::select! {
             _ = pace.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
-        if let Err(error) = drop_old(&ledger, keep.0, &*clock).await {
-            tracing::warn!("retention could not drop anything: {error:#}");
-        }
+        outage.told(drop_old(&ledger, keep.0, &*clock).await);
     }
 }
 

@@ -11,7 +11,10 @@ use crate::{
     ledger::{ActRecords, JournalEntry, RecordsError, Refused},
     model::{EndpointName, Timestamp},
     partners::{Endpoint, Snapshot},
-    telemetry::metrics::{HANDSHAKES, NOTES_DROPPED, REQUESTS_REFUSED},
+    telemetry::{
+        Outage,
+        metrics::{HANDSHAKES, NOTES_DROPPED, REQUESTS_REFUSED},
+    },
 };
 
 /// How many notes wait for the records. Beyond, they are dropped and counted.
@@ -90,10 +93,10 @@ impl NoteKeeper {
     pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(QUEUE_NOTES);
         let mut pace = interval(KEEP_EVERY);
+        let mut outage = Outage::of("refusals and handshakes are not kept");
         while self.notes.recv_many(&mut batch, QUEUE_NOTES).await > 0 {
             let count = batch.len() as u64;
-            if let Err(error) = self.keep(batch.drain(..)).await {
-                tracing::warn!(%error, notes = count, "refusals and handshakes were not kept");
+            if outage.told(self.keep(batch.drain(..)).await).is_none() {
                 counter!(NOTES_DROPPED).increment(count);
             }
             pace.tick().await;

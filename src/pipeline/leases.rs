@@ -14,6 +14,7 @@ use super::figures;
 use crate::{
     ledger::{Held, Leases, RecordsError, Renewed, Takes},
     model::Tenure,
+    telemetry::Outage,
 };
 
 /// How long leases last, and how often they are renewed.
@@ -35,14 +36,14 @@ pub struct LeaseKeeper {
     surplus: Held,
     /// Until then a renewal must have gone through.
     due: Option<Instant>,
-    failing: bool,
+    outage: Outage,
 }
 
 impl LeaseKeeper {
     /// Holds nothing yet.
     pub fn new(leases: Arc<dyn Leases>, takes: Takes, pace: LeasePace) -> Self {
-        let held = watch::Sender::default();
-        Self { leases, takes, pace, held, surplus: Held::default(), due: None, failing: false }
+        let (held, outage) = (watch::Sender::default(), Outage::of("the leases cannot be renewed"));
+        Self { leases, takes, pace, held, surplus: Held::default(), due: None, outage }
     }
 
     /// What is held, for the stages.
@@ -77,9 +78,10 @@ impl LeaseKeeper {
         let latest = self.due.filter(|due| *due > begun).unwrap_or(begun + self.pace.lasts);
         let asked = self.leases.renew(&self.takes, &self.surplus);
         let answer = timeout_at(latest, asked).await;
-        match answer.unwrap_or_else(|_| Err(RecordsError::Unavailable("no answer came in time".to_owned()))) {
-            Ok(renewed) => self.renewed(renewed, begun),
-            Err(error) => self.failed(&error),
+        let too_late = || Err(RecordsError::Unavailable("no answer came in time".to_owned()));
+        match self.outage.told(answer.unwrap_or_else(|_| too_late())) {
+            Some(renewed) => self.renewed(renewed, begun),
+            None => self.let_go_when_due(Instant::now()),
         }
     }
 
@@ -94,22 +96,12 @@ impl LeaseKeeper {
     fn renewed(&mut self, renewed: Renewed, begun: Instant) {
         let Renewed { held, surplus, taken_over } = renewed;
         self.due = Some(begun + self.pace.lasts.saturating_sub(self.pace.renewal));
-        if std::mem::take(&mut self.failing) {
-            info!("the leases are renewed again");
-        }
         if taken_over > 0 {
             info!(leases = taken_over, "took over the work of a process that died");
         }
         figures::taken_over(taken_over);
         self.tell(held.without(&surplus));
         self.surplus = surplus;
-    }
-
-    fn failed(&mut self, error: &RecordsError) {
-        if !std::mem::replace(&mut self.failing, true) {
-            warn!("the leases could not be renewed: {error}");
-        }
-        self.let_go_when_due(Instant::now());
     }
 
     fn let_go_when_due(&self, now: Instant) {

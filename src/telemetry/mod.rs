@@ -3,3 +3,6 @@
 
 pub mod logs;
 pub mod metrics;
+mod outage;
+
+pub use outage::Outage;

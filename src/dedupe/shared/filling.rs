@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use metrics::gauge;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     SharedMemory,
@@ -53,18 +53,26 @@ impl SharedMemory {
             None => self.take_up(&mut state, frontier).await,
             Some(filling) => self.read_on(&mut state, filling).await,
         };
-        if let Err(trouble) = &done {
-            state.give_up_filling();
-            match trouble {
-                Trouble::Memory(error) => self.trip(&mut state, error),
-                Trouble::Ledger(error) => {
-                    warn!(%error, "the memory of verdicts cannot be filled; it is tried again");
-                    state.rests_until = self.clock.now().plus(self.pause);
-                }
+        let more = match done {
+            Ok(more) => more,
+            Err(trouble) => {
+                self.give_up(&mut state, trouble);
+                false
+            }
+        };
+        gauge!(MEMORY_FILLING).set(state.incomplete());
+        more
+    }
+
+    fn give_up(&self, state: &mut State, trouble: Trouble) {
+        state.give_up_filling();
+        match trouble {
+            Trouble::Memory(error) => self.trip(state, &error),
+            Trouble::Ledger(error) => {
+                state.unfilled.told::<(), _>(Err(error));
+                state.rests_until = self.clock.now().plus(self.pause);
             }
         }
-        gauge!(MEMORY_FILLING).set(state.incomplete());
-        done.unwrap_or(false)
     }
 
     async fn take_up(&self, state: &mut State, until: EntryNumber) -> Result<bool, Trouble> {
@@ -109,6 +117,7 @@ impl SharedMemory {
 
     async fn read_on(&self, state: &mut State, filling: Filling) -> Result<bool, Trouble> {
         let page = self.records.owners_after(filling.after, PAGE).await?;
+        state.unfilled.told(Ok::<_, RecordsError>(()));
         let through = page.through.filter(|at| at.number <= filling.until);
         for endpoint in &page.replayed {
             // What a replay made stands further back, where a walk from the middle does not come.

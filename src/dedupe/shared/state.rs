@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     dedupe::memory::Mark,
     model::{EndpointName, EntryNumber, EventRef, Tenure, Timestamp},
-    telemetry::metrics::MEMORY_UP,
+    telemetry::{Outage, metrics::MEMORY_UP},
 };
 
 pub(super) struct State {
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) up: bool,
     /// Until then nobody asks, so that slowness is not paid for again and again.
     pub(super) rests_until: Timestamp,
+    /// Whether the ledger can be walked through.
+    pub(super) unfilled: Outage,
     /// The walk through the ledger that is under way.
     pub(super) filling: Option<Filling>,
     writer: Uuid,
@@ -75,6 +77,7 @@ impl State {
         Self {
             up: true,
             rests_until: Timestamp::from_micros(i64::MIN),
+            unfilled: Outage::of("the memory of verdicts cannot be filled"),
             filling: None,
             writer,
             step: 0,

@@ -17,6 +17,7 @@ use crate::{
         postgres::{Database, Dedicated, PostgresError, column, cover},
     },
     model::{EndpointName, EntryNumber, Timestamp},
+    telemetry::Outage,
 };
 
 const APPEND: &str = "CALL log_append($1, $2, $3, $4, $5, $6, NULL, NULL)";
@@ -35,6 +36,7 @@ pub struct PostgresLog {
     connection: Option<Connection>,
     /// For these times (the last one excluded) there are partitions.
     covered: Option<(Timestamp, Timestamp)>,
+    uncovered: Outage,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,8 @@ impl Connection {
 
 impl PostgresLog {
     pub(super) fn new(database: Database, progress: Arc<Progress>, partition: Duration) -> Self {
-        Self { database, progress, partition, connection: None, covered: None }
+        let uncovered = Outage::of("no partition of the intake log can be made ahead of time");
+        Self { database, progress, partition, connection: None, covered: None, uncovered }
     }
 
     async fn connected(&mut self) -> Result<Connection, PostgresError> {
@@ -86,10 +89,7 @@ impl PostgresLog {
             return;
         }
         let made = server.bounded(cover(server.client(), ENTRIES, now, self.partition)).await;
-        let until = made.unwrap_or_else(|error| {
-            tracing::warn!("no partition of the intake log could be made ahead of time: {error}");
-            now.plus(COVER_AGAIN)
-        });
+        let until = self.uncovered.told(made).unwrap_or_else(|| now.plus(COVER_AGAIN));
         self.covered = Some((now, until));
     }
 }
