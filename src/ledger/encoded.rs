@@ -40,11 +40,15 @@ impl EncodedEntry {
     }
 }
 
+/// Room made for the metadata at once: most partners' headers fit, and nothing is moved while it is written.
+const META_BYTES: usize = 1_024;
+
 impl TryFrom<NewEntry> for EncodedEntry {
     type Error = AppendError;
 
     fn try_from(entry: NewEntry) -> Result<Self, AppendError> {
-        let meta = serde_json::to_vec(&entry.meta)
+        let mut meta = Vec::with_capacity(META_BYTES);
+        serde_json::to_writer(&mut meta, &entry.meta)
             .map_err(|_| AppendError::NotWritten("the metadata cannot be written as JSON".to_owned()))?;
         Ok(Self { endpoint: entry.meta.endpoint().clone(), meta: meta.into(), body: entry.body })
     }

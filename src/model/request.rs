@@ -1,10 +1,13 @@
 //! Room `model`: a request as it arrived, byte for byte.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// A header value: the exact bytes. Written in JSON as a string when it is UTF-8, else as `{"base64": "…"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +36,28 @@ impl Serialize for HeaderValue {
 
 impl<'de> Deserialize<'de> for HeaderValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => Ok(Self(text.into())),
-            other => {
-                let value: Base64Value<'_> =
-                    serde_json::from_value(other).map_err(serde::de::Error::custom)?;
-                let bytes = STANDARD.decode(value.base64.as_ref());
-                bytes.map(|bytes| Self(bytes.into())).map_err(serde::de::Error::custom)
-            }
-        }
+        deserializer.deserialize_any(TextOrBase64)
+    }
+}
+
+/// Takes a header value as it is written in JSON.
+struct TextOrBase64;
+
+impl<'de> Visitor<'de> for TextOrBase64 {
+    type Value = HeaderValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a header's value as a string or as {\"base64\": …}")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<HeaderValue, E> {
+        Ok(HeaderValue(Bytes::copy_from_slice(text.as_bytes())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HeaderValue, A::Error> {
+        let value = Base64Value::deserialize(MapAccessDeserializer::new(map))?;
+        let bytes = STANDARD.decode(value.base64.as_ref()).map_err(de::Error::custom)?;
+        Ok(HeaderValue(bytes.into()))
     }
 }
 
@@ -77,7 +93,10 @@ pub fn is_credential_header(name: &str) -> bool {
     let begins_here =
         |at: usize| CREDENTIAL_PARTS.iter().any(|part| begins_with(&bytes[at..], part.as_bytes()));
     // Asked of every header of every delivery: where none of the parts can begin, none is compared.
-    (0..bytes.len()).any(|at| matches!(bytes[at], b'a' | b'c' | b'j' | b'p' | b's' | b't') && begins_here(at))
+    let may_begin = |two: &[u8]| {
+        matches!(two, b"ac" | b"ap" | b"au" | b"co" | b"cr" | b"jw" | b"pa" | b"pr" | b"se" | b"si" | b"to")
+    };
+    bytes.windows(2).enumerate().any(|(at, two)| may_begin(two) && begins_here(at))
         || CREDENTIAL_NAMES.contains(&name)
 }
 

@@ -1,7 +1,7 @@
 //! Room `pipeline`, step 7: what becomes of each event: the verdict stands, or an ignore names it, or its mapping turns it
 //! into domain events that keep their contracts. Errors are permanent here: each is a dead letter with its reason.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -148,9 +148,9 @@ fn check(
     event: DomainEvent,
     ordinal: u32,
 ) -> Result<StoredEvent, (ReasonCode, String)> {
-    let broken = format!("{}: {}", rule.module, event.event_type);
-    let checked =
-        desk.catalog.check(event).map_err(|why| (ReasonCode::ContractBroken, format!("{broken}: {why}")))?;
+    let event_type = event.event_type.clone();
+    let broken = |why: &dyn Display| format!("{}: {event_type}: {why}", rule.module);
+    let checked = desk.catalog.check(event).map_err(|why| (ReasonCode::ContractBroken, broken(&why)))?;
     compose(origin, &checked, ordinal)
-        .map_err(|_| (ReasonCode::MappingOutput, format!("{broken}: cannot be written as JSON")))
+        .map_err(|_| (ReasonCode::MappingOutput, broken(&"cannot be written as JSON")))
 }
