@@ -191,8 +191,8 @@ fn open_doors(
         doors.spawn(intake::serve(health, router, private.clone(), asked(stop.clone())));
     }
     if let Some(socket) = sockets.public {
-        let router = intake::router(Arc::clone(&house.door));
-        doors.spawn(intake::serve(socket, router, public, asked(stop.clone())));
+        let door = Arc::clone(&house.door);
+        doors.spawn(intake::serve_partners(socket, door, public, asked(stop.clone())));
     }
     let api = house.config.process.roles.console;
     let router = if api { console::router(console) } else { console::health_only(console) };

@@ -101,7 +101,7 @@ impl Rehearsal {
 
     /// Hands a request to the public door, as a partner would.
     pub async fn deliver(&self, request: &RawRequest) -> anyhow::Result<Answered> {
-        let mut arrival = Arrival::new(&self.house.door, http_request(request)?);
+        let mut arrival = Arrival::new(&self.house.door, http_request(request)?, None);
         match receive(&self.house.door, &mut arrival).await {
             Err(refusal) => Ok(Answered {
                 status: refusal.status().as_u16(),

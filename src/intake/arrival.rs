@@ -1,11 +1,8 @@
 //! Room `intake`: a request whose headers have arrived and whose body has not been read.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::{
-    body::Body,
-    extract::{ConnectInfo, Request},
-};
+use axum::{body::Body, extract::Request};
 use bytes::Bytes;
 use http::{HeaderMap, Version, header::EXPECT, request::Parts};
 use tokio::time::Instant;
@@ -18,6 +15,8 @@ use crate::model::{Headers, RawRequest};
 pub struct Arrival {
     pub(super) head: Parts,
     pub(super) body: Body,
+    /// Who sent it, where that is known.
+    pub(super) peer: Option<IpAddr>,
     /// When the headers had arrived.
     pub(super) began: Instant,
     /// By when the body must have arrived.
@@ -29,19 +28,15 @@ pub struct Arrival {
 
 impl Arrival {
     /// Takes a request in: from now on it counts as in flight, and its body has its time to arrive.
-    pub fn new(door: &PublicDoor, request: Request) -> Self {
+    pub fn new(door: &PublicDoor, request: Request, peer: Option<IpAddr>) -> Self {
         let (head, body) = request.into_parts();
         let began = Instant::now();
         let deadline = began + door.limits.body_timeout.0;
-        Self { head, body, began, deadline, body_bytes: 0, counted: door.in_flight.count_request() }
+        Self { head, body, peer, began, deadline, body_bytes: 0, counted: door.in_flight.count_request() }
     }
 
     pub(super) fn path(&self) -> &str {
         self.head.uri.path()
-    }
-
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        self.head.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())
     }
 
     /// The client holds its body back until it is asked for, and it has not been.
@@ -61,7 +56,7 @@ impl Arrival {
             version: version(self.head.version).to_owned(),
             headers: exact(&self.head.headers),
             body,
-            peer: self.peer(),
+            peer: self.peer,
         }
     }
 }

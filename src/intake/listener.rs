@@ -1,14 +1,18 @@
 //! Room `intake`: our own accept loop, with the timers and bounds that `axum::serve` does not set. Both doors are served
 //! by it. Speaks HTTP/1.1 and HTTP/2 (prior knowledge) on one port; TLS is a proxy's business.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use axum::{Router, body::Body, response::Response};
 use http::Request;
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
+    service::TowerToHyperService,
 };
 use metrics::gauge;
 use tokio::{
@@ -17,9 +21,12 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
-use tower::Service;
 
-use super::activity::{Activity, Patience, Tracked};
+use super::{
+    PublicDoor,
+    activity::{Activity, Patience, Tracked},
+    reception::reception,
+};
 use crate::{config::IntakeConfig, telemetry::metrics::CONNECTIONS};
 
 /// How long accepting pauses when the process has no file left for a connection.
@@ -104,13 +111,35 @@ impl ListenerLimits {
     }
 }
 
-/// Serves a router until `shutdown` completes, then lets the requests in flight finish within the grace and returns.
+/// Serves the public door until `shutdown` completes, then lets the requests in flight finish within the grace and returns.
+pub async fn serve_partners(
+    listener: TcpListener,
+    door: Arc<PublicDoor>,
+    limits: ListenerLimits,
+    shutdown: impl Future<Output = ()>,
+) {
+    serve_peers(listener, |peer| reception(Arc::clone(&door), peer), limits, shutdown).await;
+}
+
+/// The same for a router.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ListenerLimits,
     shutdown: impl Future<Output = ()>,
 ) {
+    serve_peers(listener, |_| TowerToHyperService::new(router.clone()), limits, shutdown).await;
+}
+
+async fn serve_peers<S>(
+    listener: TcpListener,
+    answers_to: impl Fn(SocketAddr) -> S,
+    limits: ListenerLimits,
+    shutdown: impl Future<Output = ()>,
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
     let protocol = Arc::new(limits.protocol());
     let open = gauge!(CONNECTIONS, "door" => limits.door);
     let (close, closing) = watch::channel(false);
@@ -120,7 +149,7 @@ pub async fn serve(
         tokio::select! {
             accepted = listener.accept(), if connections.len() < limits.max_connections => match accepted {
                 Ok((stream, peer)) => {
-                    let visitor = Visitor { router: router.clone(), peer, patience: limits.patience() };
+                    let visitor = Visitor { service: answers_to(peer), patience: limits.patience() };
                     connections.spawn(visitor.serve(stream, Arc::clone(&protocol), closing.clone()));
                 }
                 Err(error) => survive(&error).await,
@@ -157,13 +186,16 @@ async fn survive(error: &io::Error) {
 }
 
 /// Who came in by one connection.
-struct Visitor {
-    router: Router,
-    peer: SocketAddr,
+struct Visitor<S> {
+    service: S,
     patience: Patience,
 }
 
-impl Visitor {
+impl<S> Visitor<S>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + 'static,
+    S::Future: Send + 'static,
+{
     async fn serve(
         self,
         stream: TcpStream,
@@ -197,12 +229,11 @@ impl Visitor {
 
     fn answer(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         activity: &Arc<Activity>,
-    ) -> impl Future<Output = Result<Response<Tracked<Body>>, std::convert::Infallible>> + Send + use<> {
+    ) -> impl Future<Output = Result<Response<Tracked<Body>>, Infallible>> + Send + use<S> {
         let answering = activity.begin();
-        request.extensions_mut().insert(ConnectInfo(self.peer));
-        let answer = self.router.clone().call(request);
+        let answer = self.service.call(request);
         async move { answer.await.map(|response| response.map(|body| Tracked::new(body, answering))) }
     }
 }

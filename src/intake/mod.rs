@@ -16,19 +16,18 @@ mod listener;
 mod notes;
 mod open_files;
 mod rates;
+mod reception;
 mod refusal;
 mod reply;
-mod router;
 mod verify;
 
 pub use arrival::Arrival;
 pub use door::{PublicDoor, Rooms};
-pub use listener::{ListenerLimits, serve};
+pub use listener::{ListenerLimits, serve, serve_partners};
 pub use notes::{NoteKeeper, Notes};
 pub use open_files::raise_open_files_limit;
 pub use refusal::Refusal;
 pub use reply::Answer;
-pub use router::router;
 
 /// Receives one request. `Ok` is what the partner is told: a delivery that is fsynced, or a handshake answered.
 /// A caller that stops waiting leaves a whole delivery in the log, or none.

@@ -69,7 +69,7 @@ impl Notes {
             code: refusal.cause().to_owned(),
             status: refusal.status().as_u16(),
             detail: refusal.to_string(),
-            peer: arrival.peer().map(|peer| peer.to_string()),
+            peer: arrival.peer.map(|peer| peer.to_string()),
             size: arrival.body_bytes,
         }));
     }
