@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    buffers::Buffers,
     index::{Index, Point},
     name::SegmentName,
     scan::Scan,
@@ -96,7 +97,8 @@ impl Segment {
         let start = Point { number: self.name.first, offset: BLOCK as u64 };
         let from = self.index.before(number).unwrap_or(start);
         let readable = self.readable.load(Ordering::Acquire);
-        Ok(Scan::new(file, salt, from, chunk)?.through(readable).noting(&self.index))
+        let scan = Scan::new(file, salt, from, chunk)?.reading_into(&catalog.buffers);
+        Ok(scan.through(readable).noting(&self.index))
     }
 
     /// The salt of its batches. When the header is lost the first batch names it; when that is lost too, any may.
@@ -129,6 +131,8 @@ pub(super) struct Catalog {
     pub(super) files: Arc<dyn Files>,
     pub(super) incarnation: Option<Incarnation>,
     pub(super) read_only: bool,
+    /// What readers read into.
+    pub(super) buffers: Arc<Buffers>,
     segments: RwLock<Vec<Arc<Segment>>>,
     durable: AtomicU64,
 }
@@ -142,7 +146,8 @@ impl Catalog {
         durable: EntryNumber,
     ) -> Self {
         let durable = AtomicU64::new(durable.0);
-        Self { files, incarnation, read_only: false, segments: RwLock::new(segments), durable }
+        let (segments, buffers) = (RwLock::new(segments), Arc::default());
+        Self { files, incarnation, read_only: false, buffers, segments, durable }
     }
 
     /// The same, for a process that may not change anything.

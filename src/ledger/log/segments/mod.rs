@@ -7,6 +7,7 @@
 //! know to be on the disk into a new segment, and only then lets the [`SegmentLog`] append. A [`SegmentReader`] serves
 //! what is fsynced, in this process beside the writer, or in another one through [`open_to_read`].
 
+mod buffers;
 mod catalog;
 mod create;
 mod frame;

@@ -5,7 +5,10 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 
-use super::index::{Index, Point};
+use super::{
+    buffers::Buffers,
+    index::{Index, Point},
+};
 use crate::{
     ledger::log::{
         files::File,
@@ -60,13 +63,20 @@ pub(super) struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Walks from a batch on. Without a `salt` the first batch that fits decides it.
     pub(super) fn new(file: Arc<dyn File>, salt: Option<u64>, from: Point, chunk: usize) -> io::Result<Self> {
-        let window = Window { end: file.size()?, file, start: 0, bytes: Bytes::new(), chunk };
+        let buffers = Arc::default();
+        let window = Window { end: file.size()?, file, start: 0, bytes: Bytes::new(), chunk, buffers };
         Ok(Self { window, salt, at: from, claimed: EntryNumber(0), received_at: None, index: None })
     }
 
     /// Never looks at a byte at or after `end`.
     pub(super) fn through(mut self, end: u64) -> Self {
         self.window.end = self.window.end.min(end);
+        self
+    }
+
+    /// Reads into these.
+    pub(super) fn reading_into(mut self, buffers: &Arc<Buffers>) -> Self {
+        self.window.buffers = Arc::clone(buffers);
         self
     }
 
@@ -185,6 +195,7 @@ struct Window {
     start: u64,
     bytes: Bytes,
     chunk: usize,
+    buffers: Arc<Buffers>,
 }
 
 impl Window {
@@ -205,14 +216,14 @@ impl Window {
 
     fn fill(&mut self, offset: u64, length: u64) -> io::Result<()> {
         let wanted = length.max(self.chunk as u64).min(self.end - offset);
-        let mut bytes = vec![0; in_memory(wanted)?];
+        let mut bytes = self.buffers.take(in_memory(wanted)?);
         let read = self.file.read_at(&mut bytes, offset)?;
         if read < bytes.len() {
             bytes.truncate(read);
             self.end = offset + read as u64;
         }
         self.start = offset;
-        self.bytes = bytes.into();
+        self.bytes = self.buffers.lend(bytes);
         Ok(())
     }
 }
