@@ -4,11 +4,11 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use vrl::value::Value;
+use vrl::value::{ObjectMap, Value};
 
 use crate::{
-    model::{RawRequest, Root, Timestamp, strict_json},
-    signatures::{Algorithm, Encoding, Items, Key, Message, Place, Scheme, SignatureError, View},
+    model::{FieldPath, RawRequest, Root, Timestamp, strict_json},
+    signatures::{Algorithm, Items, Key, Message, Place, Scheme, SignatureError, View},
 };
 
 /// Why a request cannot be signed.
@@ -76,10 +76,7 @@ fn sign_items(
 
 fn signature(scheme: &Scheme, key: &Key, view: &View<'_>, time: Option<&str>) -> Result<String, SignError> {
     let bytes = authentication_code(scheme.algorithm(), key, &scheme.message().render(view, time)?);
-    Ok(match scheme.value().form {
-        Encoding::Hex => hex::encode(bytes),
-        Encoding::Base64 => STANDARD.encode(bytes),
-    })
+    Ok(scheme.value().form.encode(&bytes))
 }
 
 fn authentication_code(algorithm: Algorithm, key: &Key, message: &Message<'_>) -> Vec<u8> {
@@ -95,13 +92,22 @@ fn authentication_code(algorithm: Algorithm, key: &Key, message: &Message<'_>) -
 /// One piece as it stands at its place: with its name and what comes before it.
 fn written(place: &Place, text: &str) -> String {
     let name = place.pair.as_ref().map(|pair| format!("{}{}", pair.name, pair.assign)).unwrap_or_default();
-    format!("{name}{}{text}", place.prefix.as_deref().unwrap_or_default())
+    let piece = format!("{name}{}{text}", place.prefix.as_deref().unwrap_or_default());
+    match &place.unwrap {
+        Some(unwrap) => wrapped(&unwrap.field, &piece),
+        None => piece,
+    }
+}
+
+/// A piece in the JSON document in base64 that it stands in.
+fn wrapped(field: &FieldPath, piece: &str) -> String {
+    let mut document = Value::Object(ObjectMap::new());
+    document.insert(field.value_path(), piece);
+    STANDARD.encode(document.to_string())
 }
 
 fn remove(request: &mut RawRequest, place: &Place) {
-    if place.path.root() == Root::Header {
-        request.headers.0.retain(|(name, _)| name != place.path.name());
-    }
+    request.headers.0.retain(|(name, _)| !place.holds_header(name));
 }
 
 /// Writes a piece at its place, behind those that stand there.
@@ -123,12 +129,14 @@ fn put(request: &mut RawRequest, place: &Place, text: &str) -> Result<(), SignEr
 }
 
 fn put_header(request: &mut RawRequest, place: &Place, piece: String) {
-    let there = request.headers.0.iter_mut().find(|(name, _)| name == place.path.name());
+    let number = if place.numbered { "1" } else { "" };
+    let header = format!("{}{number}", place.path.name());
+    let there = request.headers.0.iter_mut().find(|(name, _)| *name == header);
     match (there, place.separator) {
         (Some((_, value)), Some(separator)) => {
             let before = String::from_utf8_lossy(&value.0).into_owned();
             value.0 = format!("{before}{separator}{piece}").into();
         }
-        _ => request.headers.push(place.path.name(), piece),
+        _ => request.headers.push(&header, piece),
     }
 }

@@ -1,13 +1,13 @@
 //! Room `signatures`: what a request shows: the signatures it offers, its time of sending, and the message they are for.
 //! Nothing here is believed yet, and nothing is compared.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use vrl::value::Value;
 
 use super::{
-    Algorithm, Encoding, JsonType, Message, Place, Scheme, SignatureError, Stamp, scheme::MAX_CANDIDATES,
+    Algorithm, Encoding, JsonType, Message, Place, Scheme, SignatureError, Stamp, place::MAX_NUMBERED,
+    scheme::MAX_CANDIDATES,
 };
 use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, reads_as_form, strict_json};
 
@@ -57,21 +57,75 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The text at a place, whole.
-    pub(super) fn text_at(&self, path: &FieldPath) -> Result<String, SignatureError> {
-        let bytes = self.bytes_at(path, JsonType::Text)?.ok_or(SignatureError::Missing)?;
-        String::from_utf8(bytes.into_owned()).map_err(|_| SignatureError::Malformed("it is not text"))
+    /// The pieces that count at a place, group by group; at least one in all. A place without groups is one group.
+    pub(super) fn pieces_at(&self, place: &Place) -> Result<Vec<Vec<String>>, SignatureError> {
+        let texts = self.texts_at(place)?;
+        let groups = texts.iter().flat_map(|text| place.groups(text));
+        let pieces = groups
+            .map(|group| place.pieces(group).map(|pieces| pieces.into_iter().map(str::to_owned).collect()));
+        let groups: Vec<Vec<String>> = pieces.collect::<Result<_, _>>()?;
+        if groups.iter().all(Vec::is_empty) {
+            return Err(SignatureError::Missing);
+        }
+        Ok(if place.group.is_some() { groups } else { vec![groups.concat()] })
     }
 
-    /// The pieces that count at a place; at least one.
-    pub(super) fn pieces_at(&self, place: &Place) -> Result<Vec<String>, SignatureError> {
-        let text = self.text_at(&place.path)?;
-        let pieces: Vec<String> = place.pieces(&text)?.into_iter().map(str::to_owned).collect();
-        if pieces.is_empty() { Err(SignatureError::Missing) } else { Ok(pieces) }
+    /// The texts at a place, whole, in the order of its headers; at least one.
+    pub(super) fn texts_at(&self, place: &Place) -> Result<Vec<String>, SignatureError> {
+        let mut found = Vec::new();
+        if place.numbered {
+            found.extend(self.numbered(place)?);
+        } else {
+            for path in place.paths() {
+                found.extend(self.lines_at(path, place.repeats)?);
+            }
+        }
+        if found.is_empty() {
+            return Err(SignatureError::Missing);
+        }
+        let text = |bytes: Cow<'_, [u8]>| {
+            let text = String::from_utf8(bytes.into_owned());
+            let text = text.map_err(|_| SignatureError::Malformed("it is not text"))?;
+            place.unwrap.as_ref().map_or(Ok(text.clone()), |unwrap| unwrap.of(&text))
+        };
+        found.into_iter().map(text).collect()
+    }
+
+    fn lines_at(&self, path: &FieldPath, repeats: bool) -> Result<Vec<Cow<'a, [u8]>>, SignatureError> {
+        if repeats && path.root() == Root::Header {
+            let lines = self.request.headers.0.iter().filter(|(name, _)| name == path.name());
+            return Ok(lines.map(|(_, value)| Cow::Borrowed(value.0.as_ref())).collect());
+        }
+        Ok(self.scalar_at(path)?.into_iter().collect())
+    }
+
+    fn numbered(&self, place: &Place) -> Result<Vec<Cow<'a, [u8]>>, SignatureError> {
+        let mut names = HashSet::new();
+        let mut values = Vec::new();
+        for (name, value) in self.request.headers.0.iter().filter(|(name, _)| place.holds_header(name)) {
+            if !names.insert(name) && !place.repeats {
+                return Err(SignatureError::Duplicated);
+            }
+            if values.len() == MAX_NUMBERED {
+                return Err(SignatureError::Malformed("more than 100 signature headers"));
+            }
+            values.push(Cow::Borrowed(value.0.as_ref()));
+        }
+        Ok(values)
+    }
+
+    /// A header's bytes; a field's text, or its integer as JSON spells it, for a signature or a time is text however it
+    /// stands there.
+    fn scalar_at(&self, path: &FieldPath) -> Result<Option<Cow<'a, [u8]>>, SignatureError> {
+        match self.bytes_at(path, JsonType::Text) {
+            Err(SignatureError::Malformed(_)) => self.bytes_at(path, JsonType::Integer),
+            found => found,
+        }
     }
 }
 
-/// What one signed thing (a request, or one item of it) shows.
+/// One reading of a signed thing (a request, or one item of it). Most schemes give one; where signatures come in groups
+/// each with its time, or a sender is known to sign one of several messages, there are more, and one of them must hold.
 #[derive(Debug)]
 pub(super) struct Evidence<'a> {
     /// The signatures on offer: decoded, of the right length, at least one.
@@ -106,43 +160,49 @@ pub(super) fn views<'a>(
     }
 }
 
-/// Reads what one signed thing shows.
-pub(super) fn gather<'a>(scheme: &Scheme, view: &View<'a>) -> Result<Evidence<'a>, SignatureError> {
-    let candidates = candidates(scheme, view)?;
-    let stamp = scheme.timestamp().map(|stamp| sent_at(stamp, view)).transpose()?;
-    let (text, sent_at) = stamp.unzip();
-    let message = scheme.message().render(view, text.as_deref())?;
-    Ok(Evidence { candidates, sent_at, message })
+/// The readings of one signed thing; at least one.
+pub(super) fn gather<'a>(scheme: &Scheme, view: &View<'a>) -> Result<Vec<Evidence<'a>>, SignatureError> {
+    let groups = candidates(scheme, view)?;
+    let times = scheme.timestamp().map(|stamp| sent_at(stamp, view)).transpose()?;
+    let mut readings = Vec::new();
+    for (number, candidates) in groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty()) {
+        let time = times.as_ref().map(|times| times.get(number).or(times.first()));
+        let time = time.map(|time| time.ok_or(SignatureError::Missing)).transpose()?;
+        let (text, sent_at) = time.map(|(text, at)| (text.as_str(), *at)).unzip();
+        let message = scheme.message().render(view, text)?;
+        readings.push(Evidence { candidates, sent_at, message });
+    }
+    Ok(readings)
 }
 
-/// The signatures on offer, decoded.
-pub(super) fn candidates(scheme: &Scheme, view: &View<'_>) -> Result<Vec<Vec<u8>>, SignatureError> {
+/// The signatures on offer, decoded, group by group.
+pub(super) fn candidates(scheme: &Scheme, view: &View<'_>) -> Result<Vec<Vec<Vec<u8>>>, SignatureError> {
     let value = scheme.value();
-    let pieces = view.pieces_at(&value.place)?;
-    if pieces.len() > MAX_CANDIDATES {
-        return Err(SignatureError::Malformed("more than 16 signatures"));
+    let groups = view.pieces_at(&value.place)?;
+    let most = if value.place.numbered { MAX_NUMBERED } else { MAX_CANDIDATES };
+    if groups.iter().map(Vec::len).sum::<usize>() > most {
+        return Err(SignatureError::Malformed("more signatures than any sender offers"));
     }
-    pieces.iter().map(|piece| decode_signature(piece, value.form, scheme.algorithm())).collect()
+    let decoded = |piece: &String| decode_signature(piece, value.form, scheme.algorithm());
+    groups.iter().map(|group| group.iter().map(decoded).collect()).collect()
 }
 
-/// The time of sending, as it stands there and as a time. A signed request says it once.
-pub(super) fn sent_at(stamp: &Stamp, view: &View<'_>) -> Result<(String, Timestamp), SignatureError> {
-    let mut pieces = view.pieces_at(&stamp.at.place)?;
-    let text = pieces.pop().ok_or(SignatureError::Missing)?;
-    if !pieces.is_empty() {
-        return Err(SignatureError::Duplicated);
-    }
-    let time = stamp.at.form.read(&text).ok_or(SignatureError::Malformed("the timestamp is not one"))?;
-    Ok((text, time))
-}
-
-/// Decodes a signature: one spelling for one value, so that no two texts pass for the same signature.
-fn decode_signature(text: &str, encoding: Encoding, algorithm: Algorithm) -> Result<Vec<u8>, SignatureError> {
-    let bytes = match encoding {
-        Encoding::Hex if text.bytes().any(|digit| digit.is_ascii_uppercase()) => None,
-        Encoding::Hex => hex::decode(text).ok(),
-        Encoding::Base64 => STANDARD.decode(text).ok(),
+/// The time of sending, as it stands there and as a time: one, or one of each group. A signed request says it once.
+pub(super) fn sent_at(stamp: &Stamp, view: &View<'_>) -> Result<Vec<(String, Timestamp)>, SignatureError> {
+    let time = |mut pieces: Vec<String>| {
+        let text = pieces.pop().ok_or(SignatureError::Missing)?;
+        if !pieces.is_empty() {
+            return Err(SignatureError::Duplicated);
+        }
+        let time = stamp.at.form.read(&text).ok_or(SignatureError::Malformed("the timestamp is not one"))?;
+        Ok((text, time))
     };
+    view.pieces_at(&stamp.at.place)?.into_iter().map(time).collect()
+}
+
+/// Decodes a signature of the right length.
+fn decode_signature(text: &str, encoding: Encoding, algorithm: Algorithm) -> Result<Vec<u8>, SignatureError> {
+    let bytes = encoding.decode(text);
     let bytes = bytes.ok_or(SignatureError::Malformed("the signature is not encoded as the scheme says"))?;
     if bytes.len() != algorithm.signature_len() {
         return Err(SignatureError::Malformed("the signature has the wrong length"));
@@ -155,37 +215,165 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        model::{Headers, Secret},
+        signatures::verify::judge,
+    };
 
-    fn decode(text: &str, encoding: Encoding) -> bool {
-        decode_signature(text, encoding, Algorithm::HmacSha256).is_ok()
+    const KEY: &str = "a secret of some length";
+    const NOW: i64 = 1_700_000_000;
+
+    fn request(headers: &[(&str, &str)], body: &str) -> RawRequest {
+        let mut all = Headers::default();
+        headers.iter().for_each(|(name, value)| all.push(name, (*value).to_owned()));
+        let (method, target, version) = ("POST".to_owned(), "/in/x?q=1".to_owned(), "HTTP/1.1".to_owned());
+        RawRequest { method, target, version, headers: all, body: body.to_owned().into(), peer: None }
+    }
+
+    fn scheme(rest: &str) -> Scheme {
+        let text = format!("algorithm = \"hmac-sha256\"\nsecret = {{ as = \"text\" }}\n{rest}");
+        Scheme::parse(&text).unwrap_or_else(|error| panic!("{error:?}: {text}"))
+    }
+
+    fn verdict(scheme: &Scheme, request: &RawRequest) -> Result<(), &'static str> {
+        let key = scheme.key("k", &Secret::new(KEY)).expect("a key");
+        let now = Timestamp::from_seconds(NOW).expect("a time");
+        judge(scheme, &[key], request, now).map(drop).map_err(|error| error.code())
+    }
+
+    /// The right signature, in hex.
+    fn signed(message: &str) -> String {
+        use hmac::{Hmac, KeyInit, Mac};
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(KEY.as_bytes()).expect("any length");
+        mac.update(message.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
     }
 
     #[test]
-    fn a_signature_has_one_spelling() {
-        let bytes = [0xab_u8; 32];
-        let (hex, base64) = (hex::encode(bytes), STANDARD.encode(bytes));
-        assert!(decode(&hex, Encoding::Hex));
-        assert!(decode(&base64, Encoding::Base64));
-        assert!(!decode(&hex.to_uppercase(), Encoding::Hex));
-        assert!(!decode(&hex[2..], Encoding::Hex));
-        assert!(!decode(&format!(" {hex}"), Encoding::Hex));
-        assert!(!decode(base64.trim_end_matches('='), Encoding::Base64));
-        assert!(!decode(&format!("{base64}\n"), Encoding::Base64));
-        assert!(
-            !decode(&base64.replace("s=", "t="), Encoding::Base64),
-            "the bits after the end must be zero"
+    fn a_signature_has_the_length_of_its_algorithm() {
+        let decode = |text: &str| decode_signature(text, Encoding::Hex, Algorithm::HmacSha256).is_ok();
+        assert!(decode(&hex::encode([0xab_u8; 32])));
+        assert!(!decode(&hex::encode([0xab_u8; 31])) && !decode(""));
+    }
+
+    #[test]
+    fn each_header_that_is_there_counts() {
+        let two = scheme(
+            "value = { paths = [\"header.primary\", \"header.secondary\"], as = \"hex\" }\nmessage = \"{body}\"\nassurance = \"full\"",
         );
-        assert!(!decode("", Encoding::Base64));
+        let (good, bad) = (signed("{}"), signed("other"));
+        for headers in [
+            vec![("primary", good.as_str())],
+            vec![("secondary", good.as_str())],
+            vec![("primary", bad.as_str()), ("secondary", good.as_str())],
+        ] {
+            assert_eq!(verdict(&two, &request(&headers, "{}")), Ok(()), "{headers:?}");
+        }
+        assert_eq!(verdict(&two, &request(&[], "{}")), Err("signature_missing"));
+        let twice = [("primary", good.as_str()), ("primary", good.as_str())];
+        assert_eq!(verdict(&two, &request(&twice, "{}")), Err("signature_duplicated"));
+    }
+
+    #[test]
+    fn lines_of_a_header_count_only_where_the_sender_repeats_it() {
+        let place = "path = \"header.x\", as = \"hex\"";
+        let rest = "message = \"{body}\"\nassurance = \"full\"";
+        let (once, repeats) = (
+            scheme(&format!("value = {{ {place} }}\n{rest}")),
+            scheme(&format!("value = {{ {place}, repeats = true }}\n{rest}")),
+        );
+        let (good, bad) = (signed("{}"), signed("other"));
+        let twice = request(&[("x", &bad), ("x", &good)], "{}");
+        assert_eq!(verdict(&once, &twice), Err("signature_duplicated"));
+        assert_eq!(verdict(&repeats, &twice), Ok(()));
+        let many: Vec<_> = (0..17).map(|_| ("x", good.as_str())).collect();
+        assert_eq!(verdict(&repeats, &request(&many, "{}")), Err("signature_malformed"));
+    }
+
+    #[test]
+    fn a_numbered_family_of_headers_counts_up_to_a_hundred() {
+        let family = scheme(
+            "value = { headers = \"x-docusign-signature-\", as = \"hex\" }\nmessage = \"{body}\"\nassurance = \"full\"",
+        );
+        let (good, bad) = (signed("{}"), signed("other"));
+        let names: Vec<_> = (1..=101).map(|number| format!("x-docusign-signature-{number}")).collect();
+        let all = |count: usize| {
+            let values = names[..count].iter().enumerate();
+            let pairs: Vec<_> = values
+                .map(|(at, name)| (name.as_str(), if at + 1 == count { good.as_str() } else { bad.as_str() }))
+                .collect();
+            verdict(&family, &request(&pairs, "{}"))
+        };
+        assert_eq!((all(1), all(100), all(101)), (Ok(()), Ok(()), Err("signature_malformed")));
+        let twice = [(names[0].as_str(), good.as_str()), (names[0].as_str(), good.as_str())];
+        assert_eq!(verdict(&family, &request(&twice, "{}")), Err("signature_duplicated"));
+    }
+
+    #[test]
+    fn a_group_has_its_own_time() {
+        let groups = scheme(
+            "value = { path = \"header.x\", group = \" \", pair = \"v1\", as = \"hex\" }\n\
+             timestamp = { path = \"header.x\", group = \" \", pair = \"t\", as = \"unix_s\" }\n\
+             message = \"{timestamp}.{body}\"\nassurance = \"full\"",
+        );
+        let sent = |header: &str| verdict(&groups, &request(&[("x", header)], "{}"));
+        let (now, old) = (signed("1700000000.{}"), signed("1699990000.{}"));
+        let other = signed("other");
+        assert_eq!(sent(&format!("t=1700000000,v1={now}")), Ok(()));
+        assert_eq!(sent(&format!("t=1700000001,v1={other} t=1700000000,v1={now}")), Ok(()));
+        assert_eq!(sent(&format!("t=1699990000,v1={old} t=1700000000,v1={now}")), Ok(()));
+        assert_eq!(sent(&format!("t=1699990000,v1={old} t=1700000000,v1={other}")), Err("timestamp_stale"));
+        assert_eq!(sent(&format!("t=1700000000,v1={old} t=1699990000,v1={now}")), Err("signature_mismatch"));
+        assert_eq!(sent(&format!("t=1700000000,v1={now} v1={now}")), Err("signature_missing"));
+        assert_eq!(sent("t=1700000000"), Err("signature_missing"));
+    }
+
+    #[test]
+    fn time_and_signatures_may_stand_one_after_the_other() {
+        let positional = scheme(
+            "value = { path = \"header.x\", separator = \",\", skip = 1, as = \"hex\" }\n\
+             timestamp = { path = \"header.x\", separator = \",\", piece = 0, as = \"unix_ms\" }\n\
+             message = \"{timestamp}.{body}\"\nassurance = \"full\"",
+        );
+        let good = signed("1700000000000.{}");
+        let sent = |header: &str| verdict(&positional, &request(&[("x", header)], "{}"));
+        assert_eq!(sent(&format!("1700000000000,{good}")), Ok(()));
+        assert_eq!(sent(&format!("1700000000000,{},{good}", signed("other"))), Ok(()));
+        assert_eq!(sent("1700000000000"), Err("signature_missing"));
+        assert_eq!(sent(&format!("{good},1700000000000")), Err("signature_malformed"));
+    }
+
+    #[test]
+    fn a_time_in_the_body_is_covered_by_the_body() {
+        let linear = scheme(
+            "value = { path = \"header.x\", as = \"hex\" }\ntimestamp = { path = \"body.at\", as = \"unix_ms\" }\n\
+             message = \"{body}\"\ntolerance = \"1m\"\nassurance = \"full\"",
+        );
+        let sent = |body: &str| verdict(&linear, &request(&[("x", &signed(body))], body));
+        assert_eq!(sent("{\"at\":1700000000000}"), Ok(()));
+        assert_eq!(sent("{\"at\":\"1700000000000\"}"), Ok(()));
+        assert_eq!(sent("{\"at\":1699999000000}"), Err("timestamp_stale"));
+        assert_eq!(sent("{}"), Err("signature_missing"));
+        assert_eq!(sent("{\"at\":1.7e12}"), Err("signature_malformed"));
     }
 
     proptest! {
         #[test]
-        fn what_decodes_is_written_back_the_same(text in "[0-9a-fA-F]{60,68}|[A-Za-z0-9+/=]{42,46}") {
-            if let Ok(bytes) = decode_signature(&text, Encoding::Hex, Algorithm::HmacSha256) {
-                prop_assert_eq!(hex::encode(bytes), text.as_str());
-            }
-            if let Ok(bytes) = decode_signature(&text, Encoding::Base64, Algorithm::HmacSha256) {
-                prop_assert_eq!(STANDARD.encode(bytes), text.as_str());
+        fn no_header_is_accepted_without_the_key(
+            header in "(t=17000000[0-9]{2}|v1=[0-9a-f]{64}|[ ,=]|v1=|t=|1700000000){0,6}", body in "[a-z{}]{0,6}",
+        ) {
+            for place in ["", "group = \" \", ", "skip = 1, ", "repeats = true, "] {
+                let pair = if place.starts_with("skip") { "separator = \",\"," } else { "pair = \"v1\"," };
+                let time = match place {
+                    "" | "repeats = true, " => "path = \"header.x\", pair = \"t\"",
+                    "skip = 1, " => "path = \"header.x\", separator = \",\", piece = 0",
+                    _ => "path = \"header.x\", group = \" \", pair = \"t\"",
+                };
+                let scheme = scheme(&format!(
+                    "value = {{ path = \"header.x\", {place}{pair} as = \"hex\" }}\n\
+                     timestamp = {{ {time}, as = \"unix_s\" }}\nmessage = \"{{timestamp}}.{{body}}\"\nassurance = \"full\"",
+                ));
+                prop_assert!(verdict(&scheme, &request(&[("x", &header)], &body)).is_err());
             }
         }
     }

@@ -81,7 +81,7 @@ fn explain_one_secret(scheme: &Scheme, keys: &[Key], views: &[View<'_>]) -> Opti
     let evidence = views.iter().map(|view| gather(scheme, view)).collect::<Result<Vec<_>, _>>().ok()?;
     let what = "one secret for all items";
     Some(match matching(scheme.algorithm(), keys, &evidence) {
-        Some(key) => Step::new(true, what, format!("{:?}", key.id)),
+        Some((key, _)) => Step::new(true, what, format!("{:?}", key.id)),
         None => Step::new(false, what, "no secret made all the signatures"),
     })
 }
@@ -90,7 +90,7 @@ fn explain_view(scheme: &Scheme, keys: &[Key], view: &View<'_>, now: Timestamp) 
     let mut steps = vec![explain_value(scheme, view)];
     steps.extend(scheme.timestamp().map(|stamp| explain_stamp(stamp, view, now)));
     match gather(scheme, view) {
-        Ok(evidence) => steps.extend(explain_match(scheme, keys, view, &evidence)),
+        Ok(readings) => steps.extend(explain_match(scheme, keys, view, &readings)),
         Err(error) if steps.iter().all(|step| step.ok) => {
             steps.push(Step::new(
                 false,
@@ -110,7 +110,12 @@ fn explain_value(scheme: &Scheme, view: &View<'_>) -> Step {
         Ok(found) => Step::new(
             true,
             what,
-            format!("{} of {} bytes, as {}", found.len(), scheme.algorithm().signature_len(), value.form),
+            format!(
+                "{} of {} bytes, as {}",
+                found.concat().len(),
+                scheme.algorithm().signature_len(),
+                value.form
+            ),
         ),
         Err(error) => {
             let hint =
@@ -121,15 +126,18 @@ fn explain_value(scheme: &Scheme, view: &View<'_>) -> Step {
 }
 
 fn described(place: &Place) -> String {
+    let others: String = place.others.iter().map(|path| format!(" or {path}")).collect();
+    let numbered = if place.numbered { "1 and so on" } else { "" };
     let pair = place.pair.as_ref().map(|pair| format!(", pieces named {:?}", pair.name));
     let prefix = place.prefix.as_ref().map(|prefix| format!(", after {prefix:?}"));
-    format!("{}{}{}", place.path, pair.unwrap_or_default(), prefix.unwrap_or_default())
+    format!("{}{numbered}{others}{}{}", place.path, pair.unwrap_or_default(), prefix.unwrap_or_default())
 }
 
 fn explain_stamp(stamp: &Stamp, view: &View<'_>, now: Timestamp) -> Step {
     let what = format!("timestamp at {}", described(&stamp.at.place));
+    let from_now = |time: &Timestamp| now.since(*time).max(time.since(now));
     let time = match sent_at(stamp, view) {
-        Ok((_, time)) => time,
+        Ok(times) => times.into_iter().map(|(_, time)| time).min_by_key(from_now).unwrap_or(now),
         Err(error) => return Step::new(false, what, error.to_string()),
     };
     let (distance, side) =
@@ -143,19 +151,24 @@ fn human(duration: Duration) -> String {
     humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
 }
 
-fn explain_match(scheme: &Scheme, keys: &[Key], view: &View<'_>, evidence: &Evidence<'_>) -> Vec<Step> {
-    let message = evidence.message.to_vec();
-    let mut steps = vec![Step::new(true, "signed message", shown(&message))];
-    let holds =
-        |key: &Key| bool::from(holds(scheme.algorithm(), key, &evidence.message, &evidence.candidates));
-    let any = keys.iter().any(holds);
+fn explain_match(scheme: &Scheme, keys: &[Key], view: &View<'_>, readings: &[Evidence<'_>]) -> Vec<Step> {
+    let shown = |one: &Evidence<'_>| Step::new(true, "signed message", shown(&one.message.to_vec()));
+    let mut steps: Vec<_> = readings.iter().map(shown).collect();
+    let algorithm = scheme.algorithm();
+    let made =
+        |key: &Key| readings.iter().any(|one| holds(algorithm, key, &one.message, &one.candidates).into());
+    let any = keys.iter().any(made);
     for key in keys {
-        let found = if holds(key) { "made this signature" } else { "did not make this signature" };
+        let found = if made(key) { "made this signature" } else { "did not make this signature" };
         steps.push(Step::new(any, format!("secret {:?}", key.id), found));
     }
     if !any {
-        let found = mistakes::in_signing(scheme, keys, view, &evidence.candidates);
-        steps.push(Step::new(false, "common mistakes", found));
+        let candidates: Vec<_> = readings.iter().flat_map(|one| one.candidates.clone()).collect();
+        steps.push(Step::new(
+            false,
+            "common mistakes",
+            mistakes::in_signing(scheme, keys, view, &candidates),
+        ));
     }
     steps
 }

@@ -12,12 +12,14 @@ use crate::model::{RawRequest, Secret, Timestamp};
 /// How the text where the signature should stand is spelled, when it is not as the scheme says.
 pub(super) fn in_spelling(scheme: &Scheme, view: &View<'_>) -> Option<String> {
     let value = scheme.value();
-    let text = view.text_at(&value.place.path).ok()?;
-    let prefix = value.place.prefix.as_deref().filter(|_| value.place.separator.is_none());
+    let text = view.texts_at(&value.place).ok()?.into_iter().next()?;
+    let demanded = value.place.separator.is_none() && !value.place.prefix_optional;
+    let prefix = value.place.prefix.as_deref().filter(|_| demanded);
     if let Some(prefix) = prefix.filter(|prefix| !text.starts_with(prefix)) {
         return Some(format!("it stands there without {prefix:?}"));
     }
-    let pieces = value.place.pieces(&text).ok()?;
+    let group = *value.place.groups(&text).first()?;
+    let pieces = value.place.pieces(group).ok()?;
     let piece = *pieces.first()?;
     let length = scheme.algorithm().signature_len();
     let is = |bytes: Option<Vec<u8>>| bytes.is_some_and(|bytes| bytes.len() == length);
@@ -25,15 +27,22 @@ pub(super) fn in_spelling(scheme: &Scheme, view: &View<'_>) -> Option<String> {
         Encoding::Hex if is(hex::decode(piece).ok()) && piece != piece.to_lowercase() => {
             Some("it is hex in upper case".to_owned())
         }
-        Encoding::Hex if is(STANDARD.decode(piece).ok()) => Some("it reads as base64".to_owned()),
-        Encoding::Base64 if is(hex::decode(piece).ok()) => Some("it reads as hex".to_owned()),
+        Encoding::HexUpper if is(hex::decode(piece).ok()) => Some("it is hex in lower case".to_owned()),
+        Encoding::Hex | Encoding::HexUpper | Encoding::HexAny if is(STANDARD.decode(piece).ok()) => {
+            Some("it reads as base64".to_owned())
+        }
+        Encoding::Base64 | Encoding::Base64url if is(hex::decode(piece).ok()) => {
+            Some("it reads as hex".to_owned())
+        }
+        Encoding::Base64 if is(Encoding::Base64url.decode(piece)) => Some("it reads as base64url".to_owned()),
+        Encoding::Base64url if is(STANDARD.decode(piece).ok()) => Some("it reads as base64".to_owned()),
         _ => None,
     }
 }
 
 /// The unit in which a time far away would be close to now.
 pub(super) fn in_unit(stamp: &Stamp, view: &View<'_>, now: Timestamp) -> Option<&'static str> {
-    let (text, _) = sent_at(stamp, view).ok()?;
+    let (text, _) = sent_at(stamp, view).ok()?.into_iter().next()?;
     let near = |unit: StampUnit| {
         unit.read(&text).is_some_and(|time| now.since(time).max(time.since(now)) <= stamp.tolerance)
     };
@@ -101,7 +110,8 @@ fn key_readings(form: &SecretForm, key: &Key) -> Vec<(&'static str, Key)> {
 
 /// The message, and the other messages that people sign instead.
 fn messages(scheme: &Scheme, view: &View<'_>) -> Vec<(&'static str, Vec<u8>)> {
-    let time = scheme.timestamp().and_then(|stamp| sent_at(stamp, view).ok()).map(|(text, _)| text);
+    let time = scheme.timestamp().and_then(|stamp| sent_at(stamp, view).ok());
+    let time = time.and_then(|times| times.into_iter().next()).map(|(text, _)| text);
     let render = |request: &RawRequest| {
         let view = View { request, ..*view };
         scheme.message().render(&view, time.as_deref()).ok().map(|message| message.to_vec())

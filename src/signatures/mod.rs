@@ -7,6 +7,7 @@
 //! tells a person the same story step by step.
 
 mod algorithm;
+mod encoding;
 mod evidence;
 pub mod explain;
 mod grammar;
@@ -20,10 +21,11 @@ mod template;
 mod verify;
 
 pub use algorithm::Algorithm;
+pub use encoding::Encoding;
 pub use evidence::View;
 pub use grammar::{SchemeError, SignatureTable};
 pub use key::{Key, KeyEncoding, KeyError, SecretForm};
-pub use place::{Encoding, Pair, Place, Placed};
+pub use place::{Pair, Place, Placed, Position, Unwrap};
 pub use scheme::{Items, Scheme};
 pub use stamp::{DEFAULT_TOLERANCE, Stamp, StampUnit};
 pub use template::{JsonType, Message, Template};

@@ -1,30 +1,15 @@
-//! Room `signatures`: where in a request a signature or a time stands, and how it is written there. Plain data.
+//! Room `signatures`: where in a request a signature or a time stands, and how it is cut out of what stands there. Plain
+//! data; it may not look at a request.
 
 use std::fmt;
 
-use serde::Deserialize;
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::SignatureError;
-use crate::model::FieldPath;
+use crate::model::{FieldPath, Root, strict_json};
 
-/// How a signature is written as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// Hexadecimal, lower case.
-    Hex,
-    /// Base64 (RFC 4648 §4) with padding, canonical.
-    Base64,
-}
-
-impl fmt::Display for Encoding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hex => "hex",
-            Self::Base64 => "base64",
-        })
-    }
-}
+/// Most headers of a numbered family.
+pub(super) const MAX_NUMBERED: usize = 100;
 
 /// A place in a request, and how what stands there is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,20 +20,50 @@ pub struct Placed<F> {
     pub form: F,
 }
 
-/// A place in a request: a path, and which piece of the text that stands there.
+/// A place in a request: one or more headers or fields, and which pieces of the text that stands there count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The header or field.
+    /// The header or field. Where `numbered`, how the names of the headers begin.
     pub path: FieldPath,
+    /// Further headers or fields; each that is there counts, and none of them alone must be.
+    pub others: Vec<FieldPath>,
+    /// Whether every header counts whose name begins so and goes on with a number: `x-docusign-signature-1`.
+    pub numbered: bool,
+    /// Whether every line of a header counts. Elsewhere a header that stands twice is an error.
+    pub repeats: bool,
+    /// The field of a JSON document in base64 that the text is, where it is one.
+    pub unwrap: Option<Unwrap>,
+    /// What stands between groups, where several signatures come each with a time of its own.
+    pub group: Option<char>,
     /// What stands between the pieces, when there may be several.
     pub separator: Option<char>,
+    /// Which pieces count by their position; all of them, where nothing is said.
+    pub position: Position,
     /// Only pieces with this name count, when pieces are named.
     pub pair: Option<Pair>,
-    /// What stands before the text itself; demanded, and not part of it.
+    /// What stands before the text itself; not part of it.
     pub prefix: Option<String>,
+    /// Whether the prefix may be left out.
+    pub prefix_optional: bool,
 }
 
-/// The name of a piece, and what stands between name and text.
+/// Which pieces count by their position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// All but the first so many.
+    From(usize),
+    /// Only the one with this number, from 0.
+    At(usize),
+}
+
+/// A field of a JSON document that stands in a header in base64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwrap {
+    /// The field, as a path below `body`.
+    pub field: FieldPath,
+}
+
+/// The name in front of a piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// The name, compared exactly. Pieces with other names are not looked at.
@@ -58,13 +73,63 @@ pub struct Pair {
 }
 
 impl Place {
+    /// The place that is one header or field, whole.
+    pub fn whole(path: FieldPath) -> Self {
+        Self {
+            path,
+            others: Vec::new(),
+            numbered: false,
+            repeats: false,
+            unwrap: None,
+            group: None,
+            separator: None,
+            position: Position::From(0),
+            pair: None,
+            prefix: None,
+            prefix_optional: false,
+        }
+    }
+
+    /// Every header and field of it. Of a numbered family that is how the names begin.
+    pub fn paths(&self) -> impl Iterator<Item = &FieldPath> {
+        std::iter::once(&self.path).chain(&self.others)
+    }
+
+    /// Whether a part of it stands in the body.
+    pub fn in_body(&self) -> bool {
+        self.paths().any(|path| matches!(path.root(), Root::Body | Root::Item))
+    }
+
+    /// Whether a header belongs to it.
+    pub fn holds_header(&self, name: &str) -> bool {
+        if self.numbered {
+            return name.strip_prefix(self.path.name()).is_some_and(is_number);
+        }
+        self.paths().any(|path| path.root() == Root::Header && path.name() == name)
+    }
+
+    /// The groups of `text`; the text itself where there are none.
+    pub(super) fn groups<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        match self.group {
+            Some(group) => text.split(group).filter(|group| !group.is_empty()).collect(),
+            None => vec![text],
+        }
+    }
+
     /// The pieces of `text` that count, in order; white space around separated pieces is not part of them.
     pub(super) fn pieces<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, SignatureError> {
         let Some(separator) = self.separator else {
             return Ok(self.piece(text)?.into_iter().collect());
         };
-        let pieces = text.split(separator).map(|piece| self.piece(piece.trim_matches([' ', '\t'])));
-        pieces.filter_map(Result::transpose).collect()
+        let (skipped, taken) = match self.position {
+            Position::From(first) => (first, usize::MAX),
+            Position::At(number) => (number, 1),
+        };
+        let pieces = text.split(separator).skip(skipped).take(taken);
+        pieces
+            .map(|piece| self.piece(piece.trim_matches([' ', '\t'])))
+            .filter_map(Result::transpose)
+            .collect()
     }
 
     fn piece<'t>(&self, text: &'t str) -> Result<Option<&'t str>, SignatureError> {
@@ -77,7 +142,29 @@ impl Place {
             },
         };
         let prefix = self.prefix.as_deref().unwrap_or_default();
-        text.strip_prefix(prefix).map(Some).ok_or(SignatureError::Malformed("the prefix is not there"))
+        match text.strip_prefix(prefix) {
+            Some(rest) => Ok(Some(rest)),
+            None if self.prefix_optional => Ok(Some(text)),
+            None => Err(SignatureError::Malformed("the prefix is not there")),
+        }
+    }
+}
+
+/// A number as senders write it: from 1, without leading zeros.
+fn is_number(text: &str) -> bool {
+    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits && !text.starts_with('0')
+}
+
+impl Unwrap {
+    /// The text of the field.
+    pub(super) fn of(&self, text: &str) -> Result<String, SignatureError> {
+        let malformed =
+            SignatureError::Malformed("it is no JSON document in base64 with the signature in it");
+        let json = STANDARD.decode(text).map_err(|_| malformed)?;
+        let value = strict_json::read(&json).map_err(|_| malformed)?;
+        let field = value.get(self.field.value_path()).and_then(|field| field.to_str_lossy());
+        field.map(|text| text.into_owned()).ok_or(malformed)
     }
 }
 
@@ -86,6 +173,13 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = self.prefix.as_deref().unwrap_or_default();
         write!(f, "{}", self.path)?;
+        if self.numbered {
+            write!(f, "1 and so on")?;
+        }
+        self.others.iter().try_for_each(|path| write!(f, " or {path}"))?;
+        if let Position::At(number) = self.position {
+            write!(f, ", piece {number}")?;
+        }
         match &self.pair {
             Some(pair) => write!(f, ", {}{}{prefix}…", pair.name, pair.assign),
             None if !prefix.is_empty() => write!(f, ", {prefix}…"),
@@ -102,10 +196,10 @@ mod tests {
 
     fn place(separator: Option<char>, pair: Option<(&str, char)>, prefix: Option<&str>) -> Place {
         Place {
-            path: FieldPath::parse("header.x").expect("a path"),
             separator,
             pair: pair.map(|(name, assign)| Pair { name: name.to_owned(), assign }),
             prefix: prefix.map(str::to_owned),
+            ..Place::whole(FieldPath::parse("header.x").expect("a path"))
         }
     }
 
@@ -114,6 +208,8 @@ mod tests {
         let plain = place(None, None, Some("sha256="));
         assert_eq!(plain.pieces("sha256=a, b"), Ok(vec!["a, b"]));
         assert_eq!(plain.pieces("a"), Err(SignatureError::Malformed("the prefix is not there")));
+        let lenient = Place { prefix_optional: true, ..plain };
+        assert_eq!((lenient.pieces("sha256=a"), lenient.pieces("a")), (Ok(vec!["a"]), Ok(vec!["a"])));
     }
 
     #[test]
@@ -127,11 +223,57 @@ mod tests {
         assert_eq!(place(Some(','), None, None).pieces("a,b"), Ok(vec!["a", "b"]));
     }
 
+    #[test]
+    fn pieces_count_by_their_position() {
+        let (signatures, time) = (Position::From(1), Position::At(0));
+        let at = |position| Place { position, ..place(Some(','), None, None) };
+        assert_eq!(at(signatures).pieces("17,a, b"), Ok(vec!["a", "b"]));
+        assert_eq!(at(signatures).pieces("17"), Ok(vec![]));
+        assert_eq!(at(time).pieces("17,a,b"), Ok(vec!["17"]));
+    }
+
+    #[test]
+    fn groups_are_taken_apart_first() {
+        let groups = Place { group: Some(' '), ..place(Some(','), Some(("v1", '=')), None) };
+        assert_eq!(groups.groups("t=1,v1=a t=2,v1=b"), ["t=1,v1=a", "t=2,v1=b"]);
+        assert_eq!(place(None, None, None).groups("a b"), ["a b"]);
+    }
+
+    #[test]
+    fn a_family_of_headers_is_numbered() {
+        let path = FieldPath::parse("header.x-signature-").expect("a path");
+        let family = Place { numbered: true, ..Place::whole(path) };
+        assert!(family.holds_header("x-signature-1") && family.holds_header("x-signature-100"));
+        for other in ["x-signature-", "x-signature-01", "x-signature-a", "x-signature", "y-signature-1"] {
+            assert!(!family.holds_header(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_unwrapped_from_base64_json() {
+        let unwrap = Unwrap { field: FieldPath::parse("body.signature").expect("a path") };
+        let of = |json: &str| unwrap.of(&STANDARD.encode(json));
+        assert_eq!(of(r#"{"kid":"k","signature":"MEUC"}"#), Ok("MEUC".to_owned()));
+        for bad in [r#"{"kid":"k"}"#, r#"{"signature":1}"#, r#"{"signature":"a","signature":"b"}"#, "", "["] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+        assert!(unwrap.of("no base64").is_err());
+    }
+
     proptest! {
         #[test]
-        fn no_text_makes_the_reader_panic(text in ".*", separator in any::<Option<char>>(), assign in any::<char>()) {
-            let _ = place(separator, Some(("v1", assign)), Some("p")).pieces(&text);
-            let _ = place(separator, None, None).pieces(&text);
+        fn no_text_makes_the_reader_panic(
+            text in ".*", separator in any::<Option<char>>(), group in any::<Option<char>>(), assign in any::<char>(),
+            number in 0..4_usize,
+        ) {
+            for position in [Position::From(number), Position::At(number)] {
+                let pairs = Place { group, position, ..place(separator, Some(("v1", assign)), Some("p")) };
+                for group in pairs.groups(&text) {
+                    let _ = pairs.pieces(group);
+                }
+                let _ = Place { position, ..place(separator, None, None) }.pieces(&text);
+            }
+            let _ = Unwrap { field: FieldPath::parse("body.a").expect("a path") }.of(&text);
         }
     }
 }

@@ -84,9 +84,12 @@ impl Scheme {
 
     /// Whether the body must be parsed to verify: only when a signature, its time or its message stands in a field of it.
     pub fn reads_body(&self) -> bool {
-        let stamp = self.timestamp.as_ref().map(|stamp| &stamp.at.place.path);
-        let mut paths = self.message.fields().chain([&self.value.place.path]).chain(stamp);
-        self.items.is_some() || paths.any(|path| matches!(path.root(), Root::Body | Root::Item))
+        let stamp_in_body = self.timestamp.as_ref().is_some_and(|stamp| stamp.at.place.in_body());
+        let mut fields = self.message.fields();
+        self.items.is_some()
+            || self.value.place.in_body()
+            || stamp_in_body
+            || fields.any(|path| matches!(path.root(), Root::Body | Root::Item))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Room `signatures`: the verdict. Every key is tried on every signature in constant time; only what held is looked at
 //! for its age. May not know where keys come from or what time it is.
 
+use std::time::Duration;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
@@ -92,23 +94,27 @@ pub(super) fn judge(
         views(scheme, request, body)?.iter().map(|view| gather(scheme, view)).collect::<Result<Vec<_>, _>>()
     });
     let evidence = evidence.inspect_err(|_| spend(scheme.algorithm(), keys, request))?;
-    let key = matching(scheme.algorithm(), keys, &evidence).ok_or(SignatureError::Mismatch)?;
-    check_age(scheme, &evidence, now)?;
+    let (key, held) = matching(scheme.algorithm(), keys, &evidence).ok_or(SignatureError::Mismatch)?;
+    check_age(scheme, &held, now)?;
     Ok(Verification { assurance: scheme.assurance(), secret_id: Some(key.id.clone()) })
 }
 
-/// The first key that signed everything there is. Every key is tried on everything, whatever was found before.
-pub(super) fn matching<'k>(
+/// Of each signed thing the readings that a key signed.
+pub(super) type Held<'e, 'a> = Vec<Vec<&'e Evidence<'a>>>;
+
+/// The first key that signed everything there is, with what it signed of each thing. Every key is tried on everything,
+/// whatever was found before.
+pub(super) fn matching<'k, 'e, 'a>(
     algorithm: Algorithm,
     keys: &'k [Key],
-    evidence: &[Evidence<'_>],
-) -> Option<&'k Key> {
+    evidence: &'e [Vec<Evidence<'a>>],
+) -> Option<(&'k Key, Held<'e, 'a>)> {
     let mut found = None;
     for key in keys {
-        let held = evidence.iter().fold(Choice::from(u8::from(!evidence.is_empty())), |held, one| {
-            held & holds(algorithm, key, &one.message, &one.candidates)
-        });
-        found = found.or(bool::from(held).then_some(key));
+        let held = |one: &&Evidence<'_>| bool::from(holds(algorithm, key, &one.message, &one.candidates));
+        let held: Held<'_, '_> = evidence.iter().map(|one| one.iter().filter(held).collect()).collect();
+        let all = !held.is_empty() && held.iter().all(|one| !one.is_empty());
+        found = found.or(all.then_some((key, held)));
     }
     found
 }
@@ -142,15 +148,22 @@ fn spend(algorithm: Algorithm, keys: &[Key], request: &RawRequest) {
     }
 }
 
-fn check_age(scheme: &Scheme, evidence: &[Evidence<'_>], now: Timestamp) -> Result<(), SignatureError> {
+/// Of each thing, one of the readings that held must be of now.
+fn check_age(scheme: &Scheme, held: &[Vec<&Evidence<'_>>], now: Timestamp) -> Result<(), SignatureError> {
     let Some(stamp) = scheme.timestamp() else { return Ok(()) };
-    for sent_at in evidence.iter().filter_map(|one| one.sent_at) {
-        if now.since(sent_at) > stamp.tolerance {
-            return Err(SignatureError::Stale);
-        }
-        if sent_at.since(now) > stamp.tolerance {
-            return Err(SignatureError::Future);
-        }
+    for readings in held {
+        let ages = readings.iter().filter_map(|one| one.sent_at).map(|at| age(at, stamp.tolerance, now));
+        ages.reduce(|one, other| one.or(other)).unwrap_or(Err(SignatureError::Missing))?;
+    }
+    Ok(())
+}
+
+fn age(sent_at: Timestamp, tolerance: Duration, now: Timestamp) -> Result<(), SignatureError> {
+    if now.since(sent_at) > tolerance {
+        return Err(SignatureError::Stale);
+    }
+    if sent_at.since(now) > tolerance {
+        return Err(SignatureError::Future);
     }
     Ok(())
 }

@@ -53,13 +53,29 @@ struct SecretTable {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlacedTable<F> {
-    path: Spanned<String>,
+    path: Option<Spanned<String>>,
+    paths: Option<Spanned<Vec<Spanned<String>>>>,
+    headers: Option<Spanned<String>>,
+    repeats: Option<Spanned<bool>>,
+    unwrap: Option<Spanned<String>>,
+    group: Option<Spanned<char>>,
     separator: Option<char>,
+    skip: Option<Spanned<usize>>,
+    piece: Option<Spanned<usize>>,
     pair: Option<String>,
     assign: Option<Spanned<char>>,
     prefix: Option<String>,
+    optional_prefix: Option<Spanned<String>>,
     #[serde(rename = "as")]
     form: F,
+}
+
+impl<F> PlacedTable<F> {
+    /// Where it says the place.
+    fn span(&self) -> Option<Range<usize>> {
+        let path = self.path.as_ref().or(self.headers.as_ref()).map(Spanned::span);
+        path.or(self.paths.as_ref().map(Spanned::span))
+    }
 }
 
 /// Why a `[signature]` table is no scheme. `span` is bytes in the text that was read, where the mistake has a place.
@@ -83,6 +99,11 @@ impl SchemeError {
 
     fn at<T>(mut self, place: &Spanned<T>) -> Self {
         self.span = Some(place.span());
+        self
+    }
+
+    fn within(mut self, span: Option<Range<usize>>) -> Self {
+        self.span = span;
         self
     }
 }
@@ -158,6 +179,7 @@ fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
         message: template,
         assurance: *required(table.assurance.as_ref(), "assurance", "\"full\"")?.get_ref(),
     };
+    checks::check_places(&scheme, table)?;
     checks::check_message(&scheme, message)?;
     checks::check_timestamp(&scheme, message, table)?;
     checks::check_items(&scheme, value, message)?;

@@ -9,7 +9,7 @@ use crate::{
     config::HumanDuration,
     model::{FieldPath, Root},
     signatures::{
-        DEFAULT_TOLERANCE, Items, Pair, Place, Placed, Stamp,
+        DEFAULT_TOLERANCE, Items, Pair, Place, Placed, Position, Stamp, Unwrap,
         template::{Template, TemplateError},
     },
 };
@@ -53,6 +53,63 @@ pub(super) fn template(
 }
 
 pub(super) fn placed<F: Copy>(table: &PlacedTable<F>) -> Result<Placed<F>, SchemeError> {
+    let pair = pair(table)?;
+    let separator = table.separator.or(pair.is_some().then_some(','));
+    if pair.as_ref().is_some_and(|pair| separator == Some(pair.assign)) || is_both(table, separator) {
+        let help =
+            "groups are separated by group, pieces by separator, and name and text within one by assign";
+        let message = "two of group, separator and assign are the same character";
+        return Err(SchemeError::new("ambiguous_pieces", message, help).within(table.span()));
+    }
+    let (prefix, prefix_optional) = prefix(table)?;
+    let (group, unwrap) = (table.group.as_ref().map(|group| *group.get_ref()), unwrap(table)?);
+    let (position, repeats) = (position(table, separator)?, repeats(table)?);
+    let place = Place {
+        repeats,
+        unwrap,
+        group,
+        separator,
+        position,
+        pair,
+        prefix,
+        prefix_optional,
+        ..places_of(table)?
+    };
+    Ok(Placed { place, form: table.form })
+}
+
+fn is_both<F>(table: &PlacedTable<F>, separator: Option<char>) -> bool {
+    let Some(group) = table.group.as_ref().map(|group| *group.get_ref()) else { return false };
+    separator == Some(group) || table.assign.as_ref().is_some_and(|assign| *assign.get_ref() == group)
+}
+
+/// The headers and fields of a place, and nothing else of it.
+fn places_of<F>(table: &PlacedTable<F>) -> Result<Place, SchemeError> {
+    let help = "write one of path = \"header.acme-signature\", paths = [\"header.a\", \"header.b\"] and headers = \"acme-signature-\"";
+    match (&table.path, &table.paths, &table.headers) {
+        (Some(one), None, None) => Ok(Place::whole(path(one)?)),
+        (None, Some(several), None) => {
+            let mut paths = several.get_ref().iter().map(path).collect::<Result<Vec<_>, _>>()?.into_iter();
+            let none = || SchemeError::new("missing_key", "paths is empty", help).at(several);
+            let first = Place::whole(paths.next().ok_or_else(none)?);
+            Ok(Place { others: paths.collect(), ..first })
+        }
+        (None, None, Some(begin)) => {
+            let named = FieldPath::parse(&format!("header.{}", begin.get_ref())).map_err(|error| {
+                let help = "write how the names of the headers begin, as \"x-docusign-signature-\"";
+                SchemeError::new("invalid_path", error.to_string(), help).at(begin)
+            });
+            Ok(Place { numbered: true, ..Place::whole(named?) })
+        }
+        (None, None, None) => Err(SchemeError::new("missing_key", "nothing says where it stands", help)),
+        _ => {
+            let message = "two keys say where it stands";
+            Err(SchemeError::new("ambiguous_place", message, help).within(table.span()))
+        }
+    }
+}
+
+fn pair<F>(table: &PlacedTable<F>) -> Result<Option<Pair>, SchemeError> {
     if let (None, Some(assign)) = (&table.pair, &table.assign) {
         let help = "add pair = \"…\", the name in front of it, or remove assign";
         return Err(
@@ -60,15 +117,58 @@ pub(super) fn placed<F: Copy>(table: &PlacedTable<F>) -> Result<Placed<F>, Schem
         );
     }
     let assign = table.assign.as_ref().map_or('=', |assign| *assign.get_ref());
-    let pair = table.pair.clone().map(|name| Pair { name, assign });
-    let separator = table.separator.or(pair.is_some().then_some(','));
-    if pair.as_ref().is_some_and(|pair| separator == Some(pair.assign)) {
-        let help = "pieces are separated by separator, and name and text within one by assign";
-        let message = "separator and assign are the same character";
-        return Err(SchemeError::new("ambiguous_pieces", message, help).at(&table.path));
+    Ok(table.pair.clone().map(|name| Pair { name, assign }))
+}
+
+fn prefix<F>(table: &PlacedTable<F>) -> Result<(Option<String>, bool), SchemeError> {
+    match (&table.prefix, &table.optional_prefix) {
+        (Some(_), Some(optional)) => {
+            let help = "write prefix where the sender always has it, optional_prefix where it sometimes has";
+            let message = "prefix and optional_prefix exclude each other";
+            Err(SchemeError::new("ambiguous_prefix", message, help).at(optional))
+        }
+        (prefix, None) => Ok((prefix.clone(), false)),
+        (None, Some(optional)) => Ok((Some(optional.get_ref().clone()), true)),
     }
-    let place = Place { path: path(&table.path)?, separator, pair, prefix: table.prefix.clone() };
-    Ok(Placed { place, form: table.form })
+}
+
+fn position<F>(table: &PlacedTable<F>, separator: Option<char>) -> Result<Position, SchemeError> {
+    let given = table.skip.as_ref().or(table.piece.as_ref());
+    if let Some(given) = given.filter(|_| separator.is_none() || table.pair.is_some()) {
+        let message = "pieces are counted, and nothing separates them, or they have names";
+        let help = "add separator = \",\", or remove skip and piece; pieces with names are found by pair";
+        return Err(SchemeError::new("position_without_separator", message, help).at(given));
+    }
+    match (&table.skip, &table.piece) {
+        (Some(_), Some(piece)) => {
+            let help = "write skip where all pieces from there on count, piece where one does";
+            Err(SchemeError::new("ambiguous_pieces", "skip and piece exclude each other", help).at(piece))
+        }
+        (_, Some(piece)) => Ok(Position::At(*piece.get_ref())),
+        (skip, None) => Ok(Position::From(skip.as_ref().map_or(0, |skip| *skip.get_ref()))),
+    }
+}
+
+fn repeats<F>(table: &PlacedTable<F>) -> Result<bool, SchemeError> {
+    let Some(given) = table.repeats.as_ref().filter(|repeats| *repeats.get_ref()) else { return Ok(false) };
+    let paths = table.path.iter().chain(table.paths.iter().flat_map(Spanned::get_ref));
+    if paths.into_iter().all(|path| path.get_ref().starts_with("header.")) {
+        return Ok(true);
+    }
+    let message = "only a header can stand several times";
+    Err(SchemeError::new("repeats_no_header", message, "remove repeats, or name a header").at(given))
+}
+
+fn unwrap<F>(table: &PlacedTable<F>) -> Result<Option<Unwrap>, SchemeError> {
+    let Some(given) = &table.unwrap else { return Ok(None) };
+    let field = given.get_ref().strip_prefix("base64_json:");
+    let field = field.and_then(|field| FieldPath::parse(&format!("body.{field}")).ok());
+    let invalid = || {
+        let help =
+            "write \"base64_json:signature\": the field of the JSON document that stands there in base64";
+        SchemeError::new("invalid_path", format!("{:?} unwraps nothing", given.get_ref()), help).at(given)
+    };
+    Ok(Some(Unwrap { field: field.ok_or_else(invalid)? }))
 }
 
 pub(super) fn stamp(table: &SignatureTable) -> Result<Option<Stamp>, SchemeError> {
