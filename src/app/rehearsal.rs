@@ -109,7 +109,7 @@ impl Rehearsal {
                 body: String::new(),
                 delivery: None,
             }),
-            Ok(Answer { reply, delivery }) => {
+            Ok(Answer { reply, delivery, .. }) => {
                 Ok(Answered { status: reply.status, refusal: None, body: reply.body, delivery })
             }
         }

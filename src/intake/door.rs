@@ -36,6 +36,7 @@ pub struct PublicDoor {
     pub(super) limits: IntakeConfig,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) rates: Rates,
+    pub(super) handshake_rates: Rates,
     pub(super) counters: Counters,
     pub(super) ack_seconds: Histogram,
 }
@@ -53,6 +54,7 @@ impl PublicDoor {
             in_flight: InFlight::new(limits.max_requests_in_flight, limits.max_bytes_in_flight),
             limits: limits.clone(),
             rates: Rates::default(),
+            handshake_rates: Rates::default(),
             counters: Counters::default(),
             ack_seconds: histogram!(ACK_SECONDS),
         }

@@ -37,16 +37,16 @@ pub async fn receive(door: &PublicDoor, arrival: &mut Arrival) -> Result<Answer,
 
     // 1 read, within bounds
     let request = body::read(door, &endpoint, arrival).await?;
-    if let Some(reply) = handshake::unsigned(door, &endpoint, &request)? {
-        return Ok(reply.into());
+    if let Some(answer) = handshake::unsigned(door, &endpoint, &request)? {
+        return Ok(answer);
     }
 
     // 2 verify, on raw bytes
     let proof = verify::proof(&endpoint)?;
     let verified = verify::verify(&endpoint, proof, request, door.clock.now())?;
     door.rates.admit(&endpoint)?;
-    if let Some(reply) = handshake::signed(door, &endpoint, &verified)? {
-        return Ok(reply.into());
+    if let Some(answer) = handshake::signed(door, &endpoint, &verified)? {
+        return Ok(answer);
     }
 
     // 3 append to the intake log; fsynced when this returns

@@ -12,6 +12,9 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use super::Refusal;
 use crate::{model::EndpointName, partners::Endpoint};
 
+/// Most handshakes a second that an endpoint answers unsigned: providers send one, strangers as many as they like.
+const HANDSHAKES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+
 /// One limiter for each endpoint that has a rate. A reload that leaves the rate alone leaves its limiter alone.
 #[derive(Debug, Default)]
 pub(super) struct Rates(Mutex<HashMap<EndpointName, Rate>>);
@@ -28,6 +31,13 @@ impl Rates {
         let Some(per_second) = endpoint.requests_per_second.and_then(NonZeroU32::new) else { return Ok(()) };
         let limiter = self.limiter(&endpoint.name, per_second);
         limiter.check().map_err(|_| Refusal::RateLimited { per_second: per_second.get() })
+    }
+
+    /// Lets one more unsigned handshake of an endpoint through, or refuses it. Kept in limits of their own: what anyone may
+    /// send does not use up what is verified.
+    pub(super) fn admit_handshake(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+        let limiter = self.limiter(&endpoint.name, HANDSHAKES_PER_SECOND);
+        limiter.check().map_err(|_| Refusal::HandshakesLimited { per_second: HANDSHAKES_PER_SECOND.get() })
     }
 
     fn limiter(&self, name: &EndpointName, per_second: NonZeroU32) -> Arc<DefaultDirectRateLimiter> {

@@ -38,9 +38,20 @@ pub enum Refusal {
     NoHandshake,
     /// A handshake matched, but what it asks to be sent back is not safe to send.
     #[error(
-        "a [[handshake]] matched, but the text to send back is missing, too long, or more than letters, digits and -_.~"
+        "a [[handshake]] matched, but a text to send back or to sign is missing, or its length or its characters are not those of its guard"
     )]
     UnsafeHandshake,
+    /// A handshake matched, and its token is not ours.
+    #[error(
+        "a [[handshake]] matched, but its verify token is not the endpoint's; compare what is set at the sender with the secret that `token` names"
+    )]
+    WrongToken,
+    /// A handshake matched, and it asks for something that nobody here has asked for.
+    #[error("a [[handshake]] matched, but {path} is not one of the texts of the endpoint's parameter")]
+    NotExpected {
+        /// Where the text stands.
+        path: String,
+    },
     /// The body broke off.
     #[error("the body broke off before its end: the sender disconnected, or its framing is malformed")]
     BodyBroken,
@@ -80,6 +91,12 @@ pub enum Refusal {
     /// More requests than the endpoint's rate.
     #[error("more than {per_second} requests a second (requests_per_second of the endpoint)")]
     RateLimited {
+        /// The rate.
+        per_second: u32,
+    },
+    /// More unsigned handshakes than an endpoint answers.
+    #[error("more than {per_second} unsigned handshakes a second; a provider sends one now and then")]
+    HandshakesLimited {
         /// The rate.
         per_second: u32,
     },
@@ -169,6 +186,8 @@ impl Refusal {
             Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::NoHandshake => (S::BAD_REQUEST, "no_handshake"),
             Self::UnsafeHandshake => (S::BAD_REQUEST, "unsafe_handshake"),
+            Self::WrongToken => (S::FORBIDDEN, "handshake_token"),
+            Self::NotExpected { .. } => (S::NOT_FOUND, "handshake_not_expected"),
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
             Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body_timeout"),
             Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
@@ -178,6 +197,7 @@ impl Refusal {
                 (S::from_u16(*status).unwrap_or(S::UNAUTHORIZED), "signature_failed")
             }
             Self::RateLimited { .. } => (S::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::HandshakesLimited { .. } => (S::TOO_MANY_REQUESTS, "handshakes_limited"),
             Self::NotConfigured { .. } => (S::SERVICE_UNAVAILABLE, "not_configured"),
             Self::Overloaded { .. } => (S::SERVICE_UNAVAILABLE, "overloaded"),
             Self::LowSpace => (S::SERVICE_UNAVAILABLE, "low_space"),
@@ -197,6 +217,8 @@ impl Refusal {
                 ("Not a handshake", "Only a POST is a delivery, and no handshake here is like this.")
             }
             Self::UnsafeHandshake => ("Handshake refused", "What it asks to be sent back is not."),
+            Self::WrongToken => ("Handshake refused", "Its verify token is not the one that is known here."),
+            Self::NotExpected { .. } => ("Handshake refused", "Nobody here has asked for this."),
             Self::BodyBroken => ("Incomplete body", "The body broke off before its end."),
             Self::BodyTimeout { .. } => ("Too slow", "The body did not arrive in time."),
             Self::BodyTooLarge { .. } => ("Body too large", "The body is larger than this address takes."),
@@ -207,7 +229,7 @@ impl Refusal {
                 ("Encoding not supported", "Send the body without Content-Encoding.")
             }
             Self::Signature { .. } => ("Not authenticated", "The request could not be authenticated."),
-            Self::RateLimited { .. } => {
+            Self::RateLimited { .. } | Self::HandshakesLimited { .. } => {
                 ("Too many requests", "Send it again after Retry-After, and more slowly.")
             }
             Self::NotConfigured { .. }
@@ -233,6 +255,8 @@ mod tests {
             Refusal::MethodNotAllowed { allow: "POST, GET".to_owned() },
             Refusal::NoHandshake,
             Refusal::UnsafeHandshake,
+            Refusal::WrongToken,
+            Refusal::NotExpected { path: "query.hub.topic".to_owned() },
             Refusal::BodyBroken,
             Refusal::BodyTimeout { limit: HumanDuration::seconds(10) },
             Refusal::BodyTooLarge { limit: 1_048_576 },
@@ -241,6 +265,7 @@ mod tests {
             Refusal::Signature { error: SignatureError::Mismatch, status: 401 },
             Refusal::Signature { error: SignatureError::Missing, status: 403 },
             Refusal::RateLimited { per_second: 10 },
+            Refusal::HandshakesLimited { per_second: 20 },
             Refusal::NotConfigured { why: "secret 2026-11: env:ACME_SECRET is not set".to_owned() },
             Refusal::Overloaded { what: "the queue" },
             Refusal::LowSpace,

@@ -22,14 +22,10 @@ const DELIVERY_HEADER: HeaderName = HeaderName::from_static("douane-delivery");
 pub struct Answer {
     /// Status and body.
     pub reply: Reply,
+    /// Further headers, in lower case; only handshakes have some.
+    pub headers: Vec<(String, String)>,
     /// The delivery it became; `None` for a handshake.
     pub delivery: Option<DeliveryId>,
-}
-
-impl From<Reply> for Answer {
-    fn from(reply: Reply) -> Self {
-        Self { reply, delivery: None }
-    }
 }
 
 /// The answer to a delivery: the partner's own, or `200 {"delivery":"<id>"}`.
@@ -39,17 +35,21 @@ pub(super) fn accepted(endpoint: &Endpoint, delivery: DeliveryId) -> Answer {
         content_type: Some("application/json".to_owned()),
         body: format!(r#"{{"delivery":"{delivery}"}}"#),
     });
-    Answer { reply, delivery: Some(delivery) }
+    Answer { reply, headers: Vec::new(), delivery: Some(delivery) }
 }
 
 /// An answer on the wire. Browsers are told not to guess its type, because a handshake's reply repeats what a stranger sent.
 pub(super) fn response(answer: Answer) -> Response {
-    let Answer { reply, delivery } = answer;
+    let Answer { reply, headers, delivery } = answer;
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
     let mut response = (status, Body::from(reply.body)).into_response();
     response.headers_mut().remove(CONTENT_TYPE);
     if let Some(media) = reply.content_type.and_then(|media| HeaderValue::try_from(media).ok()) {
         response.headers_mut().insert(CONTENT_TYPE, media);
+    }
+    for (name, value) in headers {
+        let pair = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+        response.headers_mut().extend(pair.map(|(name, value)| (Some(name), value)));
     }
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(id) = delivery.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {

@@ -9,9 +9,11 @@ use serde::Serialize;
 
 use crate::{
     keys::SecretSource,
-    model::{EndpointName, FieldPath, Secret},
+    model::{EndpointName, Secret},
     signatures::{Key, Scheme},
 };
+
+use super::handshake::Handshake;
 
 /// What one address of a partner demands, and answers.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct Endpoint {
     pub signature_failure_status: u16,
     /// Requests that are answered and not kept.
     pub handshakes: Vec<Handshake>,
+    /// The secrets that only handshakes use, by what they are for; an error when one cannot be had.
+    pub handshake_secrets: BTreeMap<String, Result<Secret, NotConfigured>>,
     /// Bytes of its bodies that the intake holds. It stands here so that no request looks it up; a reload of the partner's
     /// file begins a new count.
     pub held_bytes: Arc<AtomicUsize>,
@@ -66,25 +70,6 @@ pub struct Reply {
     pub body: String,
 }
 
-/// A request that proves the endpoint to the partner's system: answered, not kept.
-#[derive(Clone, Debug)]
-pub struct Handshake {
-    /// `true`: answered only after its signature held.
-    pub signed: bool,
-    /// The HTTP method it comes with.
-    pub method: String,
-    /// Every one of these must have this text.
-    pub when: Vec<(FieldPath, String)>,
-    /// The status of the answer.
-    pub status: u16,
-    /// The content type of the answer.
-    pub content_type: String,
-    /// What is sent back: the text at this path.
-    pub echo: Option<FieldPath>,
-    /// The longest text that is sent back, in bytes; only letters, digits and `-_.~` are.
-    pub max_echo_bytes: usize,
-}
-
 /// A partner's door as a person lists it.
 #[derive(Clone, Debug)]
 pub struct Door {
@@ -109,6 +94,8 @@ pub struct SecretUse {
     pub id: String,
     /// Where it comes from.
     pub from: SecretSource,
+    /// What it is for, where it is not for the signature: the name by which a handshake uses it.
+    pub purpose: Option<String>,
 }
 
 /// Which secrets count.

@@ -1,19 +1,18 @@
 //! Room `partners`: one `[[endpoint]]` of a partner file, with what its preset and its partner say below it. May not read
 //! secrets: it only says where they come from.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{
-    keys::SecretSource,
-    model::{Diagnostic, FieldPath},
-};
+use crate::{keys::SecretSource, model::Diagnostic};
 
 use super::{
     desk::Identify,
-    door::{Handshake, Reply, SecretUse, SignatureCheck},
+    door::{Reply, SecretUse, SignatureCheck},
+    handshake::Handshake,
+    handshake_file::{self, Known},
     identify::{self, Findings},
     reading::{Entry, Source, Table, parse},
-    rules, signing,
+    signing,
 };
 
 /// The endpoint that also answers `/in/<partner>`, and the name of one that has none.
@@ -26,12 +25,14 @@ const MAX_BODY_BYTES: u64 = 268_435_456;
 const MAX_HEADER_BYTES: u64 = 1_048_576;
 /// Largest `requests_per_second`.
 const MAX_RATE: u64 = 1_000_000;
-/// Longest text a handshake sends back, where the preset does not say.
-const DEFAULT_ECHO_BYTES: u64 = 512;
+/// Longest parameter, in bytes.
+const MAX_PARAMETER_BYTES: usize = 2_048;
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     "name",
     "secrets",
+    "parameters",
+    "handshake",
     "max_body_bytes",
     "max_header_bytes",
     "requests_per_second",
@@ -54,6 +55,8 @@ pub(super) struct EndpointPlan {
     pub(super) identify: Option<Identify>,
     /// Where its secrets come from.
     pub(super) secrets: Vec<SecretUse>,
+    /// What a preset wants to know of it, by name.
+    pub(super) parameters: BTreeMap<String, String>,
     /// Largest body in bytes.
     pub(super) max_body_bytes: Option<usize>,
     /// Most bytes of target and headers together.
@@ -83,6 +86,7 @@ impl EndpointPlan {
             check: None,
             identify: None,
             secrets: Vec::new(),
+            parameters: BTreeMap::new(),
             max_body_bytes: None,
             max_header_bytes: None,
             requests_per_second: None,
@@ -102,6 +106,8 @@ pub(super) struct Shared<'t, 'p> {
     pub(super) signature: Option<Table<'t>>,
     /// The partner's `[identify]`.
     pub(super) identify: Option<Table<'t>>,
+    /// The partner's `[[handshake]]`.
+    pub(super) handshake: Option<Entry<'t>>,
     /// Where presets are.
     pub(super) presets: FindPreset<'p>,
 }
@@ -140,6 +146,7 @@ pub(super) fn read<'t>(table: &Table<'t>, shared: &Shared<'t, '_>) -> EndpointPl
         plan.signature_failure_status = status;
     }
     plan.secrets = secrets(table, &mut problems);
+    plan.parameters = parameters(table, &mut problems);
     plan.accepted = table.table("reply", &mut problems).map(|table| reply(&table, &mut problems));
     plan.door_problems = problems;
     verify_and_identify(&mut plan, table, shared);
@@ -170,11 +177,39 @@ fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &
     let preset = Table::of(source, 0, toml.get_ref());
     plan.check = checked(plan, &signature, &preset);
     let Some(check) = plan.check.clone() else { return };
-    let problems = &mut plan.door_problems;
-    plan.handshakes =
-        preset.tables("handshake", problems).iter().filter_map(|table| handshake(table, problems)).collect();
+    let own = table.get("handshake").or(shared.handshake);
+    plan.handshakes = handshakes(own.or_else(|| preset.get("handshake")), plan, &check);
     look_at_secrets(plan, table, &check);
     plan.identify = identified(plan, table, shared, &preset, &check);
+}
+
+/// The endpoint's own handshakes, else the partner's, else the preset's.
+fn handshakes(written: Option<Entry<'_>>, plan: &mut EndpointPlan, check: &SignatureCheck) -> Vec<Handshake> {
+    let Some(written) = written else { return Vec::new() };
+    let secrets: Vec<_> = plan.secrets.iter().filter_map(|secret| secret.purpose.as_deref()).collect();
+    let has_key = matches!(check, SignatureCheck::Scheme(_));
+    let known = Known { parameters: &plan.parameters, secrets: &secrets, has_key };
+    let problems = &mut plan.door_problems;
+    let tables: Vec<_> =
+        written.elements(problems).iter().filter_map(|element| element.table(problems)).collect();
+    tables.iter().filter_map(|table| handshake_file::read(table, known, problems)).collect()
+}
+
+fn parameters(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for entry in table.table("parameters", problems).iter().flat_map(Table::iter) {
+        let Some(text) = entry.text(problems) else { continue };
+        if text.len() > MAX_PARAMETER_BYTES || text.contains(char::is_control) {
+            let message = format!("`{}` has a control character, or more than 2048 bytes", entry.key);
+            problems.push(entry.problem(
+                "bad_parameter",
+                message,
+                "write it on one line, as the partner shows it",
+            ));
+        }
+        found.insert(entry.key.to_owned(), text.to_owned());
+    }
+    found
 }
 
 fn checked(plan: &mut EndpointPlan, signature: &Table<'_>, preset: &Table<'_>) -> Option<SignatureCheck> {
@@ -196,13 +231,19 @@ fn look_at_secrets(plan: &mut EndpointPlan, table: &Table<'_>, check: &Signature
                 "use the partner's signature if it has one; if not, close the address to everyone else";
             plan.warnings.push(table.problem("unsigned", message, help));
         }
-        _ if plan.secrets.is_empty() && !table.has("secrets") => {
+        _ if lacks_a_secret(plan, table) => {
             let help = "add `secrets = [{ id = \"2026-11\", from = \"env:NAME\" }]`";
             let message = format!("`{}` has no secret to verify with", plan.name);
             plan.door_problems.push(table.problem("no_secrets", message, help));
         }
         _ => {}
     }
+}
+
+/// Whether no secret is for the signature. One that could not be read has been told already.
+fn lacks_a_secret(plan: &EndpointPlan, table: &Table<'_>) -> bool {
+    let of_signature = plan.secrets.iter().any(|secret| secret.purpose.is_none());
+    !of_signature && (!plan.secrets.is_empty() || !table.has("secrets"))
 }
 
 fn identified(
@@ -232,7 +273,8 @@ fn identified(
 fn secrets(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Vec<SecretUse> {
     let mut secrets: Vec<SecretUse> = Vec::new();
     for secret in table.tables("secrets", problems) {
-        secret.only(&["id", "from"], problems);
+        secret.only(&["id", "from", "for"], problems);
+        let purpose = secret.required_if_there("for", problems);
         let (id, from) = (secret.required("id", problems), secret.required("from", problems));
         let from = from.and(secret.get("from")).and_then(|from| source_of(&from, problems));
         let Some(id) = id else { continue };
@@ -241,7 +283,7 @@ fn secrets(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Vec<SecretUse> 
             let help = "give each secret an id of its own: deliveries note which one matched";
             problems.push(secret.problem("duplicate_secret", message, help));
         }
-        secrets.extend(from.map(|from| SecretUse { id: id.to_owned(), from }));
+        secrets.extend(from.map(|from| SecretUse { id: id.to_owned(), from, purpose }));
     }
     secrets
 }
@@ -278,31 +320,4 @@ fn reply(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Reply {
     let content_type = table.text("content_type", problems).map(str::to_owned);
     let status = status(table, "status", 200..=299, problems).unwrap_or(200);
     Reply { status, content_type, body }
-}
-
-fn handshake(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Handshake> {
-    const KEYS: [&str; 7] = ["signed", "method", "when", "echo", "status", "content_type", "max_echo_bytes"];
-    table.only(&KEYS, problems);
-    let when = table.table("when", problems);
-    let when = when.iter().flat_map(Table::iter).filter_map(|entry| condition(entry, problems)).collect();
-    let echo = table.get("echo").and_then(|entry| rules::path(&entry, problems));
-    let max_echo_bytes = table.number("max_echo_bytes", 1..=65_536, problems).unwrap_or(DEFAULT_ECHO_BYTES);
-    Some(Handshake {
-        signed: table.truth("signed", problems),
-        method: table.required("method", problems)?.to_owned(),
-        when,
-        status: status(table, "status", 200..=299, problems).unwrap_or(200),
-        content_type: table.text("content_type", problems).unwrap_or("text/plain").to_owned(),
-        echo,
-        max_echo_bytes: usize::try_from(max_echo_bytes).ok()?,
-    })
-}
-
-fn condition(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<(FieldPath, String)> {
-    let Ok(path) = FieldPath::parse(entry.key) else {
-        let message = format!("{:?} is no path", entry.key);
-        problems.push(entry.problem("bad_path", message, "write `when = { \"body.type\" = \"…\" }`"));
-        return None;
-    };
-    Some((path, entry.text(problems)?.to_owned()))
 }

@@ -2,8 +2,8 @@
 //! (identify, mappings, contracts). Parses, lints, compiles, and swaps the registry whole on reload.
 //! May not serve requests or work entries.
 //!
-//! The way of a folder: `folder` reads it into memory; `partner_file` (with `endpoint_file`, `signing`, `identify` and
-//! `rules`) reads each `partner.toml`, finding every mistake at its place; `opening` makes doors of it and `compile` desks;
+//! The way of a folder: `folder` reads it into memory; `partner_file` (with `endpoint_file`, `handshake_file`,
+//! `signing`, `identify` and `rules`) reads each `partner.toml`, finding every mistake at its place; `opening` makes doors of it and `compile` desks;
 //! `reload` decides, partner by partner, between what is new and what was good last; `registry` holds the result.
 //! [`check()`] says what is wrong without opening anything.
 
@@ -13,6 +13,9 @@ mod desk;
 mod door;
 mod endpoint_file;
 mod folder;
+mod handshake;
+mod handshake_file;
+mod handshake_values;
 mod identify;
 mod lint;
 mod opening;
@@ -29,8 +32,11 @@ pub use desk::{
     Desk, DeskSources, EndpointDesk, Identify, Ignore, MappingRule, SameBody, Split, TimeRule, TimeUnit,
     ValueRule,
 };
-pub use door::{Door, Endpoint, Handshake, NotConfigured, Reply, SecretUse, SecretsFrom, SignatureCheck};
+pub use door::{Door, Endpoint, NotConfigured, Reply, SecretUse, SecretsFrom, SignatureCheck};
 pub use folder::{Fingerprint, FolderError, MappingsFolder, PartnerFolder, fingerprint, folder_names};
+pub use handshake::{AnswerBody, AnswerValue, Condition, Handshake, HashPart, Writing};
+#[cfg(test)]
+pub(crate) use handshake_file::handshakes_of;
 pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
 pub use summary::{

@@ -10,8 +10,11 @@ use super::{
 use crate::{
     keys::SecretSource,
     model::{EndpointName, Secret},
-    signatures::{Key, Scheme},
+    signatures::{self, Key, Scheme},
 };
+
+/// Why a secret that stands in a file is none.
+const PUBLISHED: &str = "it is a development secret of [test], which everyone can read; set the real one";
 
 /// Where the secrets of a partner are to be had.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +36,42 @@ impl Keyring<'_> {
         match check {
             SignatureCheck::Unsigned => Ok(Arc::new([])),
             SignatureCheck::Unknown => Err(NotConfigured("nobody knows how it is verified".to_owned())),
-            SignatureCheck::Scheme(_) if secrets.is_empty() => {
-                Err(NotConfigured("it has no secret to verify with".to_owned()))
+            SignatureCheck::Scheme(scheme) => {
+                let of_signature = secrets.iter().filter(|secret| secret.purpose.is_none());
+                let keys: Arc<[Key]> =
+                    of_signature.map(|secret| self.key(scheme, secret)).collect::<Result<_, _>>()?;
+                if keys.is_empty() {
+                    return Err(NotConfigured("it has no secret to verify with".to_owned()));
+                }
+                Ok(keys)
             }
-            SignatureCheck::Scheme(scheme) => secrets.iter().map(|secret| self.key(scheme, secret)).collect(),
         }
+    }
+
+    /// The secrets that handshakes use, by what they are for.
+    pub(super) fn of_handshakes(
+        &self,
+        secrets: &[SecretUse],
+    ) -> BTreeMap<String, Result<Secret, NotConfigured>> {
+        let named = secrets.iter().filter_map(|secret| Some((secret.purpose.clone()?, secret)));
+        named.map(|(purpose, secret)| (purpose, self.token(secret))).collect()
+    }
+
+    fn token(&self, secret: &SecretUse) -> Result<Secret, NotConfigured> {
+        let source = match self.from {
+            SecretsFrom::Sources => secret.from.clone(),
+            SecretsFrom::TestTables => self.test_source(&secret.id)?,
+        };
+        let failed = |why: &dyn std::fmt::Display| {
+            NotConfigured(format!("the secret {:?} from {}: {why}", secret.id, described(&source)))
+        };
+        let text = source.resolve().map_err(|error| failed(&error))?;
+        signatures::sound_token(&text).map_err(|error| failed(&error))?;
+        if self.from == SecretsFrom::Sources && self.test_secrets.values().any(|published| *published == text)
+        {
+            return Err(failed(&PUBLISHED));
+        }
+        Ok(text)
     }
 
     fn key(&self, scheme: &Scheme, secret: &SecretUse) -> Result<Key, NotConfigured> {
@@ -51,9 +85,7 @@ impl Keyring<'_> {
         let text = source.resolve().map_err(|error| failed(&error))?;
         let key = scheme.key(&secret.id, &text).map_err(|error| failed(&error))?;
         if self.from == SecretsFrom::Sources && self.is_published(scheme, &key) {
-            return Err(failed(
-                &"it is a development secret of [test], which everyone can read; set the real one",
-            ));
+            return Err(failed(&PUBLISHED));
         }
         Ok(key)
     }
@@ -92,6 +124,7 @@ pub(super) fn open(partner: &str, plan: &EndpointPlan, keyring: Keyring<'_>) -> 
         accepted: plan.accepted.clone(),
         signature_failure_status: plan.signature_failure_status,
         handshakes: plan.handshakes.clone(),
+        handshake_secrets: keyring.of_handshakes(&plan.secrets),
         held_bytes: Arc::default(),
     })
 }
@@ -108,6 +141,7 @@ pub(super) fn unreadable(partner: &str, name: &str) -> Endpoint {
         accepted: None,
         signature_failure_status: 401,
         handshakes: Vec::new(),
+        handshake_secrets: BTreeMap::new(),
         held_bytes: Arc::default(),
     }
 }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::model::{Diagnostic, Secret, TypePattern};
 
-const KEYS: [&str; 9] =
-    ["name", "owner", "docs", "signature", "endpoint", "identify", "mapping", "ignore", "test"];
+const KEYS: [&str; 10] =
+    ["name", "owner", "docs", "signature", "handshake", "endpoint", "identify", "mapping", "ignore", "test"];
 
 /// A thing and where it stands in its file.
 #[derive(Clone, Debug)]
@@ -132,6 +132,7 @@ impl PartnerFile {
         let shared = Shared {
             signature: root.table("signature", problems),
             identify: root.table("identify", problems),
+            handshake: root.get("handshake"),
             presets,
         };
         let tables = root.tables("endpoint", problems);

@@ -249,6 +249,11 @@ impl<'a> Table<'a> {
         Some(text)
     }
 
+    /// A string that must not be empty if it is there.
+    pub(super) fn required_if_there(&self, key: &str, problems: &mut Vec<Diagnostic>) -> Option<String> {
+        self.has(key).then(|| self.required(key, problems)).flatten().map(str::to_owned)
+    }
+
     /// The mistake that a key is not there.
     pub(super) fn missing(&self, key: &str) -> Diagnostic {
         self.problem("missing_key", format!("`{key}` is missing"), format!("add `{key} = …`"))

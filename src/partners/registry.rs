@@ -85,7 +85,8 @@ impl Snapshot {
             for endpoint in door.endpoints.iter_mut().filter(verified) {
                 let secrets = door.secrets.get(&endpoint.name.endpoint).map_or(&[][..], Vec::as_slice);
                 let keys = keyring.keys(&endpoint.check, secrets);
-                *endpoint = Arc::new(Endpoint { keys, ..Endpoint::clone(endpoint) });
+                let handshake_secrets = keyring.of_handshakes(secrets);
+                *endpoint = Arc::new(Endpoint { keys, handshake_secrets, ..Endpoint::clone(endpoint) });
                 next.endpoints.insert(endpoint.name.clone(), Arc::clone(endpoint));
             }
         }

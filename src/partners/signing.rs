@@ -123,7 +123,8 @@ fn render<'t, 'a>(table: &'t Table<'a>) -> (String, Vec<(usize, &'t Entry<'a>)>)
     (text, starts)
 }
 
-fn owned(value: &DeValue<'_>) -> toml::Value {
+/// A value of a parsed file, by itself.
+pub(super) fn owned(value: &DeValue<'_>) -> toml::Value {
     match value {
         DeValue::String(text) => toml::Value::String(text.clone().into_owned()),
         DeValue::Boolean(truth) => toml::Value::Boolean(*truth),

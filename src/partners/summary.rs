@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     desk::{Desk, Identify, Ignore, MappingRule, SameBody},
-    door::{Door, Endpoint, Handshake, Reply, SecretUse, SignatureCheck},
+    door::{Door, Endpoint, Reply, SecretUse, SignatureCheck},
     opening,
     registry::{DeskState, Snapshot},
     rules,
@@ -97,6 +97,8 @@ pub struct SecretSummary {
     pub id: String,
     /// Where it comes from: `env:NAME` or `file:/path`.
     pub from: String,
+    /// What it is for, where it is not for the signature.
+    pub purpose: Option<String>,
 }
 
 /// How deliveries are identified, each rule as partner files write it.
@@ -221,7 +223,7 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         requests_per_second: endpoint.requests_per_second,
         reply: endpoint.accepted.clone(),
         signature_failure_status: endpoint.signature_failure_status,
-        handshakes: endpoint.handshakes.iter().map(handshake).collect(),
+        handshakes: endpoint.handshakes.iter().map(ToString::to_string).collect(),
         identify: desk.and_then(|desk| desk.endpoints.get(name)).map(|found| identify(&found.identify)),
     }
 }
@@ -238,15 +240,11 @@ fn signature(scheme: &Scheme) -> SignatureSummary {
 }
 
 fn secret(secret: &SecretUse) -> SecretSummary {
-    SecretSummary { id: secret.id.clone(), from: opening::described(&secret.from) }
-}
-
-fn handshake(handshake: &Handshake) -> String {
-    let signed = if handshake.signed { "signed" } else { "unsigned" };
-    let when: Vec<_> = handshake.when.iter().map(|(path, text)| format!("{path} = {text:?}")).collect();
-    let when = if when.is_empty() { String::new() } else { format!(" where {}", when.join(", ")) };
-    let echo = handshake.echo.as_ref().map(|path| format!(" with the text of {path}")).unwrap_or_default();
-    format!("{signed} {}{when}, answered {}{echo}", handshake.method, handshake.status)
+    SecretSummary {
+        id: secret.id.clone(),
+        from: opening::described(&secret.from),
+        purpose: secret.purpose.clone(),
+    }
 }
 
 fn identify(identify: &Identify) -> IdentifySummary {

@@ -66,6 +66,11 @@ impl Scheme {
     }
 }
 
+/// Whether a secret that is compared as it is, as a verify token is, was ever set and cannot be guessed.
+pub fn sound_token(secret: &Secret) -> Result<(), KeyError> {
+    decode(&SecretForm { prefix: None, encoding: KeyEncoding::Text }, secret).map(drop)
+}
+
 fn decode(form: &SecretForm, secret: &Secret) -> Result<Secret, KeyError> {
     let text = secret.expose();
     if text.trim_ascii().is_empty() {

@@ -273,8 +273,8 @@ fn an_endpoint_is_what_its_file_and_its_preset_say() {
     let handshake = &chat.handshakes[0];
     assert!(handshake.signed);
     assert_eq!((handshake.method.as_str(), handshake.status), ("POST", 200));
-    assert_eq!(handshake.when[0].1, "url_verification");
-    assert_eq!(handshake.echo.as_ref().expect("an echo").to_string(), "body.challenge");
+    assert_eq!(handshake.condition.when[0].1, "url_verification");
+    assert!(handshake.to_string().ends_with("answered 200 with the text of body.challenge"), "{handshake}");
     let identify = &world.works("chat").expect("a desk").endpoints["chat"].identify;
     assert_eq!(identify.window.as_secs(), 2 * 86_400);
     assert_eq!(identify.body.form_json.as_deref(), Some("payload"), "the preset fills the gaps");
