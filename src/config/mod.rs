@@ -5,6 +5,7 @@ mod bounds;
 mod brokers;
 mod dedupe;
 mod filter;
+mod keys;
 mod ledger;
 mod load;
 mod origins;
@@ -18,6 +19,7 @@ pub use brokers::{
     NatsConfig, RabbitmqConfig, RedisStreamsConfig, SaslMechanism,
 };
 pub use dedupe::DedupeConfig;
+pub use keys::KeysConfig;
 pub use ledger::LedgerConfig;
 pub use load::{
     ConfigError, ENVIRONMENT_PREFIX, Overrides, closest, load, operator, process_environment, program_folders,

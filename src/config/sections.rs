@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use super::{BrokerConfig, DedupeConfig, HumanDuration, LedgerConfig, ProcessConfig};
+use super::{BrokerConfig, DedupeConfig, HumanDuration, KeysConfig, LedgerConfig, ProcessConfig};
 
 /// The whole configuration. Precedence, strongest first: command line, `DOUANE_…` environment variables, file, defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
@@ -31,6 +31,9 @@ pub struct Config {
     /// The public door: limits and timers (steps 1 to 3).
     #[validate(nested)]
     pub intake: IntakeConfig,
+    /// Keys that providers publish (JWKS, certificates), for the partners whose scheme says so: fetched over https from the hosts that the scheme names, from public addresses only.
+    #[validate(nested)]
+    pub keys: KeysConfig,
     /// Stage 1: identify, decide, translate (steps 4 to 8).
     #[validate(nested)]
     pub translation: TranslationConfig,

@@ -106,6 +106,12 @@ pub enum Refusal {
         /// What is missing.
         why: String,
     },
+    /// A key that the provider publishes cannot be had: its fault or ours, not the sender's.
+    #[error("the key that the signature needs cannot be had: {why}")]
+    KeyUnavailable {
+        /// Where it should be, and what happened.
+        why: String,
+    },
     /// A bound on memory or queue is reached.
     #[error("no room: {what}")]
     Overloaded {
@@ -199,6 +205,7 @@ impl Refusal {
             Self::RateLimited { .. } => (S::TOO_MANY_REQUESTS, "rate_limited"),
             Self::HandshakesLimited { .. } => (S::TOO_MANY_REQUESTS, "handshakes_limited"),
             Self::NotConfigured { .. } => (S::SERVICE_UNAVAILABLE, "not_configured"),
+            Self::KeyUnavailable { .. } => (S::SERVICE_UNAVAILABLE, "key_unavailable"),
             Self::Overloaded { .. } => (S::SERVICE_UNAVAILABLE, "overloaded"),
             Self::LowSpace => (S::SERVICE_UNAVAILABLE, "low_space"),
             Self::CannotCommit { .. } => (S::SERVICE_UNAVAILABLE, "cannot_commit"),
@@ -233,6 +240,7 @@ impl Refusal {
                 ("Too many requests", "Send it again after Retry-After, and more slowly.")
             }
             Self::NotConfigured { .. }
+            | Self::KeyUnavailable { .. }
             | Self::Overloaded { .. }
             | Self::LowSpace
             | Self::CannotCommit { .. }
@@ -267,6 +275,7 @@ mod tests {
             Refusal::RateLimited { per_second: 10 },
             Refusal::HandshakesLimited { per_second: 20 },
             Refusal::NotConfigured { why: "secret 2026-11: env:ACME_SECRET is not set".to_owned() },
+            Refusal::KeyUnavailable { why: "https://api.acme.example/jwks: the host answers 500".to_owned() },
             Refusal::Overloaded { what: "the queue" },
             Refusal::LowSpace,
             Refusal::CannotCommit { why: "no space left on device".to_owned() },

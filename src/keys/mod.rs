@@ -1,5 +1,6 @@
 //! Room `keys`: where secrets come from: `env:NAME`, `file:/path` (read anew each time), and in tests and the demo a
-//! partner's own development secrets. The one room that reads the environment for secrets.
+//! partner's own development secrets; and where keys come from that providers publish ([`remote`]). The one room that reads
+//! the environment for secrets.
 //! May not know schemes: decoding is `signatures`' business.
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 use crate::model::Secret;
 pub use crate::model::SecretSource;
 
+pub mod remote;
 pub mod seal;
 
 /// A secret's file may have so many bytes. Real ones have under a hundred.

@@ -10,9 +10,11 @@ mod diagnostic;
 mod entry;
 mod event;
 mod fields;
+mod https;
 mod ids;
 mod outcome;
 mod pattern;
+mod public_address;
 mod request;
 mod secret;
 mod secret_source;
@@ -26,11 +28,13 @@ pub use diagnostic::Diagnostic;
 pub use entry::{DeliveryMeta, Entry, EntryMeta, NewEntry, ReplayMeta};
 pub use event::{CheckedEvent, DomainEvent, ExternalEvent, StoredEvent};
 pub use fields::{FieldPath, Fields, PathError, Root};
+pub use https::{HttpsRule, HttpsUrl, RuleError, UrlRefused};
 pub use ids::{
     DeliveryId, EndpointName, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, Revision, Tenure,
 };
 pub use outcome::{Outcome, OutcomeKind, ReasonCode, Verdict};
 pub use pattern::TypePattern;
+pub use public_address::is_public;
 pub use request::{
     CREDENTIAL_PARTS, HeaderValue, Headers, RawRequest, is_credential_header, is_credential_parameter,
 };

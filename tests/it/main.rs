@@ -33,6 +33,7 @@ mod proofs;
 mod publications;
 mod published;
 mod reload;
+mod remote_keys;
 mod replays;
 mod road;
 mod servers;

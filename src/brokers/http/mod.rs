@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{AddressTemplate, Part, StoredEvent, Timestamp},
+    model::{AddressTemplate, Part, StoredEvent, Timestamp, is_public},
 };
 use public::{NotPublic, PublicOnly};
 use sign::signature;
@@ -125,7 +125,7 @@ impl HttpBroker {
         let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
         match literal {
             // A number in place of a name is never resolved, so it is looked at here.
-            Some(ip) if !self.settings.allow_private && !public::is_public(ip) => {
+            Some(ip) if !self.settings.allow_private && !is_public(ip) => {
                 Err(refuses(NotPublic(ip.to_string()).to_string()))
             }
             _ => Ok(url),

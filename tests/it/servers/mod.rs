@@ -8,6 +8,7 @@ pub mod postgres;
 pub mod process;
 pub mod rabbitmq;
 pub mod redis;
+pub mod tls;
 
 use process::until;
 

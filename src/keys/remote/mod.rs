@@ -1,0 +1,154 @@
+//! Room `keys`: keys that providers publish. The one place that fetches them: over https, from an [`HttpsUrl`] only (a rule
+//! of ours allowed it), from public addresses, without redirects or proxies, bounded in size and time. What was fetched is
+//! held: [`cache`] says for how long. May not know what is in a document: that is `signatures`' business.
+//!
+//! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute, an
+//! address that failed is left alone for a while, a key that is not there has its document fetched anew only so often, and
+//! of those who wait for one address one alone fetches.
+
+mod cache;
+mod client;
+mod limits;
+mod resolver;
+
+use std::{fs, io, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{clock::Clock, config::KeysConfig, model::HttpsUrl};
+use cache::{Cache, Entry, Held};
+use client::Client;
+use limits::HostLimits;
+
+/// What stands at an address, as it was fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The bytes, at most `keys.max_document_bytes`.
+    pub bytes: Bytes,
+}
+
+/// Why what stands at an address could not be had: our fault or the provider's, never the sender's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{url}: {why}")]
+pub struct KeyUnavailable {
+    /// The address.
+    pub url: HttpsUrl,
+    /// Why.
+    pub why: String,
+}
+
+/// Why there is nobody to fetch keys.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteKeysError {
+    /// The file of authorities cannot be read, or holds none.
+    #[error("keys.extra_roots {path}: {source}")]
+    Roots {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// TLS could not be set up.
+    #[error("keys cannot be fetched over https: {0}")]
+    Client(String),
+}
+
+/// Fetches keys and holds what it fetched. Cheap to clone; the clones share what is held.
+#[derive(Clone, Debug)]
+pub struct RemoteKeys {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    cache: Cache,
+    limits: HostLimits,
+    config: KeysConfig,
+    clock: Arc<dyn Clock>,
+}
+
+impl RemoteKeys {
+    /// Sets up. Nothing is fetched before it is asked for.
+    pub fn new(config: &KeysConfig, clock: Arc<dyn Clock>) -> Result<Self, RemoteKeysError> {
+        let roots = extra_roots(config)?;
+        let client = Client::new(config, roots.as_deref()).map_err(RemoteKeysError::Client)?;
+        if !config.connect_to.is_empty() || config.extra_roots.is_some() {
+            tracing::warn!(
+                connect_to = ?config.connect_to, extra_roots = ?config.extra_roots,
+                "keys are fetched from hosts or trusted by authorities that this configuration adds: for tests and private authorities"
+            );
+        }
+        let cache = Cache::new(config.max_documents);
+        let limits = HostLimits::new(config.fetches_per_minute);
+        Ok(Self { shared: Arc::new(Shared { client, cache, limits, config: config.clone(), clock }) })
+    }
+
+    /// What stands at an address: what is held if it is fresh enough, else fetched.
+    pub async fn document(&self, url: &HttpsUrl) -> Result<Arc<Document>, KeyUnavailable> {
+        let entry = self.shared.cache.entry(url);
+        match entry.held(&self.shared.config, self.shared.clock.now()) {
+            Held::Fresh(document) => return Ok(document),
+            Held::Failed(why) => return Err(KeyUnavailable { url: url.clone(), why }),
+            Held::Stale(document) => match entry.flight.try_lock() {
+                // Somebody fetches it already.
+                Err(_) => return Ok(document),
+                Ok(_flight) => return self.shared.fetch(url, &entry).await,
+            },
+            Held::Nothing => {}
+        }
+        let _flight = entry.flight.lock().await;
+        match entry.held(&self.shared.config, self.shared.clock.now()) {
+            Held::Fresh(document) => Ok(document),
+            Held::Failed(why) => Err(KeyUnavailable { url: url.clone(), why }),
+            Held::Stale(_) | Held::Nothing => self.shared.fetch(url, &entry).await,
+        }
+    }
+
+    /// What stands there now, for someone who misses a key in `known`. `None` when that cannot be told anew yet
+    /// (`keys.refresh_pause`): then the key is not there.
+    pub async fn newer(&self, url: &HttpsUrl, known: &Arc<Document>) -> Option<Arc<Document>> {
+        let entry = self.shared.cache.entry(url);
+        let _flight = entry.flight.lock().await;
+        if let Some(newest) = entry.other_than(known) {
+            return Some(newest);
+        }
+        let now = self.shared.clock.now();
+        if !entry.may_refresh(self.shared.config.refresh_pause.0, now) {
+            return None;
+        }
+        self.shared.fetch(url, &entry).await.ok().filter(|document| !Arc::ptr_eq(document, known))
+    }
+
+    /// Fetches an address for its effect, once, and holds nothing: a confirmation that a provider asks for by naming a link.
+    pub async fn visit(&self, url: &HttpsUrl) -> Result<(), KeyUnavailable> {
+        self.shared.get(url).await.map(drop).map_err(|why| KeyUnavailable { url: url.clone(), why })
+    }
+}
+
+impl Shared {
+    /// Fetches while nobody else does. When it fails what is held goes on, as long as it may.
+    async fn fetch(&self, url: &HttpsUrl, entry: &Entry) -> Result<Arc<Document>, KeyUnavailable> {
+        match self.get(url).await {
+            Ok(bytes) => Ok(entry.store(Document { bytes }, self.clock.now())),
+            Err(why) => {
+                tracing::warn!(%url, why, "a key could not be fetched");
+                let held = entry.fail(why.clone(), &self.config, self.clock.now());
+                held.ok_or_else(|| KeyUnavailable { url: url.clone(), why })
+            }
+        }
+    }
+
+    async fn get(&self, url: &HttpsUrl) -> Result<Bytes, String> {
+        if !self.limits.admit(url.host()) {
+            return Err("its host has had its fetches of this minute (keys.fetches_per_minute)".to_owned());
+        }
+        self.client.get(url).await
+    }
+}
+
+fn extra_roots(config: &KeysConfig) -> Result<Option<Vec<u8>>, RemoteKeysError> {
+    let Some(path) = &config.extra_roots else { return Ok(None) };
+    let failed = |source| RemoteKeysError::Roots { path: path.display().to_string(), source };
+    fs::read(path).map(Some).map_err(failed)
+}
