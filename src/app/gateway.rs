@@ -255,6 +255,9 @@ fn start_work(
         work.spawn(others.follow(config.ledger.clone(), house.committed, reachable, stop.clone()));
     }
     work.spawn(house.reloader.run(hang_up, stop.clone()));
+    if roles.intake {
+        work.spawn(house.learning.run(stop.clone()));
+    }
     if roles.translate {
         work.spawn(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()));
     }

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::sync::watch;
 
-use super::{brokers, ledger, memory, reloader::Reloader, shared::Others};
+use super::{
+    brokers, confirmer::Confirmer, learning::Learning, ledger, memory, reloader::Reloader, shared::Others,
+};
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, LedgerConfig},
     intake::{NoteKeeper, Notes, PublicDoor, Rooms},
+    keys::remote::RemoteKeys,
     ledger::{
         IntakeLog, Ledger, Records,
         group_commit::{GroupCommit, GroupCommitLimits},
@@ -21,6 +24,7 @@ use crate::{
     pipeline::{
         CrashNote, LeaseKeeper, PublicationParts, PublicationStage, TranslationParts, TranslationStage,
     },
+    signatures::Roots,
 };
 
 /// Names the range that stage 1 works, in the data folder: what an unclean end leaves.
@@ -60,6 +64,7 @@ pub struct House {
     pub(super) door: Arc<PublicDoor>,
     pub(super) note_keeper: NoteKeeper,
     pub(super) reloader: Reloader,
+    pub(super) learning: Learning,
     pub(super) translation: TranslationStage,
     pub(super) publications: Vec<PublicationStage>,
     pub(super) others: Option<Others>,
@@ -82,6 +87,7 @@ impl House {
             clock: Arc::clone(&options.clock),
             mappings: config.mappings.clone(),
             secrets: options.secrets,
+            public_url: config.intake.public_url.clone(),
             seen: None,
             told: ledger.records.tenure(),
             failed: None,
@@ -94,12 +100,18 @@ impl House {
             );
         }
         let (notes, note_keeper) = Notes::new(Arc::clone(&ledger.records) as _, config.intake.refusals_kept);
+        let keys = RemoteKeys::new(&config.keys, Arc::clone(&options.clock))?;
+        let learning = Learning::begin(&ledger, &opened.sealer, (&registry, &options.clock)).await?;
         let rooms = Rooms {
             partners: Arc::clone(&registry),
             log: log.clone(),
             sealer: opened.sealer,
+            roots: roots(&keys)?,
+            keys,
             clock: Arc::clone(&options.clock),
             notes,
+            records: Arc::clone(&ledger.records) as _,
+            learnt: learning.learnt.clone(),
         };
         let door = Arc::new(PublicDoor::new(rooms, &config.intake));
         let committed = watch::Sender::new(ledger.records.last_event().await?);
@@ -125,12 +137,21 @@ impl House {
             door,
             note_keeper,
             reloader,
+            learning,
             translation,
             publications,
             others: opened.others,
             leases,
             committed,
         })
+    }
+}
+
+/// Who may vouch for certificates that providers publish.
+fn roots(keys: &RemoteKeys) -> anyhow::Result<Roots> {
+    match keys.extra_roots() {
+        None => Ok(Roots::public()),
+        Some(pem) => Roots::public().with(pem).map_err(|why| anyhow!("keys.extra_roots: {why}")),
     }
 }
 
@@ -154,6 +175,11 @@ fn translation(
         namespace: config.events.namespace.clone(),
         crash_note: CrashNote::open(&config.ledger.data_dir.join(CRASH_NOTE))?,
         committed,
+        confirm: Arc::new(Confirmer {
+            fetcher: RemoteKeys::new(&config.keys, Arc::clone(&options.clock))?,
+            records: Arc::clone(&ledger.records) as _,
+            clock: Arc::clone(&options.clock),
+        }),
     };
     Ok(TranslationStage::new(parts)?)
 }

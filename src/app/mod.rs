@@ -2,11 +2,13 @@
 //! adapters. [`House`] is everything composed and nothing running; [`Gateway`] runs it; [`Rehearsal`] steps it by hand.
 
 mod brokers;
+mod confirmer;
 mod database;
 mod embedded;
 mod gateway;
 mod house;
 mod lag;
+mod learning;
 mod ledger;
 mod memory;
 mod readiness;
@@ -73,7 +75,7 @@ pub async fn load_partners(
         // None yet, or one that `doctor` has to look at: partners can be listed all the same.
         Err(_) => BTreeMap::new(),
     };
-    let mut folder = MappingsFolder::read(&config.mappings.path)?;
+    let mut folder = MappingsFolder::read(&config.mappings.path)?.at(config.intake.public_url.clone());
     if let Some(only) = only {
         folder.partners.retain(|partner, _| partner == only);
         last_good.retain(|key, _| key.split('/').next() == Some(only));

@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     config::MappingsConfig,
     ledger::Records,
-    model::Tenure,
+    model::{PublicUrl, Tenure},
     partners::{
         DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, ReloadReport, SecretsFrom, fingerprint,
     },
@@ -31,6 +31,7 @@ pub(super) struct Reloader {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) mappings: MappingsConfig,
     pub(super) secrets: SecretsFrom,
+    pub(super) public_url: Option<PublicUrl>,
     pub(super) seen: Option<Fingerprint>,
     /// Under which tenure the ledger was told of the desks that work.
     pub(super) told: Tenure,
@@ -51,7 +52,7 @@ impl Reloader {
     /// Takes the folder in as it is now; keeps newly good desks in the ledger. Returns how many partners are broken.
     pub(super) async fn reload(&mut self) -> anyhow::Result<usize> {
         let path = self.mappings.path.clone();
-        let folder = spawn_blocking(move || MappingsFolder::read(&path)).await??;
+        let folder = spawn_blocking(move || MappingsFolder::read(&path)).await??.at(self.public_url.clone());
         let last_good = last_good_desks(&*self.records).await?;
         if folder.partners.is_empty() && !last_good.is_empty() {
             let path = self.mappings.path.display();

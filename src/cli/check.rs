@@ -24,7 +24,7 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
-    let folder = MappingsFolder::read(&config.mappings.path)?;
+    let folder = MappingsFolder::read(&config.mappings.path)?.at(config.intake.public_url.clone());
     let fixtures = args.fixtures.is_dir().then(|| folder_names(&args.fixtures));
     let report = check(&folder, &CheckOptions { secrets: SecretsFrom::Sources, fixtures });
     match args.format {

@@ -1,6 +1,7 @@
 //! Room `cli`: one file a verb, each thin: it asks `app` for a part of the house, uses it, and says what it found.
 //! Exit codes: 0 done, 1 found something wrong, 2 could not run.
 
+mod arm;
 pub mod cases;
 mod check;
 mod config;
@@ -11,18 +12,24 @@ mod demo;
 mod doctor;
 mod doctor_memory;
 mod ledger;
+mod new_partner;
 mod output;
 mod partner;
+mod presets;
 mod private_door;
 mod publications;
 mod ready;
 mod reconcile;
+mod refusals;
 mod replay;
 mod scrub;
 mod send;
 mod serve;
 pub mod sign;
+mod sign_places;
+mod sign_token;
 pub mod signer;
+pub mod signing_key;
 pub mod test;
 mod token;
 mod verify;

@@ -1,16 +1,29 @@
-//! Room `cli`: `douane partner ls|show`. Reads the folder and, where there is a ledger, which desks were good last.
+//! Room `cli`: `douane partner ls|show`, and the way to its other verbs. Reads the folder and, where there is a ledger, which
+//! desks were good last and what endpoints learnt.
+
+use std::time::Duration;
 
 use clap::Subcommand;
 
 use super::{
-    Common, Verdict, block_on,
+    Common, Verdict, arm, block_on, new_partner,
     output::{self, Format},
+    presets::{self, Listing},
+    refusals,
 };
 use crate::{
     app,
-    config::Config,
-    partners::{EndpointSummary, IdentifySummary, PartnerSummary, SameBody, SecretsFrom, SignatureSummary},
+    config::{Config, HumanDuration},
+    ledger::{DeliveryFilter, LearntSecret, RefusalFilter},
+    model::EndpointName,
+    partners::{
+        EndpointSummary, IdentifySummary, LearntSummary, PartnerSummary, SameBody, SecretSummary,
+        SecretsFrom, SignatureSummary,
+    },
 };
+
+/// Among how many of an endpoint's latest deliveries a secret is looked for.
+const LATEST: usize = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PartnerVerb {
@@ -27,35 +40,147 @@ pub(super) enum PartnerVerb {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// List the providers whose way of signing is known
+    Presets {
+        #[arg(long, value_enum, default_value_t)]
+        format: Listing,
+    },
+    /// Write the folder of a new partner by a preset, and its first case
+    New(new_partner::NewArgs),
+    /// Let the next handshake teach an endpoint its secret (Asana, Notion), for a while
+    Arm {
+        /// The endpoint, as `partner/endpoint`; of a partner with one, the partner
+        #[arg(value_name = "ENDPOINT")]
+        endpoint: String,
+        /// For how long, at most 1h
+        #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = humantime_duration)]
+        duration: Duration,
+    },
+    /// Say why a partner's requests were turned away, newest first
+    Refusals {
+        /// The partner, or `partner/endpoint`
+        #[arg(value_name = "PARTNER")]
+        partner: String,
+        /// Only those of this cause, as `signature_mismatch`
+        #[arg(long)]
+        code: Option<String>,
+        /// The one whose answer named this id (header douane-request)
+        #[arg(long, value_name = "ID")]
+        request: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
 }
 
 pub(super) fn run(common: &Common, verb: &PartnerVerb) -> anyhow::Result<Verdict> {
-    let config = common.load(Vec::new())?;
-    let only = match verb {
-        PartnerVerb::Ls { .. } => None,
-        PartnerVerb::Show { partner, .. } => Some(partner.as_str()),
-    };
-    let partners = block_on(summaries(&config, only))?;
     match verb {
-        PartnerVerb::Ls { format: Format::Json } => output::json(&partners)?,
-        PartnerVerb::Ls { format: Format::Table } => list(&partners),
-        PartnerVerb::Show { partner, format } => {
-            let Some(found) = partners.iter().find(|it| it.partner == *partner) else {
-                anyhow::bail!("there is no partner {partner:?}; `douane partner ls` lists them");
+        PartnerVerb::Ls { format } => ls(common, *format),
+        PartnerVerb::Show { partner, format } => show_one(common, partner, *format),
+        PartnerVerb::Presets { format } => presets::run(*format),
+        PartnerVerb::New(args) => new_partner::run(common, args),
+        PartnerVerb::Arm { endpoint, duration } => {
+            block_on(arm::arm(&common.load(Vec::new())?, endpoint, *duration))
+        }
+        PartnerVerb::Refusals { partner, code, request, limit, format } => {
+            let (partner, endpoint) = split(partner);
+            let filter = RefusalFilter {
+                partner: Some(partner.to_owned()),
+                endpoint: endpoint.map(str::to_owned),
+                code: code.clone(),
+                request: request.clone(),
+                limit: *limit,
             };
-            match format {
-                Format::Json => output::json(found)?,
-                Format::Table => show(found),
-            }
+            block_on(refusals::list(&common.load(Vec::new())?, &filter, *format))
         }
     }
+}
+
+fn ls(common: &Common, format: Format) -> anyhow::Result<Verdict> {
+    let partners = block_on(summaries(&common.load(Vec::new())?, None))?;
+    match format {
+        Format::Json => output::json(&partners)?,
+        Format::Table => list(&partners),
+    }
+    Ok(verdict(&partners))
+}
+
+fn show_one(common: &Common, partner: &str, format: Format) -> anyhow::Result<Verdict> {
+    let config = common.load(Vec::new())?;
+    let mut partners = block_on(summaries(&config, Some(partner)))?;
+    block_on(note_matches(&config, &mut partners))?;
+    let Some(found) = partners.iter().find(|it| it.partner == *partner) else {
+        anyhow::bail!("there is no partner {partner:?}; `douane partner ls` lists them");
+    };
+    match format {
+        Format::Json => output::json(found)?,
+        Format::Table => show(found),
+    }
+    Ok(verdict(&partners))
+}
+
+fn verdict(partners: &[PartnerSummary]) -> Verdict {
     let broken = partners.iter().any(|partner| !partner.problems.is_empty());
-    Ok(if broken { Verdict::FoundWrong } else { Verdict::Fine })
+    if broken { Verdict::FoundWrong } else { Verdict::Fine }
 }
 
 async fn summaries(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<PartnerSummary>> {
     let registry = app::load_partners(config, SecretsFrom::Sources, only).await?;
-    Ok(registry.snapshot().summaries())
+    let snapshot = registry.snapshot();
+    let mut summaries = snapshot.summaries();
+    // None yet, or one that `doctor` has to look at: partners can be listed all the same.
+    let learnt = match app::open_read_only(config).await {
+        Ok(ledger) => ledger.records.learnt().await?,
+        Err(_) => Vec::new(),
+    };
+    for summary in &mut summaries {
+        for endpoint in &mut summary.endpoints {
+            let name = EndpointName::new(summary.partner.as_str(), endpoint.name.as_str());
+            let forgotten = snapshot.endpoints.get(&name).map_or(&[][..], |open| &open.forgotten);
+            let own = learnt.iter().filter(|secret| secret.meta.endpoint == name);
+            endpoint.learnt = own.map(|secret| told(secret, forgotten)).collect();
+        }
+    }
+    Ok(summaries)
+}
+
+fn told(secret: &LearntSecret, forgotten: &[String]) -> LearntSummary {
+    let id = secret.meta.secret_id.clone();
+    LearntSummary { believed: !forgotten.contains(&id), id, since: secret.learnt_at }
+}
+
+/// `partner/endpoint` taken apart.
+pub(super) fn split(name: &str) -> (&str, Option<&str>) {
+    name.split_once('/').map_or((name, None), |(partner, endpoint)| (partner, Some(endpoint)))
+}
+
+fn humantime_duration(text: &str) -> Result<Duration, String> {
+    text.parse::<HumanDuration>().map(|duration| duration.0)
+}
+
+/// Notes when each secret matched last, as far as the latest deliveries of each endpoint tell.
+async fn note_matches(config: &Config, partners: &mut [PartnerSummary]) -> anyhow::Result<()> {
+    // None yet, or one that `doctor` has to look at: the partner can be shown all the same.
+    let Ok(ledger) = app::open_read_only(config).await else { return Ok(()) };
+    for partner in partners {
+        for endpoint in &mut partner.endpoints {
+            let filter = DeliveryFilter {
+                partner: Some(partner.partner.clone()),
+                endpoint: Some(endpoint.name.clone()),
+                limit: LATEST,
+                ..DeliveryFilter::default()
+            };
+            let latest = ledger.records.deliveries(&filter).await?.items;
+            for secret in &mut endpoint.secrets {
+                let matched = |ids: &str| ids.split('+').any(|id| id == secret.id);
+                let found = latest.iter().find(|row| row.secret_id.as_deref().is_some_and(matched));
+                secret.last_matched = found.map(|row| row.received_at);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn list(partners: &[PartnerSummary]) {
@@ -122,11 +247,15 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     let assurance = endpoint.assurance.map_or("nobody knows how", |assurance| assurance.as_str());
     line("assurance", assurance);
     line("signed is", endpoint.covers.join(", "));
-    if let Some(signature) = &endpoint.signature {
+    for signature in &endpoint.signatures {
         show_signature(signature);
     }
     for secret in &endpoint.secrets {
-        line("secret", format!("{} from {}", secret.id, secret.from));
+        line("secret", shown(secret));
+    }
+    for learnt in &endpoint.learnt {
+        let state = if learnt.believed { "sealed" } else { "sealed, and forgotten" };
+        line("learnt", format!("{} since {}, {state}", learnt.id, learnt.since));
     }
     line("answers 503", endpoint.not_configured.clone().unwrap_or_default());
     line("accepted", accepted(endpoint));
@@ -145,7 +274,26 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     }
 }
 
+fn shown(secret: &SecretSummary) -> String {
+    let parts = [
+        Some(format!("{} from {}", secret.id, secret.from)),
+        secret.purpose.as_ref().map(|scheme| format!("for {scheme:?}")),
+        secret.not_before.map(|from| format!("from {from} on")),
+        secret.not_after.map(|until| format!("until {until}")),
+        Some(secret.last_matched.map_or_else(
+            || format!("matched none of the latest {LATEST} deliveries"),
+            |at| format!("last matched {at}"),
+        )),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 fn show_signature(signature: &SignatureSummary) {
+    if let Some(name) = &signature.name {
+        let when = signature.when.as_ref().map(|when| format!(", where {when}")).unwrap_or_default();
+        line("scheme", format!("{name}{when}"));
+    }
+    line("algorithm", &signature.algorithm);
     line("signature", &signature.value);
     line("signed text", &signature.message);
     line("signed items", signature.items.as_deref().unwrap_or_default());

@@ -113,9 +113,9 @@ fn difference(entry: &Entry, kept: &Kept) -> Option<String> {
             (Sha256::digest(&entry.body)[..] != body_sha256[..], "SHA-256 of the body"),
         ],
         (EntryMeta::Replay(meta), Kept::Replay { id }) => vec![(meta.id != *id, "replay id")],
-        (EntryMeta::Delivery(_), Kept::Replay { .. }) | (EntryMeta::Replay(_), Kept::Received { .. }) => {
-            vec![(true, "kind of entry")]
-        }
+        (EntryMeta::Confirm(meta), Kept::Confirmed { id }) => vec![(meta.id != *id, "handshake id")],
+        (EntryMeta::Learnt(meta), Kept::Learnt { id }) => vec![(meta.id != *id, "handshake id")],
+        _ => vec![(true, "kind of entry")],
     };
     let names: Vec<_> = differs.into_iter().filter(|(differs, _)| *differs).map(|(_, name)| name).collect();
     (!names.is_empty()).then(|| format!("not what the records say: {}", names.join(", ")))

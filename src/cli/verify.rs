@@ -14,7 +14,7 @@ use crate::{
     app,
     model::{EndpointName, Timestamp},
     partners::{SecretsFrom, SignatureCheck},
-    signatures::{explain, verify},
+    signatures::explain,
 };
 
 #[derive(Debug, Args)]
@@ -48,12 +48,13 @@ pub(super) fn run(common: &Common, args: &VerifyArgs) -> anyhow::Result<Verdict>
     let name = EndpointName::new(partner, endpoint);
     let snapshot = registry.snapshot();
     let Some(endpoint) = snapshot.endpoints.get(&name) else { bail!("there is no endpoint {name}") };
-    let SignatureCheck::Scheme(scheme) = &endpoint.check else {
+    let SignatureCheck::Scheme(schemes) = &endpoint.check else {
         bail!("{name} is unsigned: nothing is verified there");
     };
     let keys = endpoint.keys.as_ref().map_err(Clone::clone)?;
-    let steps = if args.explain { explain::explain(scheme, keys, &request, now) } else { Vec::new() };
-    let verdict = verify(scheme, keys, request, now);
+    let steps =
+        if args.explain { explain::explain_schemes(schemes, keys, &request, now) } else { Vec::new() };
+    let verdict = schemes.verify(keys, request, now);
     let (verified, why) = match &verdict {
         Ok(verified) => (true, verified.verification().secret_id.clone().unwrap_or_default()),
         Err(failure) => (false, failure.1.code().to_owned()),

@@ -27,7 +27,7 @@ pub use load::{
 pub use reference::reference;
 pub use roles::{NoRoles, ProcessConfig, Roles};
 pub use sections::{
-    Config, EventsConfig, IntakeConfig, ListenConfig, LogFormat, MappingsConfig, PublicationConfig,
-    RetentionConfig, TelemetryConfig, TranslationConfig,
+    ClientAddressHeader, Config, EventsConfig, IntakeConfig, ListenConfig, LogFormat, MappingsConfig,
+    PublicationConfig, RetentionConfig, TelemetryConfig, TranslationConfig,
 };
 pub use units::HumanDuration;

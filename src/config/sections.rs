@@ -3,11 +3,13 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
 use super::{BrokerConfig, DedupeConfig, HumanDuration, KeysConfig, LedgerConfig, ProcessConfig};
+use crate::model::PublicUrl;
 
 /// The whole configuration. Precedence, strongest first: command line, `DOUANE_…` environment variables, file, defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
@@ -125,6 +127,9 @@ pub struct RetentionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct IntakeConfig {
+    /// The address under which partners reach this gateway, as `https://hooks.example.com`: scheme, host, and port and path prefix where there are any, with no `/` at the end. Only for partners who sign the address they post to; an endpoint may have a `public_url` of its own. It is never taken from a request.
+    #[schemars(with = "Option<String>")]
+    pub public_url: Option<PublicUrl>,
     /// Largest body in bytes; an endpoint may set a lower or higher `max_body_bytes`. Beyond: 413.
     #[validate(range(min = 1, max = 268_435_456))]
     pub max_body_bytes: usize,
@@ -161,11 +166,30 @@ pub struct IntakeConfig {
     /// On shutdown, requests in flight have so long to finish.
     #[validate(range(max = HumanDuration::seconds(3_600)))]
     pub shutdown_grace: HumanDuration,
+    /// Networks whose members are believed when they say for whom they speak: `["10.0.0.0/8"]`. Nobody else is.
+    #[schemars(with = "Vec<String>")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = 100))]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which trusted proxies say so: `x-forwarded-for`, or `forwarded` (RFC 7239). Take the one that yours sets or appends to: the other is a stranger's, and is not read.
+    pub client_address_header: ClientAddressHeader,
+}
+
+/// The header in which trusted proxies say for whom they speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAddressHeader {
+    /// `X-Forwarded-For: client, proxy`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded: for=client, for=proxy` (RFC 7239).
+    Forwarded,
 }
 
 impl Default for IntakeConfig {
     fn default() -> Self {
         Self {
+            public_url: None,
             max_body_bytes: 1024 * 1024,
             max_headers: 100,
             max_header_bytes: 32 * 1024,
@@ -178,6 +202,8 @@ impl Default for IntakeConfig {
             retry_after_seconds: 5,
             refusals_kept: 100,
             shutdown_grace: HumanDuration::seconds(20),
+            trusted_proxies: Vec::new(),
+            client_address_header: ClientAddressHeader::XForwardedFor,
         }
     }
 }

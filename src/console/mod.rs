@@ -1,5 +1,5 @@
-//! Room `console`: the private door. Reads the ledger; all it ever writes are replay requests, tokens and journal
-//! entries. May not know partners, mappings or the public door: what it must say about them is told to it.
+//! Room `console`: the private door. Reads the ledger; all it ever writes are replay requests, tokens, armings and
+//! journal entries. May not know partners, mappings or the public door: what it must say about them is told to it.
 //!
 //! ```text
 //! /livez /readyz /metrics          health        no token
@@ -7,6 +7,7 @@
 //! /api/v1/publications             publications  auditor
 //! /api/v1/events                   events        consumer
 //! /api/v1/dead-letters /refusals   dead_letters  auditor
+//! /api/v1/armings                  armings       auditor; operator to arm
 //! /api/v1/journal                  journal       auditor
 //! /api/v1/replays                  replays       operator
 //! /api/v1/tokens                   tokens        operator
@@ -14,6 +15,7 @@
 //! ```
 
 mod access;
+pub mod armings;
 pub mod damaged;
 mod dead_letters;
 mod deliveries;
@@ -88,6 +90,7 @@ pub fn router(console: Console) -> Router {
         .route("/events", get(events::feed))
         .route("/refusals", get(refusals::list))
         .route("/dead-letters", get(dead_letters::list))
+        .route("/armings", get(armings::list).post(armings::arm))
         .route("/journal", get(journal::list).post(journal::note))
         .route("/replays", post(replays::request))
         .route("/tokens", get(tokens::list).post(tokens::create))

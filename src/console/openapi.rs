@@ -34,6 +34,8 @@ use super::problem::Problem;
         super::events::feed,
         super::refusals::list,
         super::dead_letters::list,
+        super::armings::list,
+        super::armings::arm,
         super::journal::list,
         super::journal::note,
         super::replays::request,

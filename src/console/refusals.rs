@@ -24,6 +24,8 @@ pub(super) struct RefusalParams {
     endpoint: Option<String>,
     /// The stable code.
     code: Option<String>,
+    /// The id that the answer named (header `douane-request`).
+    request: Option<String>,
     /// At most so many, 1 to 1000.
     limit: Option<usize>,
 }
@@ -46,6 +48,7 @@ pub(super) async fn list(
         partner: params.partner,
         endpoint: params.endpoint,
         code: params.code,
+        request: params.request,
         limit: params.limit.unwrap_or(100).clamp(1, MAX_ROWS),
     };
     Ok(Json(RefusalList { items: console.ledger.records.refusals(&filter).await? }))

@@ -24,7 +24,11 @@ pub(super) fn find(partners: &Snapshot, arrival: &Arrival) -> Result<Arc<Endpoin
     let found = open.ok_or_else(|| {
         if partners.doors.contains_key(partner) { Refusal::UnknownEndpoint } else { Refusal::UnknownPartner }
     })?;
-    admit_method(found, &arrival.head.method)?;
+    if arrival.is_self_test() {
+        admit_self_test(found, &arrival.head.method)?;
+    } else {
+        admit_method(found, &arrival.head.method)?;
+    }
     Ok(Arc::clone(found))
 }
 
@@ -44,6 +48,17 @@ fn split(path: &str) -> Option<(&str, &str)> {
     let (partner, endpoint) = names.split_once('/').unwrap_or((names, DEFAULT_ENDPOINT));
     let both = !partner.is_empty() && !endpoint.is_empty() && !endpoint.contains('/');
     both.then_some((partner, endpoint))
+}
+
+/// Off unless the endpoint says otherwise; then it takes what a delivery would be.
+fn admit_self_test(endpoint: &Endpoint, method: &Method) -> Result<(), Refusal> {
+    if !endpoint.self_test {
+        return Err(Refusal::UnknownAddress);
+    }
+    if *method != Method::POST {
+        return Err(Refusal::MethodNotAllowed { allow: Method::POST.to_string() });
+    }
+    Ok(())
 }
 
 /// POST always; anything else only where a handshake of the endpoint comes with it.

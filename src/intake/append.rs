@@ -1,10 +1,12 @@
 //! Room `intake`: step 3, keeping a verified request in the intake log.
 
+use bytes::Bytes;
+
 use super::{PublicDoor, Refusal, credentials};
 use crate::{
     ledger::AppendError,
     model::{
-        DeliveryId, DeliveryMeta, EndpointName, EntryMeta, NewEntry, RawRequest, Verification,
+        ConfirmMeta, DeliveryId, DeliveryMeta, EndpointName, EntryMeta, NewEntry, RawRequest, Verification,
         VerifiedRequest,
     },
     partners::Endpoint,
@@ -20,12 +22,21 @@ pub(super) async fn append(
     credentials::seal(&door.sealer, &mut request.headers)?;
     let id = DeliveryId::drawn_at(door.clock.now());
     let bytes = request.body.len() as u64;
+    let secret = verification.secret_id.clone();
     let appended = door.log.append(entry(id, endpoint, request, verification)).await.map_err(refusal)?;
 
-    door.counters.accepted(&endpoint.name, bytes);
+    door.counters.accepted(&endpoint.name, bytes, secret.as_deref());
     let EndpointName { partner, endpoint } = &endpoint.name;
     tracing::debug!(delivery = %id, number = %appended.first, %partner, %endpoint, "accepted");
     Ok(id)
+}
+
+/// Appends a link for stage 1 to visit. It is fsynced when this returns `Ok`.
+pub(super) async fn append_link(door: &PublicDoor, endpoint: &Endpoint, url: String) -> Result<(), Refusal> {
+    let id = DeliveryId::drawn_at(door.clock.now());
+    let meta = EntryMeta::Confirm(ConfirmMeta { id, endpoint: endpoint.name.clone(), url });
+    let entry = NewEntry { meta, body: Bytes::new() };
+    door.log.append(entry).await.map(drop).map_err(refusal)
 }
 
 fn entry(id: DeliveryId, endpoint: &Endpoint, request: RawRequest, verification: Verification) -> NewEntry {
@@ -42,7 +53,8 @@ fn entry(id: DeliveryId, endpoint: &Endpoint, request: RawRequest, verification:
     NewEntry { meta: EntryMeta::Delivery(meta), body: request.body }
 }
 
-fn refusal(error: AppendError) -> Refusal {
+/// What a request is told that could not be kept.
+pub(super) fn refusal(error: AppendError) -> Refusal {
     match error {
         AppendError::Busy => {
             Refusal::Overloaded { what: "the queue before the intake log (ledger.queue_entries)" }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Version, header::EXPECT, request::Parts};
 use tokio::time::Instant;
 
-use super::{PublicDoor, in_flight::CountedRequest};
+use super::{PublicDoor, client::Client, in_flight::CountedRequest, self_test};
 use crate::model::{Headers, RawRequest};
 
 /// One request at the public door, from its headers to its answer.
@@ -15,8 +15,6 @@ use crate::model::{Headers, RawRequest};
 pub struct Arrival {
     pub(super) head: Parts,
     pub(super) body: Body,
-    /// Who sent it, where that is known.
-    pub(super) peer: Option<IpAddr>,
     /// When the headers had arrived.
     pub(super) began: Instant,
     /// By when the body must have arrived.
@@ -24,6 +22,8 @@ pub struct Arrival {
     /// How many bytes of the body came so far.
     pub(super) body_bytes: u64,
     pub(super) counted: CountedRequest,
+    /// Who is at the other end.
+    pub(super) client: Client,
 }
 
 impl Arrival {
@@ -32,11 +32,25 @@ impl Arrival {
         let (head, body) = request.into_parts();
         let began = Instant::now();
         let deadline = began + door.limits.body_timeout.0;
-        Self { head, body, peer, began, deadline, body_bytes: 0, counted: door.in_flight.count_request() }
+        let client = Client::of(peer, &head.headers, &door.limits);
+        let counted = door.in_flight.count_request();
+        Self { head, body, began, deadline, body_bytes: 0, counted, client }
     }
 
+    /// The path of the endpoint.
     pub(super) fn path(&self) -> &str {
-        self.head.uri.path()
+        let path = self.head.uri.path();
+        self_test::address_in(path).unwrap_or(path)
+    }
+
+    /// Whether the sender only wants to know what would become of the request.
+    pub(super) fn is_self_test(&self) -> bool {
+        self_test::address_in(self.head.uri.path()).is_some()
+    }
+
+    /// Who sent it, as far as that is known.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.client.address
     }
 
     /// The client holds its body back until it is asked for, and it has not been.
@@ -56,7 +70,7 @@ impl Arrival {
             version: version(self.head.version).to_owned(),
             headers: exact(&self.head.headers),
             body,
-            peer: self.peer,
+            peer: self.peer(),
         }
     }
 }

@@ -7,11 +7,13 @@ mod address;
 mod append;
 mod arrival;
 mod body;
+mod client;
 mod counters;
 mod credentials;
 mod door;
 mod handshake;
 mod in_flight;
+mod learner;
 mod listener;
 mod notes;
 mod open_files;
@@ -19,10 +21,12 @@ mod rates;
 mod reception;
 mod refusal;
 mod reply;
+mod self_test;
 mod verify;
 
 pub use arrival::Arrival;
 pub use door::{PublicDoor, Rooms};
+pub use learner::LearntSecrets;
 pub use listener::{ListenerLimits, serve, serve_partners};
 pub use notes::{NoteKeeper, Notes};
 pub use open_files::raise_open_files_limit;
@@ -34,18 +38,24 @@ pub use reply::Answer;
 pub async fn receive(door: &PublicDoor, arrival: &mut Arrival) -> Result<Answer, Refusal> {
     arrival.counted.admit()?;
     let endpoint = address::find(&door.partners.snapshot(), arrival)?;
+    arrival.client.admit(&endpoint)?;
+    arrival.client.admit_certificate(&endpoint, &arrival.head.headers)?;
+    if arrival.is_self_test() {
+        return self_test::answer(door, &endpoint, arrival).await;
+    }
 
     // 1 read, within bounds
     let request = body::read(door, &endpoint, arrival).await?;
-    if let Some(answer) = handshake::unsigned(door, &endpoint, &request)? {
+    if let Some(answer) = handshake::unsigned(door, &endpoint, &request).await? {
         return Ok(answer);
     }
 
     // 2 verify, on raw bytes
-    let proof = verify::proof(&endpoint)?;
-    let verified = verify::verify(&endpoint, proof, request, door.clock.now())?;
+    let proof = verify::proof(&endpoint, &door.learner.learnt)?;
+    let proof = verify::with_published(door, &endpoint, proof, &request).await?;
+    let verified = verify::verify(&endpoint, &proof, request, door.clock.now())?;
     door.rates.admit(&endpoint)?;
-    if let Some(answer) = handshake::signed(door, &endpoint, &verified)? {
+    if let Some(answer) = handshake::signed(door, &endpoint, &verified).await? {
         return Ok(answer);
     }
 

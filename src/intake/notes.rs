@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::interval};
 use super::{Arrival, Refusal, address};
 use crate::{
     ledger::{ActRecords, JournalEntry, RecordsError, Refused},
-    model::{EndpointName, Timestamp},
+    model::{DeliveryId, EndpointName, Timestamp},
     partners::{Endpoint, Snapshot},
     telemetry::{
         Outage,
@@ -56,7 +56,13 @@ impl Notes {
     }
 
     /// Counts a refusal and notes it: metadata, never the body.
-    pub(super) fn refused(&self, partners: &Snapshot, arrival: &Arrival, refusal: &Refusal, now: Timestamp) {
+    pub(super) fn refused(
+        &self,
+        partners: &Snapshot,
+        arrival: &Arrival,
+        refusal: &Refusal,
+        (request, now): (DeliveryId, Timestamp),
+    ) {
         let name = address::known_names(partners, arrival.path());
         let (partner, endpoint) = (name.partner.clone(), name.endpoint.clone());
         counter!(REQUESTS_REFUSED, "partner" => partner, "endpoint" => endpoint, "code" => refusal.cause())
@@ -69,8 +75,9 @@ impl Notes {
             code: refusal.cause().to_owned(),
             status: refusal.status().as_u16(),
             detail: refusal.to_string(),
-            peer: arrival.peer.map(|peer| peer.to_string()),
+            peer: arrival.peer().map(|peer| peer.to_string()),
             size: arrival.body_bytes,
+            request: Some(request.to_string()),
         }));
     }
 

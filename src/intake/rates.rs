@@ -15,6 +15,9 @@ use crate::{model::EndpointName, partners::Endpoint};
 /// Most handshakes a second that an endpoint answers unsigned: providers send one, strangers as many as they like.
 const HANDSHAKES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
+/// Most self-tests a second of an endpoint: a person at work, not a machine.
+const SELF_TESTS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+
 /// One limiter for each endpoint that has a rate. A reload that leaves the rate alone leaves its limiter alone.
 #[derive(Debug, Default)]
 pub(super) struct Rates(Mutex<HashMap<EndpointName, Rate>>);
@@ -38,6 +41,12 @@ impl Rates {
     pub(super) fn admit_handshake(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
         let limiter = self.limiter(&endpoint.name, HANDSHAKES_PER_SECOND);
         limiter.check().map_err(|_| Refusal::HandshakesLimited { per_second: HANDSHAKES_PER_SECOND.get() })
+    }
+
+    /// Lets one more self-test of an endpoint through, or refuses it.
+    pub(super) fn admit_self_test(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+        let limiter = self.limiter(&endpoint.name, SELF_TESTS_PER_SECOND);
+        limiter.check().map_err(|_| Refusal::RateLimited { per_second: SELF_TESTS_PER_SECOND.get() })
     }
 
     fn limiter(&self, name: &EndpointName, per_second: NonZeroU32) -> Arc<DefaultDirectRateLimiter> {

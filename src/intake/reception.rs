@@ -10,6 +10,7 @@ use hyper::{
 };
 
 use super::{Arrival, PublicDoor, body, receive, reply};
+use crate::model::DeliveryId;
 
 /// The public door to one peer: `POST /in/<partner>[/<endpoint>]`, handshakes, and a refusal for all else.
 pub(super) fn reception(
@@ -30,8 +31,10 @@ async fn answer(door: &PublicDoor, mut arrival: Arrival) -> Response {
         Ok(answer) => reply::response(answer),
         Err(refusal) => {
             body::discard(&mut arrival).await;
-            door.notes.refused(&door.partners.snapshot(), &arrival, &refusal, door.clock.now());
-            refusal.response(door.limits.retry_after_seconds)
+            let now = door.clock.now();
+            let request = DeliveryId::drawn_at(now);
+            door.notes.refused(&door.partners.snapshot(), &arrival, &refusal, (request, now));
+            reply::refused(&refusal, request, door.limits.retry_after_seconds)
         }
     }
 }

@@ -9,7 +9,9 @@ use http::{
 };
 use serde::Serialize;
 
-use crate::{config::HumanDuration, signatures::SignatureError};
+use std::net::IpAddr;
+
+use crate::{config::HumanDuration, partners::Reply, signatures::SignatureError};
 
 /// Why a request was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +53,25 @@ pub enum Refusal {
     NotExpected {
         /// Where the text stands.
         path: String,
+    },
+    /// A handshake would teach the endpoint a secret, and nobody said that one is to come.
+    #[error(
+        "a handshake would teach a secret to an endpoint that is not armed; if you have just set the webhook up, run `douane partner arm` and set it up again"
+    )]
+    NotArmed,
+    /// The endpoint does not take requests from this address.
+    #[error("{} is in none of the networks of the endpoint's allow_from; behind a proxy, see intake.trusted_proxies", shown(*.address))]
+    AddressNotAllowed {
+        /// The client's address; `None` when a trusted proxy named none.
+        address: Option<IpAddr>,
+    },
+    /// No client certificate that the endpoint takes.
+    #[error("the header {header} shows none of the certificates that the endpoint takes{}", if *.trusted { "" } else { ", and it did not come through one of intake.trusted_proxies" })]
+    ClientCertificate {
+        /// The header in which a proxy tells of it.
+        header: String,
+        /// Whether it came through a trusted proxy.
+        trusted: bool,
     },
     /// The body broke off.
     #[error("the body broke off before its end: the sender disconnected, or its framing is malformed")]
@@ -134,6 +155,10 @@ pub enum Refusal {
     ShuttingDown,
 }
 
+fn shown(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "the address that the proxy names".to_owned(), |address| address.to_string())
+}
+
 /// An answer's body: problem details (RFC 9457).
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -182,6 +207,22 @@ impl Refusal {
         response
     }
 
+    /// The answer to a self-test: the same, but with the precise cause of a signature that did not hold. What is our fault is
+    /// told as little as ever.
+    pub(super) fn told_precisely(&self) -> Reply {
+        let (status, code) = (self.status().as_u16(), self.cause());
+        let (title, detail) = match self {
+            Self::Signature { error, .. } => ("Not authenticated", error.to_string()),
+            other => (other.words().0, other.words().1.to_owned()),
+        };
+        let problem = Problem { title, status, detail: &detail, code };
+        Reply {
+            status,
+            content_type: Some("application/problem+json".to_owned()),
+            body: serde_json::to_string(&problem).unwrap_or_default(),
+        }
+    }
+
     /// The one status table.
     fn answer(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
@@ -193,6 +234,9 @@ impl Refusal {
             Self::NoHandshake => (S::BAD_REQUEST, "no_handshake"),
             Self::UnsafeHandshake => (S::BAD_REQUEST, "unsafe_handshake"),
             Self::WrongToken => (S::FORBIDDEN, "handshake_token"),
+            Self::NotArmed => (S::FORBIDDEN, "not_armed"),
+            Self::AddressNotAllowed { .. } => (S::FORBIDDEN, "address_not_allowed"),
+            Self::ClientCertificate { .. } => (S::FORBIDDEN, "client_certificate"),
             Self::NotExpected { .. } => (S::NOT_FOUND, "handshake_not_expected"),
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
             Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body_timeout"),
@@ -225,7 +269,15 @@ impl Refusal {
             }
             Self::UnsafeHandshake => ("Handshake refused", "What it asks to be sent back is not."),
             Self::WrongToken => ("Handshake refused", "Its verify token is not the one that is known here."),
+            Self::NotArmed => ("Handshake refused", "No secret is expected here now."),
             Self::NotExpected { .. } => ("Handshake refused", "Nobody here has asked for this."),
+            Self::AddressNotAllowed { .. } => {
+                ("Address not allowed", "This address takes requests from known networks only.")
+            }
+            Self::ClientCertificate { .. } => (
+                "Certificate not accepted",
+                "This address takes requests with a known client certificate only.",
+            ),
             Self::BodyBroken => ("Incomplete body", "The body broke off before its end."),
             Self::BodyTimeout { .. } => ("Too slow", "The body did not arrive in time."),
             Self::BodyTooLarge { .. } => ("Body too large", "The body is larger than this address takes."),
@@ -264,7 +316,10 @@ mod tests {
             Refusal::NoHandshake,
             Refusal::UnsafeHandshake,
             Refusal::WrongToken,
+            Refusal::NotArmed,
             Refusal::NotExpected { path: "query.hub.topic".to_owned() },
+            Refusal::AddressNotAllowed { address: None },
+            Refusal::ClientCertificate { header: "x-client-cert".to_owned(), trusted: true },
             Refusal::BodyBroken,
             Refusal::BodyTimeout { limit: HumanDuration::seconds(10) },
             Refusal::BodyTooLarge { limit: 1_048_576 },

@@ -9,6 +9,7 @@ use http::{
     header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
 };
 
+use super::Refusal;
 use crate::{
     model::DeliveryId,
     partners::{Endpoint, Reply},
@@ -16,6 +17,9 @@ use crate::{
 
 /// Names the delivery in every acceptance, also where the partner's system wants a body of its own.
 const DELIVERY_HEADER: HeaderName = HeaderName::from_static("douane-delivery");
+
+/// Names a refused request in its answer, so that whoever asks about it can say which one.
+const REQUEST_HEADER: HeaderName = HeaderName::from_static("douane-request");
 
 /// What the partner is told when all went well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,14 @@ pub(super) fn accepted(endpoint: &Endpoint, delivery: DeliveryId) -> Answer {
         body: format!(r#"{{"delivery":"{delivery}"}}"#),
     });
     Answer { reply, headers: Vec::new(), delivery: Some(delivery) }
+}
+
+/// A refusal on the wire.
+pub(super) fn refused(refusal: &Refusal, request: DeliveryId, retry_after: u32) -> Response {
+    let mut response = refusal.response(retry_after);
+    let id = HeaderValue::try_from(request.to_string()).ok();
+    response.headers_mut().extend(id.map(|id| (REQUEST_HEADER, id)));
+    response
 }
 
 /// An answer on the wire. Browsers are told not to guess its type, because a handshake's reply repeats what a stranger sent.

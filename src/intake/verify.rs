@@ -1,45 +1,105 @@
 //! Room `intake`: step 2. Fails closed: without a usable key nobody is let in, and because that is our fault the
 //! partner is told 503, not 401.
 
-use super::Refusal;
+use std::borrow::Cow;
+
+use super::{LearntSecrets, PublicDoor, Refusal};
 use crate::{
+    keys::remote::KeyUnavailable,
     model::{RawRequest, Timestamp, VerifiedRequest},
     partners::{Endpoint, SignatureCheck},
-    signatures::{self, Key, Scheme, SignatureError},
+    signatures::{self, Key, Needed, PublishedError, Scheme, Schemes, SignatureError},
 };
 
 /// What an endpoint asks of a request.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Proof<'a> {
-    /// A signature of this scheme by one of these keys.
-    Signature(&'a Scheme, &'a [Key]),
+    /// A signature of these schemes by these keys.
+    Signature(&'a Schemes, Cow<'a, [Key]>),
     /// Nothing: the partner file says `unsigned = true`.
     Nothing,
 }
 
 /// What an endpoint asks of a request, if it can tell at all.
-pub(super) fn proof(endpoint: &Endpoint) -> Result<Proof<'_>, Refusal> {
+pub(super) fn proof<'e>(endpoint: &'e Endpoint, learnt: &LearntSecrets) -> Result<Proof<'e>, Refusal> {
     let keys = endpoint.keys.as_ref().map_err(|why| Refusal::NotConfigured { why: why.to_string() })?;
+    let keys = with_learnt(keys, &learnt.keys(endpoint));
     match &endpoint.check {
         SignatureCheck::Unsigned => Ok(Proof::Nothing),
+        SignatureCheck::Scheme(schemes) if schemes.has_published_keys() => {
+            Ok(Proof::Signature(schemes, keys))
+        }
+        SignatureCheck::Scheme(_) if keys.is_empty() && endpoint.learns() => Err(nothing_learnt()),
         SignatureCheck::Scheme(_) if keys.is_empty() => Err(no_secret()),
         SignatureCheck::Scheme(scheme) => Ok(Proof::Signature(scheme, keys)),
         SignatureCheck::Unknown => Err(no_secret()),
     }
 }
 
+/// The keys of the file, and those that were learnt.
+fn with_learnt<'k>(keys: &'k [Key], learnt: &[Key]) -> Cow<'k, [Key]> {
+    if learnt.is_empty() { Cow::Borrowed(keys) } else { Cow::Owned([keys, learnt].concat()) }
+}
+
+/// The same proof with the published keys that a request needs. Nothing is fetched for a request that could not be genuine
+/// under any key, and what cannot be fetched is not the sender's fault.
+pub(super) async fn with_published<'a>(
+    door: &PublicDoor,
+    endpoint: &Endpoint,
+    proof: Proof<'a>,
+    request: &RawRequest,
+) -> Result<Proof<'a>, Refusal> {
+    let Proof::Signature(schemes, own) = proof else { return Ok(proof) };
+    let refused = |error| Refusal::Signature { error, status: endpoint.signature_failure_status };
+    let needed = schemes.needs(request).map_err(refused)?;
+    if needed.is_empty() {
+        return Ok(Proof::Signature(schemes, own));
+    }
+    let mut keys = own.into_owned();
+    for (at, needed) in &needed {
+        let key = fetched(door, &schemes.branches()[*at].scheme, needed).await?;
+        keys.push(key.ok_or_else(|| refused(SignatureError::Mismatch))?.in_branch(*at));
+    }
+    keys.sort_by_key(Key::branch);
+    Ok(Proof::Signature(schemes, keys.into()))
+}
+
+/// The key, fetched anew once if it is not among those held; `None` when the provider has no such key.
+async fn fetched(door: &PublicDoor, scheme: &Scheme, needed: &Needed) -> Result<Option<Key>, Refusal> {
+    let unavailable = |error: KeyUnavailable| Refusal::KeyUnavailable { why: error.to_string() };
+    let unusable = |why: &PublishedError| Refusal::KeyUnavailable { why: format!("{}: {why}", needed.url) };
+    let held = door.keys.document(&needed.url).await.map_err(unavailable)?;
+    let failed = match scheme.published_key(needed, &held.bytes, &door.roots, door.clock.now()) {
+        Ok(key) => return Ok(Some(key)),
+        Err(failed) => failed,
+    };
+    let Some(newest) = door.keys.newer(&needed.url, &held).await else {
+        return if failed == PublishedError::Absent { Ok(None) } else { Err(unusable(&failed)) };
+    };
+    match scheme.published_key(needed, &newest.bytes, &door.roots, door.clock.now()) {
+        Ok(key) => Ok(Some(key)),
+        Err(PublishedError::Absent) => Ok(None),
+        Err(failed) => Err(unusable(&failed)),
+    }
+}
+
 /// Believes a request, or not.
 pub(super) fn verify(
     endpoint: &Endpoint,
-    proof: Proof<'_>,
+    proof: &Proof<'_>,
     request: RawRequest,
     now: Timestamp,
 ) -> Result<VerifiedRequest, Refusal> {
-    let Proof::Signature(scheme, keys) = proof else { return Ok(signatures::accept_unsigned(request)) };
-    signatures::verify(scheme, keys, request, now).map_err(|failure| match *failure {
+    let Proof::Signature(schemes, keys) = proof else { return Ok(signatures::accept_unsigned(request)) };
+    schemes.verify(keys, request, now).map_err(|failure| match *failure {
         (_, SignatureError::NoKey) => no_secret(),
         (_, error) => Refusal::Signature { error, status: endpoint.signature_failure_status },
     })
+}
+
+fn nothing_learnt() -> Refusal {
+    let why = "the endpoint learns its secret in a handshake, and none has come; arm it, and set the webhook up again";
+    Refusal::NotConfigured { why: why.to_owned() }
 }
 
 fn no_secret() -> Refusal {
@@ -54,11 +114,14 @@ mod tests {
     #[test]
     fn an_endpoint_that_cannot_tell_lets_nobody_in() {
         let mut broken = endpoint("acme", Vec::new());
-        assert!(matches!(proof(&broken), Ok(Proof::Nothing)), "explicitly unsigned");
+        assert!(
+            matches!(proof(&broken, &LearntSecrets::default()), Ok(Proof::Nothing)),
+            "explicitly unsigned"
+        );
         broken.check = SignatureCheck::Unknown;
-        assert!(matches!(proof(&broken), Err(Refusal::NotConfigured { .. })));
+        assert!(matches!(proof(&broken, &LearntSecrets::default()), Err(Refusal::NotConfigured { .. })));
         broken.check = SignatureCheck::Unsigned;
         broken.keys = Err(NotConfigured("secret main: env:ACME_SECRET is not set".to_owned()));
-        assert!(matches!(proof(&broken), Err(Refusal::NotConfigured { .. })));
+        assert!(matches!(proof(&broken, &LearntSecrets::default()), Err(Refusal::NotConfigured { .. })));
     }
 }

@@ -37,6 +37,7 @@ impl SecretSource {
             Self::File(path) => read_file(path).map(Secret::new).map_err(|error| {
                 SecretError::File(format!("the secret file {} cannot be read: {error}", path.display()))
             }),
+            Self::Public(key) => Ok(Secret::new(key.as_str())),
             Self::Test(secret) => Ok(secret.clone()),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{LogReader, Records, RecordsError};
+use super::{
+    ActRecords, FeedRecords, InspectRecords, LearningRecords, LogReader, OwnerRecords, PublicationRecords,
+    RecordsError, TranslationRecords,
+};
 use crate::model::EntryNumber;
 
 /// A ledger opened for work: where the log is read, and the records made from it.
@@ -28,4 +31,27 @@ impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ledger").field("durable", &self.log.durable()).finish_non_exhaustive()
     }
+}
+
+/// All that records can do; what `app` composes and every implementation provides.
+pub trait Records:
+    TranslationRecords
+    + OwnerRecords
+    + FeedRecords
+    + PublicationRecords
+    + ActRecords
+    + LearningRecords
+    + InspectRecords
+{
+}
+
+impl<T> Records for T where
+    T: TranslationRecords
+        + OwnerRecords
+        + FeedRecords
+        + PublicationRecords
+        + ActRecords
+        + LearningRecords
+        + InspectRecords
+{
 }

@@ -6,6 +6,7 @@
 mod both;
 mod encoded;
 pub mod group_commit;
+mod learning;
 mod leases;
 pub mod log;
 pub mod postgres;
@@ -16,13 +17,14 @@ mod worked;
 
 use async_trait::async_trait;
 
-pub use both::Ledger;
+pub use both::{Ledger, Records};
 pub use encoded::EncodedEntry;
+pub use learning::LearningRecords;
 pub use leases::{Held, Leases, PostgresLeases, Renewed, Takes};
 pub use query::{
     BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow,
-    Kept, Owner, OwnersPage, Page, PublicationFilter, PublicationRow, RefusalFilter, Refused, ReplayTarget,
-    TokenRow,
+    Kept, LearntSecret, Owner, OwnersPage, Page, PublicationFilter, PublicationRow, RefusalFilter, Refused,
+    ReplayTarget, TokenRow,
 };
 pub use tenure::{Leave, Tenured};
 pub use worked::{CursorMove, IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind};
@@ -380,15 +382,4 @@ pub trait InspectRecords: Send + Sync {
 
     /// The figures of both conservation laws, read in one transaction.
     async fn conservation(&self) -> Result<Conservation, RecordsError>;
-}
-
-/// All that records can do; what `app` composes and every implementation provides.
-pub trait Records:
-    TranslationRecords + OwnerRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
-{
-}
-
-impl<T> Records for T where
-    T: TranslationRecords + OwnerRecords + FeedRecords + PublicationRecords + ActRecords + InspectRecords
-{
 }

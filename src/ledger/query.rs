@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Assurance, DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, OutcomeKind, StoredEvent,
-    Timestamp,
+    Assurance, DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, LearntMeta, OutcomeKind,
+    StoredEvent, Timestamp,
 };
 
 /// Which deliveries (or external events) are meant. Everything given must hold; what is said of an event must hold for
@@ -206,6 +206,9 @@ pub struct Refused {
     pub peer: Option<String>,
     /// The body's length in bytes, as far as it was read.
     pub size: u64,
+    /// The id that the answer named (header `douane-request`); absent where an earlier release refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// Which refusals are meant.
@@ -217,6 +220,8 @@ pub struct RefusalFilter {
     pub endpoint: Option<String>,
     /// The code.
     pub code: Option<String>,
+    /// The id that the answer named.
+    pub request: Option<String>,
     /// At most so many.
     pub limit: usize,
 }
@@ -290,8 +295,29 @@ pub enum Kept {
         /// The replay's id.
         id: DeliveryId,
     },
+    /// It was a secret that was learnt.
+    Learnt {
+        /// The handshake's id.
+        id: DeliveryId,
+    },
+    /// It was a link to visit.
+    Confirmed {
+        /// The handshake's id.
+        id: DeliveryId,
+    },
     /// Its bytes were damaged when it was worked.
     Damaged,
+}
+
+/// A secret that a partner taught its endpoint, as far as it was worked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearntSecret {
+    /// Its entry in the intake log.
+    pub number: EntryNumber,
+    /// When it was learnt.
+    pub learnt_at: Timestamp,
+    /// Whose it is, and the secret itself, sealed.
+    pub meta: LearntMeta,
 }
 
 /// The owner of an external id, as far as a verdict needs it.

@@ -1,8 +1,8 @@
 //! Room `ledger`: what stage 1 hands to the records: worked entries with every external event found in them.
 
 use crate::model::{
-    DeliveryMeta, EndpointName, EntryNumber, Epoch, EventRef, ExternalEvent, Outcome, ReplayMeta, Revision,
-    Tenure, Timestamp,
+    ConfirmMeta, DeliveryMeta, EndpointName, EntryNumber, Epoch, EventRef, ExternalEvent, LearntMeta,
+    Outcome, ReplayMeta, Revision, Tenure, Timestamp,
 };
 
 /// One entry as stage 1 worked it, with every external event found in it.
@@ -37,6 +37,10 @@ pub enum WorkedKind {
     /// A replay request; its events are worked again under their old places. What was identified there stays as it
     /// is, or is kept now where the first attempt identified nothing. An item that attempt did not find is added.
     Replay(Box<ReplayMeta>),
+    /// A secret that was learnt: nothing to work. The records keep it, sealed, for when the log drops the entry.
+    Learnt(Box<LearntMeta>),
+    /// A link that was to be visited, and was: the journal says how that went.
+    Confirmed(Box<ConfirmMeta>),
     /// The bytes are damaged; the one event it counts as is a dead letter.
     Damaged,
 }

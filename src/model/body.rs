@@ -1,13 +1,14 @@
-//! Room `model`: how the bytes of a body become a value: JSON, a form, or JSON inside a form field.
+//! Room `model`: how the bytes of a body become a value: JSON, a form of either kind, or JSON inside a form field.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use vrl::value::{KeyString, ObjectMap, Value};
 
-use super::{Headers, strict_json};
+use super::{Headers, multipart, strict_json};
 
 /// How many fields a form body may have.
-pub(super) const MAX_FORM_FIELDS: usize = 1_000;
+pub const MAX_FORM_FIELDS: usize = 1_000;
 
 /// What a partner says about its bodies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,9 @@ pub struct BodyRules {
     /// When the body is a form that has this field, the field's JSON is the body (GitHub and Slack: `payload`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form_json: Option<String>,
+    /// The body is a token (RFC 7515, compact), whose payload is what is read as the body. Its signature is not looked at here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub token: bool,
 }
 
 /// Why a body could not be read. Names the place, never a value.
@@ -28,21 +32,52 @@ pub enum Unreadable {
     /// to have the same bytes read as something else.
     #[error("the body says it is a form, but it begins like JSON")]
     FormLikeJson,
+    /// It says it is a form and begins like a multipart body, for the same reason.
+    #[error("the body says it is a form, but it begins like a multipart one")]
+    FormLikeMultipart,
+    /// Not a multipart body as we read it: its parts are texts, and it begins with the boundary that it names.
+    #[error("the body is no multipart form of texts that begins with its own boundary")]
+    Multipart,
+    /// A body that should be a token is none.
+    #[error("the body is no token")]
+    Token,
     /// A form with too many fields.
     #[error("the form has more than {MAX_FORM_FIELDS} fields")]
     FormFields,
 }
 
-/// Reads a body by its content type: `application/x-www-form-urlencoded` as a form, all else as strict JSON.
+/// How a body is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyKind {
+    /// As strict JSON.
+    #[default]
+    Json,
+    /// As `application/x-www-form-urlencoded`.
+    Form,
+    /// As `multipart/form-data`.
+    Multipart,
+}
+
+/// Reads a body by its content type: the two kinds of forms as forms, all else as strict JSON.
 pub fn read_body(headers: &Headers, body: &Bytes, rules: &BodyRules) -> Result<Value, Unreadable> {
-    if !reads_as_form(headers) {
-        return Ok(strict_json::read_shared(body)?);
+    if rules.token {
+        return read_token(body);
     }
-    let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if matches!(begins, Some(b'{' | b'[')) {
-        return Err(Unreadable::FormLikeJson);
-    }
-    let form = read_form(body)?;
+    let form = match body_kind(headers) {
+        BodyKind::Json => return Ok(strict_json::read_shared(body)?),
+        BodyKind::Multipart => multipart::read(content_type(headers).unwrap_or_default(), body)?,
+        BodyKind::Form => {
+            let begins = body.trim_ascii_start();
+            if begins.starts_with(b"{") || begins.starts_with(b"[") {
+                return Err(Unreadable::FormLikeJson);
+            }
+            if begins.starts_with(b"--") {
+                return Err(Unreadable::FormLikeMultipart);
+            }
+            read_form(body)?
+        }
+    };
     let embedded = rules.form_json.as_deref().and_then(|field| form.get(field));
     match embedded {
         Some(Value::Bytes(text)) => Ok(strict_json::read_shared(text)?),
@@ -50,15 +85,38 @@ pub fn read_body(headers: &Headers, body: &Bytes, rules: &BodyRules) -> Result<V
     }
 }
 
-/// Whether [`read_body`] takes the body for a form. Whoever looks into a body before it asks here, so that no two rooms
-/// can see two bodies in the same bytes: the content type is a header that few partners sign.
+/// The payload of a token in compact form.
+fn read_token(body: &[u8]) -> Result<Value, Unreadable> {
+    let mut parts = body.split(|byte| *byte == b'.');
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Unreadable::Token);
+    };
+    let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| Unreadable::Token)?;
+    Ok(strict_json::read(&payload)?)
+}
+
+/// What [`read_body`] takes the body for. Whoever looks into a body before it asks here, so that no two rooms can see two
+/// bodies in the same bytes: the content type is a header that few partners sign.
+pub fn body_kind(headers: &Headers) -> BodyKind {
+    let media = content_type(headers).and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    let is = |known: &str| media.eq_ignore_ascii_case(known);
+    if is("application/x-www-form-urlencoded") {
+        BodyKind::Form
+    } else if is("multipart/form-data") {
+        BodyKind::Multipart
+    } else {
+        BodyKind::Json
+    }
+}
+
+/// Whether [`read_body`] takes the body for a URL-encoded form.
 pub fn reads_as_form(headers: &Headers) -> bool {
-    headers
-        .all("content-type")
-        .next()
-        .and_then(|value| value.as_str())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+    body_kind(headers) == BodyKind::Form
+}
+
+fn content_type(headers: &Headers) -> Option<&str> {
+    headers.all("content-type").next().and_then(|value| value.as_str())
 }
 
 /// A form as an object: a field that stands once is a string, one that is repeated an array of strings.
@@ -74,11 +132,11 @@ pub(super) fn read_form(bytes: &[u8]) -> Result<ObjectMap, Unreadable> {
 }
 
 /// Text as every reader of bodies gives it, so that nobody has to know two spellings of a string.
-fn text(value: &str) -> Value {
+pub(super) fn text(value: &str) -> Value {
     Value::Bytes(Bytes::copy_from_slice(value.as_bytes()))
 }
 
-fn add_field(form: &mut ObjectMap, name: KeyString, value: Value) {
+pub(super) fn add_field(form: &mut ObjectMap, name: KeyString, value: Value) {
     match form.get_mut(&name) {
         None => {
             form.insert(name, value);
@@ -95,8 +153,27 @@ mod tests {
     fn form(body: &'static str, form_json: Option<&str>) -> Result<Value, Unreadable> {
         let mut headers = Headers::default();
         headers.push("Content-Type", "application/x-www-form-urlencoded; charset=utf-8");
-        let rules = BodyRules { form_json: form_json.map(str::to_owned) };
+        let rules = BodyRules { form_json: form_json.map(str::to_owned), ..BodyRules::default() };
         read_body(&headers, &Bytes::from_static(body.as_bytes()), &rules)
+    }
+
+    #[test]
+    fn the_payload_of_a_token_is_the_body() {
+        let rules = BodyRules { token: true, ..BodyRules::default() };
+        let read =
+            |body: &'static str| read_body(&Headers::default(), &Bytes::from_static(body.as_bytes()), &rules);
+        assert_eq!(json(read("e30.eyJhIjoxfQ.c2ln").expect("a token")), serde_json::json!({ "a": 1 }));
+        for bad in [
+            "",
+            "{}",
+            "e30.eyJhIjoxfQ",
+            "e30.eyJhIjoxfQ.c2ln.x",
+            "e30.eyJhIjoxfQ==.c2ln",
+            "e30.*.c2ln",
+            "e30.YQ.c2ln",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     fn json(value: Value) -> serde_json::Value {

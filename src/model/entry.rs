@@ -13,6 +13,10 @@ pub enum EntryMeta {
     Delivery(DeliveryMeta),
     /// A request to work on earlier external events again; the entry has no body.
     Replay(ReplayMeta),
+    /// A secret that the partner taught its endpoint in a handshake; the entry has no body.
+    Learnt(LearntMeta),
+    /// A link that stage 1 is to visit, because the partner asked for it in a handshake; the entry has no body.
+    Confirm(ConfirmMeta),
 }
 
 /// How a delivery's JSON begins, as serde writes it.
@@ -33,6 +37,8 @@ impl EntryMeta {
         match self {
             Self::Delivery(meta) => &meta.endpoint,
             Self::Replay(meta) => &meta.endpoint,
+            Self::Learnt(meta) => &meta.endpoint,
+            Self::Confirm(meta) => &meta.endpoint,
         }
     }
 }
@@ -78,6 +84,33 @@ pub struct ReplayMeta {
     pub brokers: Vec<String>,
     /// Who asked.
     pub by: String,
+}
+
+/// A secret that a partner taught its endpoint in a handshake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearntMeta {
+    /// The handshake's id.
+    pub id: DeliveryId,
+    /// The endpoint that it is a secret of.
+    #[serde(with = "endpoint_text")]
+    pub endpoint: EndpointName,
+    /// The secret's id, as deliveries note it when it matches.
+    pub secret_id: String,
+    /// The secret, sealed.
+    pub sealed: String,
+}
+
+/// A link by which a partner's system has a subscription confirmed. Its handshake was verified, and the link has the host that
+/// the handshake's table allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmMeta {
+    /// The handshake's id.
+    pub id: DeliveryId,
+    /// The endpoint that is subscribed.
+    #[serde(with = "endpoint_text")]
+    pub endpoint: EndpointName,
+    /// The link.
+    pub url: String,
 }
 
 /// An entry on its way into the log: the log gives it its number and its time.
@@ -146,7 +179,18 @@ mod tests {
             brokers: vec!["archive".to_owned()],
             by: "ops".to_owned(),
         });
-        for meta in [delivery, replay] {
+        let learnt = EntryMeta::Learnt(LearntMeta {
+            id: DeliveryId(Uuid::from_u128(9)),
+            endpoint: EndpointName::new("acme", "default"),
+            secret_id: "learnt-9".to_owned(),
+            sealed: r#"{"sealed":"key:text"}"#.to_owned(),
+        });
+        let confirm = EntryMeta::Confirm(ConfirmMeta {
+            id: DeliveryId(Uuid::from_u128(10)),
+            endpoint: EndpointName::new("acme", "default"),
+            url: "https://sns.example.com/?Action=ConfirmSubscription".to_owned(),
+        });
+        for meta in [delivery, replay, learnt, confirm] {
             let text = serde_json::to_vec(&meta).expect("JSON");
             assert_eq!(EntryMeta::from_json(&text).expect("read"), meta);
             assert_eq!(serde_json::from_slice::<EntryMeta>(&text).expect("read"), meta);

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, fmt};
 
 use vrl::{
-    path::{OwnedValuePath, parse_value_path},
+    path::{OwnedSegment, OwnedValuePath, parse_value_path},
     value::Value,
 };
 
@@ -48,7 +48,10 @@ pub enum PathError {
 impl FieldPath {
     /// Parses `body…`, `header.<name>`, `query.<name>` or `item…`.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        let (root, rest) = text.split_once('.').unwrap_or((text, ""));
+        // `body[0].id` is of a body that is an array.
+        let index = text.find('[').filter(|at| text.starts_with("body[") && *at == 4);
+        let (root, rest) =
+            index.map_or_else(|| text.split_once('.').unwrap_or((text, "")), |at| text.split_at(at));
         let root = match root {
             "body" => Root::Body,
             "header" => Root::Header,
@@ -80,6 +83,15 @@ impl FieldPath {
     /// The header's or query parameter's name; the path's text otherwise.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The last name of it: `message` of `body.message`, the header's or parameter's own name.
+    pub fn last_name(&self) -> String {
+        let named = self.path.segments.iter().rev().find_map(|segment| match segment {
+            OwnedSegment::Field(name) => Some(name.to_string()),
+            OwnedSegment::Index(_) => None,
+        });
+        named.unwrap_or_else(|| self.name.clone())
     }
 
     /// The path below the root, for `body` and `item`.
@@ -147,6 +159,19 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_may_be_an_array() {
+        let body = strict_json::read(br#"[{"id":"e1"},[2]]"#).expect("valid");
+        let fields = Fields { headers: &Headers::default(), query: "", body: &body, item: &body };
+        let text = |path: &str| fields.text(&FieldPath::parse(path).expect("a path"));
+        assert_eq!(text("body[0].id").as_deref(), Some("e1"));
+        assert_eq!(text("body[1][0]").as_deref(), Some("2"));
+        assert_eq!(text("body[2].id"), None);
+        for bad in ["bodyx[0]", "body[", "body[0", "header[0]", "body[0]."] {
+            assert!(FieldPath::parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn looks_into_every_root() {

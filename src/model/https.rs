@@ -175,10 +175,13 @@ impl HttpsRule {
 
     /// The address, if it may be named. It has no query.
     pub fn check(&self, text: &str) -> Result<HttpsUrl, UrlRefused> {
+        let url = self.check_with_query(text)?;
+        if url.text.contains('?') { Err(UrlRefused::Query) } else { Ok(url) }
+    }
+
+    /// The same for an address that may have a query, as a link that confirms a subscription has.
+    pub fn check_with_query(&self, text: &str) -> Result<HttpsUrl, UrlRefused> {
         let url = HttpsUrl::parse(text)?;
-        if url.text.contains('?') {
-            return Err(UrlRefused::Query);
-        }
         if !self.hosts.iter().any(|pattern| host_matches(pattern, url.host())) {
             return Err(UrlRefused::ForeignHost);
         }
@@ -264,100 +267,124 @@ mod tests {
     }
 
     #[test]
-    fn every_trick_that_leads_elsewhere_is_refused() {
-        use UrlRefused as R;
-        let pem = "/SimpleNotificationService-a.pem";
-        for (url, why) in [
-            // Other hosts that look like the right one.
-            ("https://sns.evil.amazonaws.com.attacker.tld/a.pem", R::ForeignHost),
-            ("https://sns.us-east-1.amazonaws.com.attacker.tld/a.pem", R::ForeignHost),
-            ("https://attacker.tld/sns.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://attackersns.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://sns.us-east-1.evilamazonaws.com/a.pem", R::ForeignHost),
-            ("https://sns-us-east-1.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://sns.us-east-1.amazonaws.co/a.pem", R::ForeignHost),
-            ("https://us-east-1.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://a.sns.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
-            // Whoever owns the bucket `sns` has these.
-            ("https://sns.s3.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://sns.s3-us-west-2.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://sns.s3.us-west-2.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://sns.s3-website-us-east-1.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://s3.amazonaws.com/sns.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://sns.evil.amazonaws.com/a.pem", R::ForeignHost),
-            // Look-alikes of other scripts, raw and as IDNA writes them.
-            ("https://xn--sns-8cd.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
-            ("https://sns.us-east-1.xn--mazonaws-4fg.com/a.pem", R::ForeignHost),
-            ("https://sns.us-east-1.\u{430}mazonaws.com/a.pem", R::Characters),
-            ("https://sns\u{3002}us-east-1.amazonaws.com/a.pem", R::Characters),
-            ("https://sns.us-east-1.amazonaws.com\u{ff0f}.attacker.tld/a.pem", R::Characters),
-            // Users, ports, fragments, queries, and what hides a host behind them.
-            ("https://sns.us-east-1.amazonaws.com@attacker.tld/a.pem", R::User),
-            ("https://sns.us-east-1.amazonaws.com:443@attacker.tld/a.pem", R::User),
-            ("https://user:word@sns.us-east-1.amazonaws.com/a.pem", R::User),
-            ("https://@sns.us-east-1.amazonaws.com/a.pem", R::User),
-            ("https://attacker.tld#@sns.us-east-1.amazonaws.com/a.pem", R::Fragment),
-            ("https://attacker.tld/#sns.us-east-1.amazonaws.com/a.pem", R::Fragment),
-            ("https://attacker.tld?sns.us-east-1.amazonaws.com/a.pem", R::Path),
-            ("https://attacker.tld\\@sns.us-east-1.amazonaws.com/a.pem", R::Characters),
-            ("https://attacker.tld\\.sns.us-east-1.amazonaws.com/a.pem", R::Characters),
-            ("https://sns.us-east-1.amazonaws.com:8443/a.pem", R::Port),
-            ("https://sns.us-east-1.amazonaws.com:443/a.pem", R::Port),
-            ("https://sns.us-east-1.amazonaws.com:/a.pem", R::Port),
-            ("https://sns.us-east-1.amazonaws.com/a.pem?x=1", R::Query),
-            ("https://sns.us-east-1.amazonaws.com/a.pem?", R::Query),
-            ("https://sns.us-east-1.amazonaws.com/a.pem#x", R::Fragment),
-            // Other spellings of the same host: there is one.
-            ("https://sns.us-east-1.amazonaws.com./a.pem", R::Host),
-            ("https://SNS.us-east-1.amazonaws.com/a.pem", R::Host),
-            ("https://sns.us-east-1.amazonaws%2ecom/a.pem", R::Host),
-            ("https://sns..us-east-1.amazonaws.com/a.pem", R::Host),
-            ("https://.sns.us-east-1.amazonaws.com/a.pem", R::Host),
-            // Addresses of IPv4 and IPv6, in all their spellings.
-            ("https://127.0.0.1/a.pem", R::Host),
-            ("https://127.1/a.pem", R::Host),
-            ("https://2130706433/a.pem", R::Host),
-            ("https://0x7f000001/a.pem", R::Host),
-            ("https://0x7f.0.0.1/a.pem", R::Host),
-            ("https://0177.0.0.1/a.pem", R::Host),
-            ("https://017700000001/a.pem", R::Host),
-            ("https://169.254.169.254/latest/meta-data/a.pem", R::Host),
-            ("https://[::1]/a.pem", R::Host),
-            ("https://[::ffff:127.0.0.1]/a.pem", R::Host),
-            ("https://[::ffff:7f00:1]/a.pem", R::Host),
-            ("https://[fe80::1%25eth0]/a.pem", R::Host),
-            ("https://sns.us-east-1.amazonaws.com.127.0.0.1/a.pem", R::Host),
-            ("https://localhost/a.pem", R::Host),
-            ("https:///a.pem", R::Host),
-            // Other schemes, and other spellings of this one.
-            ("http://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
-            ("file:///etc/passwd", R::Scheme),
-            ("gopher://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
-            ("ftp://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
-            ("data:text/plain,a", R::Scheme),
-            ("//sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
-            ("HTTPS://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
-            ("https:/sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
-            ("https:sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
-            (" https://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
-            ("https://sns.us-east-1.amazonaws.com /a.pem", R::Characters),
-            ("https://sns.us-east-1.amazonaws.com/a.pem\r\nHost: attacker.tld", R::Characters),
-            ("https://sns.us-east-1.amazonaws.com\r\n/a.pem", R::Characters),
-            ("https://sns.us-east-1.amazonaws.com/a\0.pem", R::Characters),
-            ("https://sns.us-\teast-1.amazonaws.com/a.pem", R::Characters),
-            // Other paths.
-            ("https://sns.us-east-1.amazonaws.com", R::Path),
-            ("https://sns.us-east-1.amazonaws.com/", R::ForeignPath),
-            ("https://sns.us-east-1.amazonaws.com/.pem", R::ForeignPath),
-            ("https://sns.us-east-1.amazonaws.com/a.pem/b", R::ForeignPath),
-            ("https://sns.us-east-1.amazonaws.com//a.pem", R::ForeignPath),
-            ("https://sns.us-east-1.amazonaws.com/b/a.pem", R::ForeignPath),
-            ("https://sns.us-east-1.amazonaws.com/../a.pem", R::Path),
-            ("https://sns.us-east-1.amazonaws.com/%2e%2e/a.pem", R::Path),
-            ("https://sns.us-east-1.amazonaws.com/a%2fb.pem", R::Path),
-            ("https://sns.us-east-1.amazonaws.com/a.pem%00", R::Path),
+    fn a_link_may_have_a_query_and_nothing_else_besides() {
+        let hosts = ["sns.{region}.amazonaws.com".to_owned()];
+        let rule = HttpsRule::new(&hosts, "/").expect("a rule");
+        let link = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:aws:sns:eu-west-1:1:t&Token=2336";
+        assert_eq!(
+            rule.check_with_query(link).map(|url| url.host().to_owned()).as_deref(),
+            Ok("sns.eu-west-1.amazonaws.com")
+        );
+        assert_eq!(rule.check(link), Err(UrlRefused::Query));
+        for other in [
+            "https://sns.eu-west-1.amazonaws.com/x?Action=ConfirmSubscription",
+            "https://sns.attacker.tld/?https://sns.eu-west-1.amazonaws.com/",
+            "https://sns.eu-west-1.amazonaws.com/?a=1#b",
+            "https://sns.eu-west-1.amazonaws.com/?a=1 b",
         ] {
-            assert_eq!(sns().check(url), Err(why), "{url:?}");
+            assert!(rule.check_with_query(other).is_err(), "{other}");
+        }
+    }
+
+    use UrlRefused as R;
+
+    /// Addresses that lead elsewhere, or might with some reader.
+    const TRICKS: &[(&str, UrlRefused)] = &[
+        // Other hosts that look like the right one.
+        ("https://sns.evil.amazonaws.com.attacker.tld/a.pem", R::ForeignHost),
+        ("https://sns.us-east-1.amazonaws.com.attacker.tld/a.pem", R::ForeignHost),
+        ("https://attacker.tld/sns.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://attackersns.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://sns.us-east-1.evilamazonaws.com/a.pem", R::ForeignHost),
+        ("https://sns-us-east-1.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://sns.us-east-1.amazonaws.co/a.pem", R::ForeignHost),
+        ("https://us-east-1.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://a.sns.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
+        // Whoever owns the bucket `sns` has these.
+        ("https://sns.s3.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://sns.s3-us-west-2.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://sns.s3.us-west-2.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://sns.s3-website-us-east-1.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://s3.amazonaws.com/sns.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://sns.evil.amazonaws.com/a.pem", R::ForeignHost),
+        // Look-alikes of other scripts, raw and as IDNA writes them.
+        ("https://xn--sns-8cd.us-east-1.amazonaws.com/a.pem", R::ForeignHost),
+        ("https://sns.us-east-1.xn--mazonaws-4fg.com/a.pem", R::ForeignHost),
+        ("https://sns.us-east-1.\u{430}mazonaws.com/a.pem", R::Characters),
+        ("https://sns\u{3002}us-east-1.amazonaws.com/a.pem", R::Characters),
+        ("https://sns.us-east-1.amazonaws.com\u{ff0f}.attacker.tld/a.pem", R::Characters),
+        // Users, ports, fragments, queries, and what hides a host behind them.
+        ("https://sns.us-east-1.amazonaws.com@attacker.tld/a.pem", R::User),
+        ("https://sns.us-east-1.amazonaws.com:443@attacker.tld/a.pem", R::User),
+        ("https://user:word@sns.us-east-1.amazonaws.com/a.pem", R::User),
+        ("https://@sns.us-east-1.amazonaws.com/a.pem", R::User),
+        ("https://attacker.tld#@sns.us-east-1.amazonaws.com/a.pem", R::Fragment),
+        ("https://attacker.tld/#sns.us-east-1.amazonaws.com/a.pem", R::Fragment),
+        ("https://attacker.tld?sns.us-east-1.amazonaws.com/a.pem", R::Path),
+        ("https://attacker.tld\\@sns.us-east-1.amazonaws.com/a.pem", R::Characters),
+        ("https://attacker.tld\\.sns.us-east-1.amazonaws.com/a.pem", R::Characters),
+        ("https://sns.us-east-1.amazonaws.com:8443/a.pem", R::Port),
+        ("https://sns.us-east-1.amazonaws.com:443/a.pem", R::Port),
+        ("https://sns.us-east-1.amazonaws.com:/a.pem", R::Port),
+        ("https://sns.us-east-1.amazonaws.com/a.pem?x=1", R::Query),
+        ("https://sns.us-east-1.amazonaws.com/a.pem?", R::Query),
+        ("https://sns.us-east-1.amazonaws.com/a.pem#x", R::Fragment),
+        // Other spellings of the same host: there is one.
+        ("https://sns.us-east-1.amazonaws.com./a.pem", R::Host),
+        ("https://SNS.us-east-1.amazonaws.com/a.pem", R::Host),
+        ("https://sns.us-east-1.amazonaws%2ecom/a.pem", R::Host),
+        ("https://sns..us-east-1.amazonaws.com/a.pem", R::Host),
+        ("https://.sns.us-east-1.amazonaws.com/a.pem", R::Host),
+        // Addresses of IPv4 and IPv6, in all their spellings.
+        ("https://127.0.0.1/a.pem", R::Host),
+        ("https://127.1/a.pem", R::Host),
+        ("https://2130706433/a.pem", R::Host),
+        ("https://0x7f000001/a.pem", R::Host),
+        ("https://0x7f.0.0.1/a.pem", R::Host),
+        ("https://0177.0.0.1/a.pem", R::Host),
+        ("https://017700000001/a.pem", R::Host),
+        ("https://169.254.169.254/latest/meta-data/a.pem", R::Host),
+        ("https://[::1]/a.pem", R::Host),
+        ("https://[::ffff:127.0.0.1]/a.pem", R::Host),
+        ("https://[::ffff:7f00:1]/a.pem", R::Host),
+        ("https://[fe80::1%25eth0]/a.pem", R::Host),
+        ("https://sns.us-east-1.amazonaws.com.127.0.0.1/a.pem", R::Host),
+        ("https://localhost/a.pem", R::Host),
+        ("https:///a.pem", R::Host),
+        // Other schemes, and other spellings of this one.
+        ("http://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
+        ("file:///etc/passwd", R::Scheme),
+        ("gopher://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
+        ("ftp://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
+        ("data:text/plain,a", R::Scheme),
+        ("//sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
+        ("HTTPS://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
+        ("https:/sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
+        ("https:sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
+        (" https://sns.us-east-1.amazonaws.com/a.pem", R::Scheme),
+        ("https://sns.us-east-1.amazonaws.com /a.pem", R::Characters),
+        ("https://sns.us-east-1.amazonaws.com/a.pem\r\nHost: attacker.tld", R::Characters),
+        ("https://sns.us-east-1.amazonaws.com\r\n/a.pem", R::Characters),
+        ("https://sns.us-east-1.amazonaws.com/a\0.pem", R::Characters),
+        ("https://sns.us-\teast-1.amazonaws.com/a.pem", R::Characters),
+        // Other paths.
+        ("https://sns.us-east-1.amazonaws.com", R::Path),
+        ("https://sns.us-east-1.amazonaws.com/", R::ForeignPath),
+        ("https://sns.us-east-1.amazonaws.com/.pem", R::ForeignPath),
+        ("https://sns.us-east-1.amazonaws.com/a.pem/b", R::ForeignPath),
+        ("https://sns.us-east-1.amazonaws.com//a.pem", R::ForeignPath),
+        ("https://sns.us-east-1.amazonaws.com/b/a.pem", R::ForeignPath),
+        ("https://sns.us-east-1.amazonaws.com/../a.pem", R::Path),
+        ("https://sns.us-east-1.amazonaws.com/%2e%2e/a.pem", R::Path),
+        ("https://sns.us-east-1.amazonaws.com/a%2fb.pem", R::Path),
+        ("https://sns.us-east-1.amazonaws.com/a.pem%00", R::Path),
+    ];
+
+    #[test]
+    fn every_trick_that_leads_elsewhere_is_refused() {
+        let pem = "/SimpleNotificationService-a.pem";
+        for (url, why) in TRICKS {
+            assert_eq!(sns().check(url), Err(*why), "{url:?}");
         }
         assert!(
             sns().check(&format!("https://sns.us-east-1.amazonaws.com{pem}{}", "a".repeat(2_048))).is_err()

@@ -12,9 +12,11 @@ mod event;
 mod fields;
 mod https;
 mod ids;
+mod multipart;
 mod outcome;
 mod pattern;
 mod public_address;
+mod public_url;
 mod request;
 mod secret;
 mod secret_source;
@@ -22,10 +24,10 @@ pub mod strict_json;
 mod template;
 mod timestamp;
 
-pub use body::{BodyRules, Unreadable, read_body, reads_as_form};
+pub use body::{BodyKind, BodyRules, MAX_FORM_FIELDS, Unreadable, body_kind, read_body, reads_as_form};
 pub use delivery::{Assurance, Delivery, Verification, VerifiedRequest};
 pub use diagnostic::Diagnostic;
-pub use entry::{DeliveryMeta, Entry, EntryMeta, NewEntry, ReplayMeta};
+pub use entry::{ConfirmMeta, DeliveryMeta, Entry, EntryMeta, LearntMeta, NewEntry, ReplayMeta};
 pub use event::{CheckedEvent, DomainEvent, ExternalEvent, StoredEvent};
 pub use fields::{FieldPath, Fields, PathError, Root};
 pub use https::{HttpsRule, HttpsUrl, RuleError, UrlRefused};
@@ -35,6 +37,7 @@ pub use ids::{
 pub use outcome::{Outcome, OutcomeKind, ReasonCode, Verdict};
 pub use pattern::TypePattern;
 pub use public_address::is_public;
+pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use request::{
     CREDENTIAL_PARTS, HeaderValue, Headers, RawRequest, is_credential_header, is_credential_parameter,
 };

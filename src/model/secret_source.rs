@@ -13,6 +13,8 @@ pub enum SecretSource {
     Env(String),
     /// `file:/path`; a trailing newline is not part of the secret.
     File(PathBuf),
+    /// A public key, which is none: it stands in the partner's file.
+    Public(String),
     /// A development secret from the partner's `[test]` table; only tests and the demo have them.
     Test(Secret),
 }
@@ -43,6 +45,7 @@ impl Serialize for SecretSource {
         match self {
             Self::Env(name) => serializer.collect_str(&format_args!("env:{name}")),
             Self::File(path) => serializer.collect_str(&format_args!("file:{}", path.display())),
+            Self::Public(_) => serializer.serialize_str("public_key"),
             Self::Test(_) => serializer.serialize_str("[test]"),
         }
     }

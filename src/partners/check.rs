@@ -11,12 +11,16 @@ use super::{
     endpoint_file::is_name,
     folder::{MappingsFolder, PartnerFolder},
     lint::Lints,
-    opening::Keyring,
+    opening::{Keyring, check_at},
     partner_file::PartnerFile,
     reading::Source,
     reload::bad_partner_name,
 };
-use crate::{contracts::Catalog, model::Diagnostic, signatures::presets};
+use crate::{
+    contracts::Catalog,
+    model::{Diagnostic, PublicUrl},
+    signatures::presets,
+};
 
 /// What a check takes into account beside the folder.
 #[derive(Clone, Debug)]
@@ -74,25 +78,33 @@ fn check_partner(
     let file = PartnerFile::read(source, &find);
     if !file.only_names {
         Lints { folder: partner, source, file: &file }.run(folder, options, report);
-        report.warnings.extend(missing_secrets(source, &file, options.secrets));
+        report.warnings.extend(missing_secrets(source, &file, options.secrets, folder.public_url.as_ref()));
     }
     report.errors.extend(file.desk_problems());
     let sources = DeskSources::of(partner, &folder.contracts);
     report.errors.extend(Desk::compile(sources).err().unwrap_or_default());
 }
 
-/// Endpoints that would answer 503, here and now, for want of a secret.
-fn missing_secrets(source: Source<'_>, file: &PartnerFile, from: SecretsFrom) -> Vec<Diagnostic> {
+/// Endpoints that would answer 503, here and now, for want of a secret or of their public address.
+fn missing_secrets(
+    source: Source<'_>,
+    file: &PartnerFile,
+    from: SecretsFrom,
+    public_url: Option<&PublicUrl>,
+) -> Vec<Diagnostic> {
     let keyring = Keyring { from, test_secrets: &file.test_secrets };
     let mut found = Vec::new();
     for plan in &file.endpoints {
-        let Some(check @ SignatureCheck::Scheme(_)) = &plan.check else { continue };
+        let Some(check @ SignatureCheck::Scheme(_)) = check_at(plan, public_url, from) else { continue };
         if plan.secrets.is_empty() {
             continue;
         }
-        if let Err(why) = keyring.keys(check, &plan.secrets) {
+        let learns = plan.handshakes.iter().any(|handshake| handshake.learn.is_some());
+        let of_handshakes =
+            keyring.of_handshakes(&plan.handshakes, &plan.secrets).into_values().find_map(Result::err);
+        if let Some(why) = keyring.keys(&check, &plan.secrets, learns).err().or(of_handshakes) {
             let message = format!("`{}` would answer 503 here: {why}", plan.name);
-            let help = "give the gateway this secret before the partner posts to it";
+            let help = "give the gateway this secret, or this address, before the partner posts to it";
             found.push(source.problem("not_configured", plan.at, message, help));
         }
     }

@@ -123,6 +123,9 @@ pub enum ValueRule {
     FirstOf(Vec<FieldPath>),
     /// `{ digest = [paths] }`: SHA-256 (hex) of the values as canonical JSON.
     Digest(Vec<FieldPath>),
+    /// `{ name_of = [paths] }`: the last name of the first path where something stands: `message` of `body.message`. For
+    /// senders whose type is the key under which the event stands.
+    NameOf(Vec<FieldPath>),
 }
 
 /// Where a time stands, and how it is written.

@@ -5,12 +5,13 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
 };
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
     keys::SecretSource,
-    model::{EndpointName, Secret},
-    signatures::{Key, Scheme},
+    model::{EndpointName, Secret, Timestamp},
+    signatures::{Key, Schemes},
 };
 
 use super::handshake::Handshake;
@@ -38,16 +39,31 @@ pub struct Endpoint {
     pub handshakes: Vec<Handshake>,
     /// The secrets that only handshakes use, by what they are for; an error when one cannot be had.
     pub handshake_secrets: BTreeMap<String, Result<Secret, NotConfigured>>,
+    /// The ids of learnt secrets that are not believed any more.
+    pub forgotten: Vec<String>,
+    /// The networks that requests may come from; empty: anywhere. Beside the signature, never instead of one.
+    pub allow_from: Vec<IpNet>,
+    /// The client certificates that a trusted proxy must have seen; `None`: none is asked for.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Whether senders may ask what would become of a request.
+    pub self_test: bool,
     /// Bytes of its bodies that the intake holds. It stands here so that no request looks it up; a reload of the partner's
     /// file begins a new count.
     pub held_bytes: Arc<AtomicUsize>,
 }
 
+impl Endpoint {
+    /// Whether a handshake teaches it its secrets.
+    pub fn learns(&self) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.learn.is_some())
+    }
+}
+
 /// How an endpoint's requests are verified.
 #[derive(Clone, Debug)]
 pub enum SignatureCheck {
-    /// By a scheme.
-    Scheme(Arc<Scheme>),
+    /// By a scheme, or by several.
+    Scheme(Arc<Schemes>),
     /// Not at all: an explicit, loud setting (`unsigned = true`).
     Unsigned,
     /// Nobody knows: its file is broken and never was good. The keys are an error, so every request is answered 503.
@@ -58,6 +74,15 @@ pub enum SignatureCheck {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotConfigured(pub String);
+
+/// How a proxy that ends TLS tells of a client's certificate, and which ones are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The header, in lower case.
+    pub header: String,
+    /// What it may say: subjects or fingerprints, as the proxy writes them.
+    pub one_of: Vec<String>,
+}
 
 /// A fixed answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -94,8 +119,12 @@ pub struct SecretUse {
     pub id: String,
     /// Where it comes from.
     pub from: SecretSource,
-    /// What it is for, where it is not for the signature: the name by which a handshake uses it.
+    /// What it is for: one of several schemes, or the name by which a handshake uses it.
     pub purpose: Option<String>,
+    /// It counts from this time on.
+    pub not_before: Option<Timestamp>,
+    /// It counts until this time.
+    pub not_after: Option<Timestamp>,
 }
 
 /// Which secrets count.

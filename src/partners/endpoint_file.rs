@@ -3,16 +3,20 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{keys::SecretSource, model::Diagnostic};
+use ipnet::IpNet;
+
+use crate::model::{Diagnostic, InvalidPublicUrl, PublicUrl};
 
 use super::{
+    callers,
     desk::Identify,
-    door::{Reply, SecretUse, SignatureCheck},
+    door::{ClientCertificate, Reply, SecretUse, SignatureCheck},
     handshake::Handshake,
     handshake_file::{self, Known},
     identify::{self, Findings},
+    parameters,
     reading::{Entry, Source, Table, parse},
-    signing,
+    secrets, signing,
 };
 
 /// The endpoint that also answers `/in/<partner>`, and the name of one that has none.
@@ -25,14 +29,17 @@ const MAX_BODY_BYTES: u64 = 268_435_456;
 const MAX_HEADER_BYTES: u64 = 1_048_576;
 /// Largest `requests_per_second`.
 const MAX_RATE: u64 = 1_000_000;
-/// Longest parameter, in bytes.
-const MAX_PARAMETER_BYTES: usize = 2_048;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 16] = [
     "name",
     "secrets",
+    "public_url",
     "parameters",
     "handshake",
+    "forget",
+    "allow_from",
+    "client_certificate",
+    "self_test",
     "max_body_bytes",
     "max_header_bytes",
     "requests_per_second",
@@ -55,8 +62,18 @@ pub(super) struct EndpointPlan {
     pub(super) identify: Option<Identify>,
     /// Where its secrets come from.
     pub(super) secrets: Vec<SecretUse>,
+    /// The ids of learnt secrets that are not believed any more.
+    pub(super) forgotten: Vec<String>,
+    /// The networks that requests may come from.
+    pub(super) allow_from: Vec<IpNet>,
+    /// The client certificates that are taken.
+    pub(super) client_certificate: Option<ClientCertificate>,
+    /// Whether senders may test themselves.
+    pub(super) self_test: bool,
     /// What a preset wants to know of it, by name.
     pub(super) parameters: BTreeMap<String, String>,
+    /// The address under which its partner reaches it, where it has one of its own.
+    pub(super) public_url: Option<PublicUrl>,
     /// Largest body in bytes.
     pub(super) max_body_bytes: Option<usize>,
     /// Most bytes of target and headers together.
@@ -86,7 +103,12 @@ impl EndpointPlan {
             check: None,
             identify: None,
             secrets: Vec::new(),
+            forgotten: Vec::new(),
+            allow_from: Vec::new(),
+            client_certificate: None,
+            self_test: false,
             parameters: BTreeMap::new(),
+            public_url: None,
             max_body_bytes: None,
             max_header_bytes: None,
             requests_per_second: None,
@@ -145,8 +167,12 @@ pub(super) fn read<'t>(table: &Table<'t>, shared: &Shared<'t, '_>) -> EndpointPl
     if let Some(status) = status(table, "signature_failure_status", 400..=499, &mut problems) {
         plan.signature_failure_status = status;
     }
-    plan.secrets = secrets(table, &mut problems);
-    plan.parameters = parameters(table, &mut problems);
+    plan.secrets = secrets::read(table, "secrets", &mut problems);
+    plan.public_url = public_url(table, &mut problems);
+    plan.allow_from = callers::networks(table, &mut problems);
+    plan.client_certificate = callers::certificate(table, &mut problems);
+    plan.self_test = table.truth("self_test", &mut problems);
+    plan.forgotten = table.texts("forget", &mut problems).into_iter().map(|(id, _)| id.to_owned()).collect();
     plan.accepted = table.table("reply", &mut problems).map(|table| reply(&table, &mut problems));
     plan.door_problems = problems;
     verify_and_identify(&mut plan, table, shared);
@@ -175,12 +201,31 @@ fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &
     let (toml, preset_problems) = parse(source);
     problems.extend(preset_problems);
     let preset = Table::of(source, 0, toml.get_ref());
-    plan.check = checked(plan, &signature, &preset);
-    let Some(check) = plan.check.clone() else { return };
+    answers_of_the_preset(plan, table, &preset);
     let own = table.get("handshake").or(shared.handshake);
-    plan.handshakes = handshakes(own.or_else(|| preset.get("handshake")), plan, &check);
+    let answered = own.or_else(|| preset.get("handshake"));
+    plan.check = checked(plan, table, [&signature, &preset], answered.as_ref(), shared.presets);
+    let Some(check) = plan.check.clone() else { return };
+    if !table.has("secrets") {
+        plan.secrets = secrets::read(&preset, "public_keys", &mut plan.door_problems);
+    }
+    plan.handshakes = handshakes(answered, plan, &check);
     look_at_secrets(plan, table, &check);
     plan.identify = identified(plan, table, shared, &preset, &check);
+    plan.check = plan.check.take().map(|check| as_the_desk_reads(check, plan.identify.as_ref()));
+}
+
+/// What the provider's system needs to see, where the endpoint says nothing else.
+fn answers_of_the_preset(plan: &mut EndpointPlan, table: &Table<'_>, preset: &Table<'_>) {
+    let problems = &mut plan.door_problems;
+    if !table.has("reply") {
+        plan.accepted = preset.table("reply", problems).map(|table| reply(&table, problems));
+    }
+    if !table.has("signature_failure_status")
+        && let Some(status) = status(preset, "signature_failure_status", 400..=499, problems)
+    {
+        plan.signature_failure_status = status;
+    }
 }
 
 /// The endpoint's own handshakes, else the partner's, else the preset's.
@@ -195,27 +240,41 @@ fn handshakes(written: Option<Entry<'_>>, plan: &mut EndpointPlan, check: &Signa
     tables.iter().filter_map(|table| handshake_file::read(table, known, problems)).collect()
 }
 
-fn parameters(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for entry in table.table("parameters", problems).iter().flat_map(Table::iter) {
-        let Some(text) = entry.text(problems) else { continue };
-        if text.len() > MAX_PARAMETER_BYTES || text.contains(char::is_control) {
-            let message = format!("`{}` has a control character, or more than 2048 bytes", entry.key);
-            problems.push(entry.problem(
-                "bad_parameter",
-                message,
-                "write it on one line, as the partner shows it",
-            ));
-        }
-        found.insert(entry.key.to_owned(), text.to_owned());
-    }
-    found
-}
-
-fn checked(plan: &mut EndpointPlan, signature: &Table<'_>, preset: &Table<'_>) -> Option<SignatureCheck> {
+fn checked(
+    plan: &mut EndpointPlan,
+    endpoint: &Table<'_>,
+    [signature, preset]: [&Table<'_>; 2],
+    handshakes: Option<&Entry<'_>>,
+    find: FindPreset<'_>,
+) -> Option<SignatureCheck> {
     let problems = &mut plan.door_problems;
     let base = signature.has("preset").then(|| preset.table("signature", problems)).flatten();
-    signing::check(signature, base.as_ref(), problems)
+    let schemes: Vec<_> = base.iter().chain([signature]).collect();
+    let before = problems.len();
+    let parameters = parameters::read(endpoint, preset, &schemes, handshakes, problems);
+    plan.parameters = parameters.0.clone();
+    if problems.len() > before {
+        return None;
+    }
+    signing::check(signature, base.as_ref(), (&parameters, find), problems)
+}
+
+/// What is verified is what is translated: the scheme looks into the field that the desk takes for the body.
+fn as_the_desk_reads(check: SignatureCheck, identify: Option<&Identify>) -> SignatureCheck {
+    match (check, identify) {
+        (SignatureCheck::Scheme(schemes), Some(identify)) => {
+            SignatureCheck::Scheme(Arc::new(schemes.reading(&identify.body)))
+        }
+        (check, _) => check,
+    }
+}
+
+fn public_url(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<PublicUrl> {
+    let entry = table.get("public_url")?;
+    let url = PublicUrl::parse(entry.text(problems)?);
+    let wrong =
+        |why: InvalidPublicUrl| entry.problem("bad_public_url", "this is no public address", why.to_string());
+    url.map_err(|why| problems.push(wrong(why))).ok()
 }
 
 /// The name under which a preset stands among a desk's sources and in diagnostics.
@@ -231,19 +290,32 @@ fn look_at_secrets(plan: &mut EndpointPlan, table: &Table<'_>, check: &Signature
                 "use the partner's signature if it has one; if not, close the address to everyone else";
             plan.warnings.push(table.problem("unsigned", message, help));
         }
+        SignatureCheck::Scheme(scheme) if scheme.has_published_keys() => {
+            if let Some(secrets) = table.get("secrets") {
+                let message = format!("`{}` needs no secret: the partner publishes its keys", plan.name);
+                plan.door_problems.push(secrets.problem("needless_secret", message, "remove secrets"));
+            }
+        }
         _ if lacks_a_secret(plan, table) => {
             let help = "add `secrets = [{ id = \"2026-11\", from = \"env:NAME\" }]`";
             let message = format!("`{}` has no secret to verify with", plan.name);
             plan.door_problems.push(table.problem("no_secrets", message, help));
         }
-        _ => {}
+        SignatureCheck::Scheme(schemes) => secrets::check(plan, table, schemes),
+        SignatureCheck::Unknown => {}
     }
 }
 
-/// Whether no secret is for the signature. One that could not be read has been told already.
+/// Whether no secret is for the signature: there is none, or handshakes use them all. One that could not be read has been
+/// told already.
 fn lacks_a_secret(plan: &EndpointPlan, table: &Table<'_>) -> bool {
-    let of_signature = plan.secrets.iter().any(|secret| secret.purpose.is_none());
-    !of_signature && (!plan.secrets.is_empty() || !table.has("secrets"))
+    let of_handshakes: Vec<_> = plan.handshakes.iter().flat_map(Handshake::secrets).collect();
+    let is_theirs = |secret: &SecretUse| {
+        secret.purpose.as_deref().is_some_and(|purpose| of_handshakes.contains(&purpose))
+    };
+    let learns = plan.handshakes.iter().any(|handshake| handshake.learn.is_some());
+    let unread = plan.secrets.is_empty() && table.has("secrets");
+    !learns && !unread && plan.secrets.iter().all(is_theirs)
 }
 
 fn identified(
@@ -268,41 +340,6 @@ fn identified(
     plan.desk_problems.extend(found.problems);
     plan.warnings.extend(found.warnings);
     identify
-}
-
-fn secrets(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Vec<SecretUse> {
-    let mut secrets: Vec<SecretUse> = Vec::new();
-    for secret in table.tables("secrets", problems) {
-        secret.only(&["id", "from", "for"], problems);
-        let purpose = secret.required_if_there("for", problems);
-        let (id, from) = (secret.required("id", problems), secret.required("from", problems));
-        let from = from.and(secret.get("from")).and_then(|from| source_of(&from, problems));
-        let Some(id) = id else { continue };
-        if secrets.iter().any(|known| known.id == id) {
-            let message = format!("the secret id {id:?} stands twice");
-            let help = "give each secret an id of its own: deliveries note which one matched";
-            problems.push(secret.problem("duplicate_secret", message, help));
-        }
-        secrets.extend(from.map(|from| SecretUse { id: id.to_owned(), from, purpose }));
-    }
-    secrets
-}
-
-/// Where a secret comes from. The text is never shown: it may be the secret itself.
-fn source_of(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<SecretSource> {
-    const HELP: &str = "write \"env:NAME\" or \"file:/path\", and keep the secret itself out of this file";
-    let text = entry.text(problems)?;
-    if !text.starts_with("env:") && !text.starts_with("file:") {
-        let message = "`from` names no source; if this is the secret itself, it is known to everyone who reads this file";
-        let help = format!("{HELP}; replace a secret that stood here");
-        problems.push(entry.problem("literal_secret", message, help));
-        return None;
-    }
-    let source = SecretSource::parse(text).ok();
-    if source.is_none() {
-        problems.push(entry.problem("secret_source", "`from` names no place to take a secret from", HELP));
-    }
-    source
 }
 
 fn status(

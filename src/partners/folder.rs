@@ -9,7 +9,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::model::Diagnostic;
+use crate::model::{Diagnostic, PublicUrl};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
@@ -81,9 +81,17 @@ pub struct MappingsFolder {
     pub contracts: BTreeMap<String, String>,
     /// Contract files that are there and could not be read.
     pub problems: Vec<Diagnostic>,
+    /// The address under which partners reach the gateway: configured, and no part of the folder.
+    pub public_url: Option<PublicUrl>,
 }
 
 impl MappingsFolder {
+    /// The folder behind this public address.
+    #[must_use]
+    pub fn at(self, public_url: Option<PublicUrl>) -> Self {
+        Self { public_url, ..self }
+    }
+
     /// Reads the folder. Symbolic links are followed, names that begin with a dot are left out (so ConfigMap and git-sync
     /// folders are read once); when files vanish underneath, as in a swap, reading begins anew.
     pub fn read(root: &Path) -> Result<Self, FolderError> {

@@ -28,6 +28,19 @@ pub struct Handshake {
     pub body: AnswerBody,
     /// Headers of the answer, in lower case.
     pub headers: Vec<(String, AnswerValue)>,
+    /// The text that is a secret of the endpoint from now on, if the endpoint is armed.
+    pub learn: Option<FieldPath>,
+    /// The link that stage 1 visits.
+    pub confirm: Option<ConfirmRule>,
+}
+
+/// A link that a handshake asks to be visited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfirmRule {
+    /// Where the link stands.
+    pub path: FieldPath,
+    /// Where an address stands whose host the link must have: one that the signature was verified with.
+    pub host_of: FieldPath,
 }
 
 /// Which requests are a handshake: everything must hold.
@@ -107,6 +120,19 @@ impl Handshake {
         parts.max().unwrap_or(0)
     }
 
+    /// The names of the secrets it uses beside the signature's.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let hashed = self.values().filter_map(|value| match value {
+            AnswerValue::Sha256(parts, _) => Some(parts),
+            _ => None,
+        });
+        let hashed = hashed.flatten().filter_map(|part| match part {
+            HashPart::Secret(name) => Some(name.as_str()),
+            _ => None,
+        });
+        self.token.iter().map(|(_, name)| name.as_str()).chain(hashed)
+    }
+
     /// Every value of the answer.
     pub fn values(&self) -> impl Iterator<Item = &AnswerValue> {
         let (text, json) = match &self.body {
@@ -153,7 +179,9 @@ impl fmt::Display for Handshake {
                 write!(f, " with {{ {} }}", pairs.join(", "))?;
             }
         }
-        self.headers.iter().try_for_each(|(name, value)| write!(f, ", {name}: {value}"))
+        self.headers.iter().try_for_each(|(name, value)| write!(f, ", {name}: {value}"))?;
+        self.learn.iter().try_for_each(|path| write!(f, "; teaches the secret {path} while armed"))?;
+        self.confirm.iter().try_for_each(|rule| write!(f, "; the link {} is visited", rule.path))
     }
 }
 

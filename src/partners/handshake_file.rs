@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    handshake::{AnswerBody, AnswerValue, Condition, Handshake},
+    handshake::{AnswerBody, AnswerValue, Condition, ConfirmRule, Handshake},
     reading::{Entry, Table},
     rules,
 };
@@ -13,7 +13,7 @@ use crate::{
     signatures::{Guard, GuardUse},
 };
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 17] = [
     "signed",
     "method",
     "when",
@@ -28,6 +28,9 @@ const KEYS: [&str; 14] = [
     "text",
     "json",
     "headers",
+    "learn",
+    "confirm",
+    "confirm_host",
 ];
 /// The methods a handshake can come with.
 const METHODS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "POST"];
@@ -76,6 +79,8 @@ pub(super) fn read(table: &Table<'_>, known: Known<'_>, problems: &mut Vec<Diagn
         status: reader.status(),
         body: body?,
         headers,
+        learn: table.get("learn").and_then(|entry| path(&entry, reader.problems)),
+        confirm: reader.confirm(),
     };
     reader.guard(&mut handshake);
     if reader.problems.len() == before {
@@ -236,6 +241,19 @@ impl Reader<'_, '_> {
         None
     }
 
+    /// `confirm = "body.SubscribeURL"` and `confirm_host = "body.SigningCertURL"`
+    fn confirm(&mut self) -> Option<ConfirmRule> {
+        let path = path(&self.table.get("confirm")?, self.problems);
+        let Some(host) = self.table.get("confirm_host") else {
+            let message = "nothing says which host the link may have";
+            let help = "add `confirm_host = \"body.SigningCertURL\"`: an address that the signature was verified with";
+            self.problems.push(self.table.problem("handshake_confirm", message, help));
+            return None;
+        };
+        let host_of = not_of_an_item(&host, rules::path(&host, self.problems)?, self.problems);
+        Some(ConfirmRule { path: path?, host_of: host_of? })
+    }
+
     fn guard(&mut self, handshake: &mut Handshake) {
         let signs =
             handshake.values().any(|value| !matches!(value, AnswerValue::Fixed(_) | AnswerValue::Echo(_)));
@@ -272,6 +290,14 @@ impl Reader<'_, '_> {
         if has_body && (handshake.method == "HEAD" || handshake.status == 204) {
             let help = "remove `echo`, `text` or `json`, or change the method or the status";
             wrong("handshake_body", "an answer to HEAD, or one of status 204, has no body", help);
+        }
+        if handshake.confirm.is_some() && !handshake.signed {
+            let help = "add `signed = true`: anyone could have us visit a link of theirs";
+            wrong("handshake_confirm", "a link is visited although nobody signed for it", help);
+        }
+        if handshake.learn.is_some() && !self.known.has_key {
+            let help = "remove `learn`, or say how requests are verified with [signature]";
+            wrong("handshake_key", "a secret is taught to an endpoint that verifies nothing", help);
         }
     }
 }
@@ -375,6 +401,8 @@ colour = 1",
             ("method = 'GET'\ntoken = { path = 'query.t', secret = 'other' }", "handshake_secret"),
             ("method = 'GET'\ntoken = { path = 'query.t' }", "missing_key"),
             ("method = 'GET'\none_of = { path = 'query.t', parameter = 'nothing' }", "missing_parameter"),
+            ("method = 'GET'\nsigned = true\nconfirm = 'body.u'", "handshake_confirm"),
+            ("method = 'GET'\nconfirm = 'body.u'\nconfirm_host = 'body.c'", "handshake_confirm"),
             ("method = 'GET'\necho = 'item.c'", "bad_path"),
             ("method = 'GET'\nwhen = { 'challenge' = 'x' }", "bad_path"),
             ("method = 'GET'\nguard = 'a-z'", "handshake_guard"),

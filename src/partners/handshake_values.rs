@@ -4,6 +4,7 @@
 use super::{
     handshake::{AnswerValue, HashPart, Writing},
     handshake_file::{Reader, path, path_of, paths},
+    parameters::Parameters,
     reading::{Entry, Table},
     signing::owned,
 };
@@ -14,7 +15,7 @@ impl Reader<'_, '_> {
     pub(super) fn value(&mut self, entry: &Entry<'_>) -> Option<AnswerValue> {
         const HELP: &str = "write a text, a number, { echo = path }, { hmac = \"sha256\", of = [paths], as = \"hex\" } or { sha256 = [parts] }";
         if !entry.value.is_table() {
-            let fixed = serde_json::to_value(owned(entry.value)).ok();
+            let fixed = serde_json::to_value(owned(entry.value, &Parameters::default())).ok();
             let plain = fixed.filter(|value| !value.is_array() && !value.is_object() && !value.is_null());
             if plain.is_none() {
                 self.problems.push(entry.problem(

@@ -12,8 +12,8 @@ use super::{
     rules, signing,
 };
 use crate::{
-    model::{BodyRules, Diagnostic, FieldPath, Root},
-    signatures::Scheme,
+    model::{BodyKind, BodyRules, Diagnostic, FieldPath, Root},
+    signatures::Schemes,
 };
 
 /// How long an external id is remembered, where nobody says otherwise: beyond any retry horizon we know of.
@@ -62,7 +62,9 @@ pub(super) fn read(table: &Table<'_>, check: &SignatureCheck, found: &mut Findin
     let id_is_covered =
         identify.external_id.as_ref().is_some_and(|id| signing::covers(check, rules::paths_of(id)));
     let sound = found.problems.len() == before && found.unsafe_door.is_empty();
-    sound.then_some(Identify { id_is_covered, ..identify })
+    let token = matches!(check, SignatureCheck::Scheme(scheme) if scheme.body_is_token());
+    let body = BodyRules { token, ..identify.body.clone() };
+    sound.then_some(Identify { body, id_is_covered, ..identify })
 }
 
 fn values(
@@ -75,7 +77,7 @@ fn values(
     let identity = entry(table, "identity", rules::paths, problems).unwrap_or_default();
     let event_type = event_type(table, problems);
     Some(Identify {
-        body: BodyRules { form_json: table.text("form_json", problems).map(str::to_owned) },
+        body: BodyRules { form_json: table.text("form_json", problems).map(str::to_owned), token: false },
         external_id: entry(table, "external_id", rules::value, problems),
         ordering_key: entry(table, "ordering_key", rules::value, problems),
         occurred_at: entry(table, "occurred_at", rules::time, problems),
@@ -133,7 +135,7 @@ fn names_item(value: &DeValue<'_>) -> bool {
 }
 
 /// What was verified is what is translated: a scheme that signs items must be split into just these.
-fn what_is_signed_is_split(table: &Table<'_>, split: Option<&Split>, scheme: &Scheme) -> Option<Diagnostic> {
+fn what_is_signed_is_split(table: &Table<'_>, split: Option<&Split>, scheme: &Schemes) -> Option<Diagnostic> {
     let signed = scheme.signed_items()?;
     if split.is_some() && split == rules::split_of(signed).as_ref() {
         return None;
@@ -144,11 +146,13 @@ fn what_is_signed_is_split(table: &Table<'_>, split: Option<&Split>, scheme: &Sc
     Some(source.problem("split_not_signed", at, message, format!("write `split = {signed:?}`")))
 }
 
-/// The same for a scheme that signs fields of the body: it reads JSON, and forms are refused at the door.
-fn what_is_signed_is_no_form(table: &Table<'_>, scheme: &Scheme) -> Option<Diagnostic> {
-    let entry = table.get("form_json").filter(|_| scheme.reads_body())?;
+/// The same for a scheme that signs fields of the body's JSON: forms are refused at the door. One that says it reads a form
+/// looks into the same field of it.
+fn what_is_signed_is_no_form(table: &Table<'_>, schemes: &Schemes) -> Option<Diagnostic> {
+    let entry = table.get("form_json").filter(|_| schemes.reads_body_as(BodyKind::Json))?;
     let message = "fields are signed in the body's JSON, and a form could show others";
-    let help = "remove `form_json`; beside this signature a form is refused";
+    let help =
+        "remove `form_json`; or write `body = \"form\"` in [signature], where the signature looks into forms";
     Some(entry.problem("form_not_signed", message, help))
 }
 
@@ -248,6 +252,26 @@ mod tests {
             assert!(identify.is_none(), "{text}");
             assert_eq!(found.problems[0].code, code, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_signed_in_a_form_is_read_from_it() {
+        let with = |body: &str| {
+            let scheme = format!(
+                "algorithm = 'hmac-sha256'\nsecret = {{ as = 'text' }}\nvalue = {{ path = 'body.event.hash', as = 'hex' }}\n\
+                 message = '{{body.event.type}}'\nassurance = 'partial'\n{body}"
+            );
+            let check = SignatureCheck::Scheme(Schemes::parse(&scheme).expect("a scheme").into());
+            let source =
+                Source { file: "partner.toml", text: "form_json = 'json'\nevent_type = 'body.type'" };
+            let (table, _) = parse(source);
+            let mut found = Findings::default();
+            let identify = read(&Table::of(source, 0, table.get_ref()), &check, &mut found);
+            (identify.is_some(), found.unsafe_door.first().map(|problem| problem.code))
+        };
+        assert_eq!(with(""), (false, Some("form_not_signed")));
+        assert_eq!(with("body = 'form'"), (true, None));
+        assert_eq!(with("body = 'multipart'"), (true, None));
     }
 
     #[test]

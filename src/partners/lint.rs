@@ -10,7 +10,7 @@ use super::{
     partner_file::{MappingPlan, PartnerFile, Scope},
     reading::{Source, closest},
 };
-use crate::{model::Diagnostic, signatures::presets};
+use crate::{keys::SecretSource, model::Diagnostic};
 
 /// One partner under the lamp.
 pub(super) struct Lints<'a> {
@@ -32,6 +32,7 @@ impl Lints<'_> {
         report.warnings.extend(self.missing_name());
         report.warnings.extend(self.unused_modules());
         report.warnings.extend(self.missing_test_secrets());
+        report.warnings.extend(self.shared_secrets());
         report.warnings.extend(self.missing_setup());
         report.warnings.extend(self.missing_fixtures(options));
     }
@@ -115,13 +116,30 @@ impl Lints<'_> {
         found
     }
 
+    /// Whoever has a delivery to one endpoint can post it to another that verifies with the same secret.
+    fn shared_secrets(&self) -> Vec<Diagnostic> {
+        let mut seen: Vec<(&SecretSource, &str)> = Vec::new();
+        let mut found = Vec::new();
+        for plan in &self.file.endpoints {
+            for secret in plan.secrets.iter().filter(|secret| !matches!(secret.from, SecretSource::Public(_)))
+            {
+                let other = seen.iter().find(|(from, name)| **from == secret.from && *name != &*plan.name);
+                if let Some((_, other)) = other {
+                    let message = format!("`{}` has the secret {:?} of `{other}`", plan.name, secret.id);
+                    let help = "give each endpoint a secret of its own: what was sent to one can be posted to the other";
+                    found.push(self.source.problem("shared_secret", plan.at, message, help));
+                }
+                seen.push((&secret.from, &plan.name));
+            }
+        }
+        found
+    }
+
     fn missing_setup(&self) -> Option<Diagnostic> {
         let path = self.folder.path_of("setup.md");
         let missing = !self.folder.files.contains_key(&path);
-        let help = format!(
-            "write down what is set up at the partner; a preset's steps are a start ({})",
-            preset_names()
-        );
+        let help =
+            "write down what is set up at the partner; `douane partner new` begins with a preset's steps";
         missing.then(|| Diagnostic::new("missing_setup", path, "there is no setup.md", help))
     }
 
@@ -131,8 +149,4 @@ impl Lints<'_> {
         let help = "add a case: fixtures/<partner>/<case>/request.http and expected.json";
         missing.then(|| Diagnostic::new("missing_fixtures", path, "this partner has no fixtures", help))
     }
-}
-
-fn preset_names() -> String {
-    presets::all().iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")
 }

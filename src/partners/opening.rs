@@ -6,11 +6,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     door::{Endpoint, NotConfigured, SecretUse, SecretsFrom, SignatureCheck},
     endpoint_file::EndpointPlan,
+    handshake::Handshake,
 };
 use crate::{
     keys::SecretSource,
-    model::{EndpointName, Secret},
-    signatures::{self, Key, Scheme},
+    model::{EndpointName, PublicUrl, Secret},
+    signatures::{self, Key, Scheme, Schemes},
 };
 
 /// Why a secret that stands in a file is none.
@@ -28,22 +29,35 @@ pub(super) struct Keyring<'a> {
 impl Keyring<'_> {
     /// The keys of an endpoint. One secret that cannot be had closes it: without it, requests that are signed with it
     /// would be refused as the sender's mistake.
+    ///
+    /// One that `learns` its secrets in handshakes may have none of its own.
     pub(super) fn keys(
         &self,
         check: &SignatureCheck,
         secrets: &[SecretUse],
+        learns: bool,
     ) -> Result<Arc<[Key]>, NotConfigured> {
         match check {
             SignatureCheck::Unsigned => Ok(Arc::new([])),
             SignatureCheck::Unknown => Err(NotConfigured("nobody knows how it is verified".to_owned())),
-            SignatureCheck::Scheme(scheme) => {
-                let of_signature = secrets.iter().filter(|secret| secret.purpose.is_none());
-                let keys: Arc<[Key]> =
-                    of_signature.map(|secret| self.key(scheme, secret)).collect::<Result<_, _>>()?;
-                if keys.is_empty() {
+            SignatureCheck::Scheme(schemes) if schemes.has_published_keys() => Ok(Arc::new([])),
+            SignatureCheck::Scheme(schemes) if schemes.lacks_url() => Err(NotConfigured(
+                "its signature covers the address it is posted to, and neither `public_url` of the endpoint nor \
+                 `intake.public_url` says which that is"
+                    .to_owned(),
+            )),
+            SignatureCheck::Scheme(schemes) => {
+                let keys = secrets.iter().filter_map(|secret| {
+                    let branch = schemes.branch_for(secret.purpose.as_deref())?;
+                    Some((branch, secret))
+                });
+                let keys = keys.map(|(at, secret)| Ok(self.key(schemes, at, secret)?.in_branch(at)));
+                let mut keys = keys.collect::<Result<Vec<_>, NotConfigured>>()?;
+                keys.sort_by_key(Key::branch);
+                if keys.is_empty() && !learns {
                     return Err(NotConfigured("it has no secret to verify with".to_owned()));
                 }
-                Ok(keys)
+                Ok(keys.into())
             }
         }
     }
@@ -51,10 +65,13 @@ impl Keyring<'_> {
     /// The secrets that handshakes use, by what they are for.
     pub(super) fn of_handshakes(
         &self,
+        handshakes: &[Handshake],
         secrets: &[SecretUse],
     ) -> BTreeMap<String, Result<Secret, NotConfigured>> {
+        let used: Vec<_> = handshakes.iter().flat_map(Handshake::secrets).collect();
         let named = secrets.iter().filter_map(|secret| Some((secret.purpose.clone()?, secret)));
-        named.map(|(purpose, secret)| (purpose, self.token(secret))).collect()
+        let theirs = named.filter(|(purpose, _)| used.contains(&purpose.as_str()));
+        theirs.map(|(purpose, secret)| (purpose, self.token(secret))).collect()
     }
 
     fn token(&self, secret: &SecretUse) -> Result<Secret, NotConfigured> {
@@ -74,16 +91,33 @@ impl Keyring<'_> {
         Ok(text)
     }
 
-    fn key(&self, scheme: &Scheme, secret: &SecretUse) -> Result<Key, NotConfigured> {
+    fn key(&self, schemes: &Schemes, at: usize, secret: &SecretUse) -> Result<Key, NotConfigured> {
+        let scheme = &schemes.branches()[at].scheme;
+        let key = match self.key_now(scheme, secret) {
+            // Whoever takes an old secret away need not change this file first; until then it is missed.
+            Err(_) if secret.not_after.is_some() => Key::missing(&secret.id),
+            key => key?,
+        };
+        Ok(key.counting(secret.not_before, secret.not_after))
+    }
+
+    fn key_now(&self, scheme: &Scheme, secret: &SecretUse) -> Result<Key, NotConfigured> {
         let source = match self.from {
+            SecretsFrom::TestTables if !matches!(secret.from, SecretSource::Public(_)) => {
+                self.test_source(&secret.id)?
+            }
+            SecretsFrom::TestTables => self.test_source(&secret.id).unwrap_or_else(|_| secret.from.clone()),
             SecretsFrom::Sources => secret.from.clone(),
-            SecretsFrom::TestTables => self.test_source(&secret.id)?,
         };
         let failed = |why: &dyn std::fmt::Display| {
             NotConfigured(format!("the secret {:?} from {}: {why}", secret.id, described(&source)))
         };
         let text = source.resolve().map_err(|error| failed(&error))?;
-        let key = scheme.key(&secret.id, &text).map_err(|error| failed(&error))?;
+        let key = match source {
+            SecretSource::Test(_) => scheme.development_key(&secret.id, &text),
+            _ => scheme.key(&secret.id, &text),
+        };
+        let key = key.map_err(|error| failed(&error))?;
         if self.from == SecretsFrom::Sources && self.is_published(scheme, &key) {
             return Err(failed(&PUBLISHED));
         }
@@ -92,8 +126,9 @@ impl Keyring<'_> {
 
     /// Whether a key stands in the partner's file. Compared as keys, so that a prefix left out changes nothing.
     fn is_published(&self, scheme: &Scheme, key: &Key) -> bool {
-        let published = self.test_secrets.iter().filter_map(|(id, text)| scheme.key(id, text).ok());
-        published.map(|other| other.bytes).any(|bytes| bytes == key.bytes)
+        let published =
+            self.test_secrets.iter().filter_map(|(id, text)| scheme.development_key(id, text).ok());
+        published.into_iter().any(|other| other.same_as(key))
     }
 
     fn test_source(&self, id: &str) -> Result<SecretSource, NotConfigured> {
@@ -107,16 +142,40 @@ pub(super) fn described(source: &SecretSource) -> String {
     match source {
         SecretSource::Env(name) => format!("env:{name}"),
         SecretSource::File(path) => format!("file:{}", path.display()),
+        SecretSource::Public(_) => "public_key".to_owned(),
         SecretSource::Test(_) => "[test]".to_owned(),
     }
 }
 
+/// How an endpoint verifies, with the address that its partner signs: its own, or the gateway's. Tests and the demo, where
+/// nobody configured one, make up theirs.
+pub(super) fn check_at(
+    plan: &EndpointPlan,
+    public_url: Option<&PublicUrl>,
+    from: SecretsFrom,
+) -> Option<SignatureCheck> {
+    let made_up = || PublicUrl::parse("https://douane.test").ok().filter(|_| from == SecretsFrom::TestTables);
+    match plan.check.clone()? {
+        SignatureCheck::Scheme(schemes) if schemes.signs_url() => {
+            let url = plan.public_url.as_ref().or(public_url).cloned().or_else(made_up);
+            Some(SignatureCheck::Scheme(Arc::new(schemes.at(url.as_ref()))))
+        }
+        check => Some(check),
+    }
+}
+
 /// The endpoint that a plan describes; `None` when its file has a mistake in it.
-pub(super) fn open(partner: &str, plan: &EndpointPlan, keyring: Keyring<'_>) -> Option<Endpoint> {
-    let check = plan.check.clone().filter(|_| plan.door_problems.is_empty())?;
+pub(super) fn open(
+    partner: &str,
+    plan: &EndpointPlan,
+    keyring: Keyring<'_>,
+    public_url: Option<&PublicUrl>,
+) -> Option<Endpoint> {
+    let check = check_at(plan, public_url, keyring.from).filter(|_| plan.door_problems.is_empty())?;
+    let learns = plan.handshakes.iter().any(|handshake| handshake.learn.is_some());
     Some(Endpoint {
         name: EndpointName::new(partner, Arc::clone(&plan.name)),
-        keys: keyring.keys(&check, &plan.secrets),
+        keys: keyring.keys(&check, &plan.secrets, learns),
         check,
         max_body_bytes: plan.max_body_bytes,
         max_header_bytes: plan.max_header_bytes,
@@ -124,7 +183,11 @@ pub(super) fn open(partner: &str, plan: &EndpointPlan, keyring: Keyring<'_>) -> 
         accepted: plan.accepted.clone(),
         signature_failure_status: plan.signature_failure_status,
         handshakes: plan.handshakes.clone(),
-        handshake_secrets: keyring.of_handshakes(&plan.secrets),
+        handshake_secrets: keyring.of_handshakes(&plan.handshakes, &plan.secrets),
+        forgotten: plan.forgotten.clone(),
+        allow_from: plan.allow_from.clone(),
+        client_certificate: plan.client_certificate.clone(),
+        self_test: plan.self_test,
         held_bytes: Arc::default(),
     })
 }
@@ -142,6 +205,10 @@ pub(super) fn unreadable(partner: &str, name: &str) -> Endpoint {
         signature_failure_status: 401,
         handshakes: Vec::new(),
         handshake_secrets: BTreeMap::new(),
+        forgotten: Vec::new(),
+        allow_from: Vec::new(),
+        client_certificate: None,
+        self_test: false,
         held_bytes: Arc::default(),
     }
 }
@@ -170,8 +237,46 @@ mod tests {
         let find = |name: &str| presets::find(name).map(|preset| preset.text);
         let file = PartnerFile::read(Source { file: "partner.toml", text: &text }, &find);
         let keyring = Keyring { from, test_secrets: &file.test_secrets };
-        let endpoint = open("s", &file.endpoints[0], keyring).expect("no mistakes");
+        let endpoint = open("s", &file.endpoints[0], keyring, None).expect("no mistakes");
         endpoint.keys.err().map(|why| why.to_string())
+    }
+
+    /// Why an endpoint whose partner signs the address would answer 503, with this in its `[[endpoint]]`.
+    fn without_address(
+        line: &str,
+        gateway: Option<&str>,
+        from: SecretsFrom,
+    ) -> (Option<String>, Option<String>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "a secret of some length").expect("written");
+        let text = format!(
+            "name = \"S\"\nowner = \"t\"\n[signature]\nalgorithm = \"hmac-sha256\"\nsecret = {{ as = \"text\" }}\n\
+             value = {{ path = \"header.x\", as = \"hex\" }}\nmessage = \"{{url}}{{body}}\"\nassurance = \"full\"\n\
+             [[endpoint]]\n{line}\nsecrets = [{{ id = \"a\", from = \"file:{}\" }}]\n[identify]\nevent_type = \"body.type\"\n\
+             [test]\nsecrets = {{ \"a\" = \"{PUBLISHED}\" }}\n",
+            path.display()
+        );
+        let file = PartnerFile::read(Source { file: "partner.toml", text: &text }, &|_| None);
+        let keyring = Keyring { from, test_secrets: &file.test_secrets };
+        let gateway = gateway.map(|url| PublicUrl::parse(url).expect("an address"));
+        let endpoint = open("s", &file.endpoints[0], keyring, gateway.as_ref()).expect("no mistakes");
+        let SignatureCheck::Scheme(scheme) = &endpoint.check else { panic!("it has a scheme") };
+        let url = scheme.branches()[0].scheme.message().url().map(|url| url.as_str().to_owned());
+        (endpoint.keys.err().map(|why| why.to_string()), url)
+    }
+
+    #[test]
+    fn an_address_that_is_signed_must_be_known() {
+        let at = |line, gateway| without_address(line, gateway, SecretsFrom::Sources);
+        let (why, url) = at("", None);
+        assert!(why.is_some_and(|why| why.contains("intake.public_url")) && url.is_none());
+        assert_eq!(at("", Some("https://hooks.example")), (None, Some("https://hooks.example".to_owned())));
+        let own = "public_url = \"https://u:p@own.example:8443/front\"";
+        let theirs = Some("https://u:p@own.example:8443/front".to_owned());
+        assert_eq!(at(own, Some("https://hooks.example")), (None, theirs));
+        let (why, url) = without_address("", None, SecretsFrom::TestTables);
+        assert!(why.is_none() && url.is_some(), "tests make one up");
     }
 
     #[test]

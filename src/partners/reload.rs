@@ -18,7 +18,7 @@ use super::{
     registry::{DeskState, Snapshot},
 };
 use crate::{
-    model::{Diagnostic, EndpointName, Revision},
+    model::{Diagnostic, EndpointName, PublicUrl, Revision},
     signatures::presets,
 };
 
@@ -199,7 +199,9 @@ impl Reload<'_> {
         let fallback = if found.is_empty() { None } else { self.fallback(&folder.partner) };
         problems.extend(found);
         let previous = self.previous.doors.get(folder.partner.as_str());
-        DoorMaker { partner: &folder.partner, file, fallback, previous, secrets: self.secrets }.make()
+        let public_url = self.folder.public_url.as_ref();
+        DoorMaker { partner: &folder.partner, file, fallback, previous, secrets: self.secrets, public_url }
+            .make()
     }
 
     /// The partner's file as the ledger kept it.
@@ -237,6 +239,7 @@ struct DoorMaker<'a> {
     fallback: Option<PartnerFile>,
     previous: Option<&'a Door>,
     secrets: SecretsFrom,
+    public_url: Option<&'a PublicUrl>,
 }
 
 impl DoorMaker<'_> {
@@ -297,7 +300,7 @@ impl DoorMaker<'_> {
             return None;
         }
         let keyring = Keyring { from: self.secrets, test_secrets: &file.test_secrets };
-        let endpoint = open(self.partner, plan, keyring)?;
+        let endpoint = open(self.partner, plan, keyring, self.public_url)?;
         Some((Arc::new(endpoint), plan.secrets.clone()))
     }
 

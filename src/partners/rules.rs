@@ -10,8 +10,7 @@ use super::{
 };
 use crate::model::{CREDENTIAL_PARTS, Diagnostic, FieldPath, Root, is_credential_header};
 
-const VALUE_HELP: &str =
-    "write \"body.id\", { join = [paths], by = \":\" }, { first_of = [paths] } or { digest = [paths] }";
+const VALUE_HELP: &str = "write \"body.id\", { join = [paths], by = \":\" }, { first_of = [paths] }, { digest = [paths] } or { name_of = [paths] }";
 const SPLIT_HELP: &str =
     "write the path of an array with `[]` after it, as \"body.items[]\" or \"body.items[].Item\"";
 
@@ -79,10 +78,11 @@ pub(super) fn value(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option
         problems.push(entry.problem("bad_value", format!("`{}` is no value", entry.key), VALUE_HELP));
         return None;
     };
-    table.only(&["join", "by", "first_of", "digest"], problems);
-    let ways: Vec<_> = ["join", "first_of", "digest"].iter().filter_map(|way| table.get(way)).collect();
+    table.only(&["join", "by", "first_of", "digest", "name_of"], problems);
+    let ways: Vec<_> =
+        ["join", "first_of", "digest", "name_of"].iter().filter_map(|way| table.get(way)).collect();
     let [way] = ways.as_slice() else {
-        let message = format!("`{}` must have one of join, first_of and digest", entry.key);
+        let message = format!("`{}` must have one of join, first_of, digest and name_of", entry.key);
         problems.push(entry.problem("bad_value", message, VALUE_HELP));
         return None;
     };
@@ -100,6 +100,7 @@ fn value_of(way: &Entry<'_>, table: &Table<'_>, problems: &mut Vec<Diagnostic>) 
             ValueRule::Join(paths, by.to_owned())
         }
         "first_of" => ValueRule::FirstOf(paths),
+        "name_of" => ValueRule::NameOf(paths),
         _ => ValueRule::Digest(paths),
     })
 }
@@ -172,7 +173,10 @@ pub(super) fn split_of(text: &str) -> Option<Split> {
 pub(super) fn paths_of(rule: &ValueRule) -> &[FieldPath] {
     match rule {
         ValueRule::Path(path) => std::slice::from_ref(path),
-        ValueRule::Join(paths, _) | ValueRule::FirstOf(paths) | ValueRule::Digest(paths) => paths,
+        ValueRule::Join(paths, _)
+        | ValueRule::FirstOf(paths)
+        | ValueRule::Digest(paths)
+        | ValueRule::NameOf(paths) => paths,
     }
 }
 
@@ -184,6 +188,7 @@ impl fmt::Display for ValueRule {
             Self::Join(paths, by) => write!(f, "{{ join = {}, by = {by:?} }}", listed(paths)),
             Self::FirstOf(paths) => write!(f, "{{ first_of = {} }}", listed(paths)),
             Self::Digest(paths) => write!(f, "{{ digest = {} }}", listed(paths)),
+            Self::NameOf(paths) => write!(f, "{{ name_of = {} }}", listed(paths)),
         }
     }
 }
@@ -258,6 +263,7 @@ mod tests {
             ValueRule::Join(both.clone(), ":".to_owned())
         );
         assert_eq!(value_of("x = { first_of = ['body.a', 'header.b'] }"), ValueRule::FirstOf(both.clone()));
+        assert_eq!(value_of("x = { name_of = ['body.a', 'header.b'] }"), ValueRule::NameOf(both.clone()));
         assert_eq!(value_of("x = { digest = ['body.a', 'header.b'] }"), ValueRule::Digest(both));
     }
 
@@ -296,6 +302,7 @@ mod tests {
             "header.X-Id",
             r#"{ join = ["item.a", "body.\"a-b\"", "item.c"], by = ":" }"#,
             r#"{ first_of = ["body.a", "body.b[0]"] }"#,
+            r#"{ name_of = ["body.a", "body.b"] }"#,
             r#"{ digest = ["body"] }"#,
         ] {
             let quoted = if text.starts_with('{') { text.to_owned() } else { format!("{text:?}") };

@@ -8,28 +8,32 @@ use toml::de::DeValue;
 use super::{
     door::SignatureCheck,
     endpoint_file::FindPreset,
-    reading::{Entry, Table, suggestion},
+    parameters::Parameters,
+    reading::{Entry, Table, closest},
 };
 use crate::{
-    model::{Diagnostic, FieldPath, Root},
-    signatures::{Scheme, SchemeError, presets},
+    model::{Diagnostic, FieldPath},
+    signatures::{SchemeError, Schemes, presets},
 };
 
 /// Longest tolerance that makes sense: beyond a day an old request can be played again by anyone who kept it.
 const MAX_TOLERANCE: Duration = Duration::from_hours(24);
 
 /// The keys that say by themselves how requests are verified: an endpoint that has one starts afresh.
-const WAYS: [&str; 2] = ["preset", "unsigned"];
+const WAYS: [&str; 4] = ["preset", "unsigned", "any_of", "all_of"];
 
-/// The `[signature]` that counts for an endpoint: its own over the partner's, key by key; one that names a preset or says
-/// `unsigned` stands alone, but for the partner's tolerance.
+/// The keys that hold several schemes.
+pub(super) const SEVERAL: [&str; 2] = ["any_of", "all_of"];
+
+/// The `[signature]` that counts for an endpoint: its own over the partner's, key by key; one that names a preset, says
+/// `unsigned` or has several schemes stands alone, but for the partner's tolerance.
 pub(super) fn table_for<'a>(own: Option<Table<'a>>, partner: Option<&Table<'a>>) -> Option<Table<'a>> {
     let Some(own) = own else { return partner.cloned() };
     let Some(partner) = partner else { return Some(own) };
     if own.has("unsigned") {
         return Some(own);
     }
-    if !own.has("preset") {
+    if !WAYS.iter().any(|way| own.has(way)) {
         return Some(own.over(partner));
     }
     let kept: Vec<_> = partner.iter().map(|entry| entry.key).filter(|key| *key != "tolerance").collect();
@@ -42,11 +46,22 @@ pub(super) fn preset_of<'t, 'p>(
     find: FindPreset<'p>,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<(&'t str, &'p str)> {
-    let entry = table.get("preset")?;
+    preset_at(&table.get("preset")?, find, problems)
+}
+
+fn preset_at<'t, 'p>(
+    entry: &Entry<'t>,
+    find: FindPreset<'p>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<(&'t str, &'p str)> {
     let name = entry.text(problems)?;
     let text = find(name);
     if text.is_none() {
-        let help = suggestion(name, presets::all().iter().map(|preset| preset.name));
+        let close = closest(name, presets::all().iter().map(|preset| preset.name));
+        let help = close.map_or_else(
+            || "`douane partner presets` lists them; or spell the scheme out".to_owned(),
+            |meant| format!("did you mean {meant:?}?"),
+        );
         problems.push(entry.problem("unknown_preset", format!("there is no preset {name:?}"), help));
     }
     Some((name, text?))
@@ -56,6 +71,7 @@ pub(super) fn preset_of<'t, 'p>(
 pub(super) fn check(
     table: &Table<'_>,
     preset: Option<&Table<'_>>,
+    (parameters, find): (&Parameters, FindPreset<'_>),
     problems: &mut Vec<Diagnostic>,
 ) -> Option<SignatureCheck> {
     let before = problems.len();
@@ -67,14 +83,14 @@ pub(super) fn check(
     let grammar = match preset {
         Some(preset) => {
             refuse_others(table, &["preset", "tolerance", "unsigned"], problems);
-            table.clone().without(&WAYS).over(preset)
+            table.clone().without(&["preset", "unsigned"]).over(preset)
         }
-        None => table.clone().without(&WAYS),
+        None => table.clone().without(&["preset", "unsigned"]),
     };
     if problems.len() > before {
         return None;
     }
-    scheme(&grammar, problems).map(|scheme| SignatureCheck::Scheme(Arc::new(scheme)))
+    schemes(&grammar, (parameters, find), problems).map(|schemes| SignatureCheck::Scheme(Arc::new(schemes)))
 }
 
 fn refuse_others(table: &Table<'_>, allowed: &[&str], problems: &mut Vec<Diagnostic>) {
@@ -99,10 +115,18 @@ fn tolerance(table: &Table<'_>, problems: &mut Vec<Diagnostic>) {
     }
 }
 
-fn scheme(grammar: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Scheme> {
-    let (text, starts) = render(grammar);
-    match Scheme::parse(&text) {
-        Ok(scheme) => Some(scheme),
+fn schemes(
+    grammar: &Table<'_>,
+    (parameters, find): (&Parameters, FindPreset<'_>),
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Schemes> {
+    let before = problems.len();
+    let (text, starts) = render(grammar, (parameters, find), problems);
+    if problems.len() > before {
+        return None;
+    }
+    match Schemes::parse(&text) {
+        Ok(schemes) => Some(schemes),
         Err(error) => {
             problems.push(located(error, grammar, &starts));
             None
@@ -110,23 +134,82 @@ fn scheme(grammar: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Scheme>
     }
 }
 
-/// The table as TOML text, one key after another, and where each begins in it.
-fn render<'t, 'a>(table: &'t Table<'a>) -> (String, Vec<(usize, &'t Entry<'a>)>) {
+/// The table as TOML text with its parameters filled in, one key after another and of several schemes one after another, and
+/// where each begins in it.
+fn render<'a>(
+    table: &Table<'a>,
+    (parameters, find): (&Parameters, FindPreset<'_>),
+    problems: &mut Vec<Diagnostic>,
+) -> (String, Vec<(usize, Entry<'a>)>) {
     let mut text = String::new();
     let mut starts = Vec::new();
     for entry in table.iter() {
-        starts.push((text.len(), entry));
+        starts.push((text.len(), *entry));
         let key = toml::Value::String(entry.key.to_owned());
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{key} = {}", owned(entry.value));
+        let _ = write!(text, "{key} = ");
+        if SEVERAL.contains(&entry.key) && matches!(entry.value, DeValue::Array(_)) {
+            text.push('[');
+            for element in entry.elements(problems) {
+                starts.push((text.len(), Entry { key_at: element.at, ..element }));
+                let _ = write!(text, "{},", one_of_several(&element, (parameters, find), problems));
+            }
+            text.push_str("]\n");
+        } else {
+            let _ = writeln!(text, "{}", owned(entry.value, parameters));
+        }
     }
     (text, starts)
 }
 
-/// A value of a parsed file, by itself.
-pub(super) fn owned(value: &DeValue<'_>) -> toml::Value {
+/// One of several schemes. A preset among them is laid under the keys that select it; its text comes from where the
+/// partner's presets are kept, so that a revision stays what it was.
+fn one_of_several(
+    element: &Entry<'_>,
+    (parameters, find): (&Parameters, FindPreset<'_>),
+    problems: &mut Vec<Diagnostic>,
+) -> toml::Value {
+    let own = owned(element.value, parameters);
+    let Some(preset) = element.value.as_table().and_then(|table| table.get("preset")) else { return own };
+    let at = Entry { at: preset.span().start, value: preset.get_ref(), ..*element };
+    let (Some((name, text)), toml::Value::Table(mut own)) = (preset_at(&at, find, problems), own.clone())
+    else {
+        return own;
+    };
+    let file = toml::from_str::<toml::Table>(text).unwrap_or_default();
+    let scheme = file.get("signature").map(|scheme| filled(scheme, parameters));
+    let Some(toml::Value::Table(scheme)) = scheme else { return own.into() };
+    if let Some(key) = own.keys().find(|key| !["preset", "name", "when", "tolerance"].contains(&key.as_str()))
+    {
+        let message = format!("`{key}` does not go with a preset");
+        problems.push(element.problem("mixed_signature", message, "remove it, or spell this scheme out"));
+    }
+    own.remove("preset");
+    own.entry("name").or_insert_with(|| name.to_owned().into());
+    for (key, value) in scheme {
+        own.entry(key).or_insert(value);
+    }
+    own.into()
+}
+
+/// A preset's value with the parameters filled in.
+fn filled(value: &toml::Value, parameters: &Parameters) -> toml::Value {
+    let each = |value: &toml::Value| filled(value, parameters);
     match value {
-        DeValue::String(text) => toml::Value::String(text.clone().into_owned()),
+        toml::Value::String(text) => toml::Value::String(parameters.fill(text)),
+        toml::Value::Array(elements) => elements.iter().map(each).collect::<Vec<_>>().into(),
+        toml::Value::Table(table) => {
+            toml::Value::Table(table.iter().map(|(key, value)| (key.clone(), each(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// A value of a parsed file, by itself, with the parameters filled in.
+pub(super) fn owned(value: &DeValue<'_>, parameters: &Parameters) -> toml::Value {
+    let owned = |value: &DeValue<'_>| owned(value, parameters);
+    match value {
+        DeValue::String(text) => toml::Value::String(parameters.fill(text)),
         DeValue::Boolean(truth) => toml::Value::Boolean(*truth),
         DeValue::Datetime(time) => toml::Value::Datetime(*time),
         DeValue::Array(elements) => {
@@ -149,7 +232,7 @@ pub(super) fn owned(value: &DeValue<'_>) -> toml::Value {
 }
 
 /// The scheme's mistake at the key it stands in.
-fn located(error: SchemeError, grammar: &Table<'_>, starts: &[(usize, &Entry<'_>)]) -> Diagnostic {
+fn located(error: SchemeError, grammar: &Table<'_>, starts: &[(usize, Entry<'_>)]) -> Diagnostic {
     let offset = error.span.map(|span| span.start);
     let entry = offset.and_then(|offset| starts.iter().rev().find(|(start, _)| *start <= offset));
     match entry {
@@ -160,14 +243,8 @@ fn located(error: SchemeError, grammar: &Table<'_>, starts: &[(usize, &Entry<'_>
 
 /// Whether the signature covers every one of these paths.
 pub(super) fn covers(check: &SignatureCheck, paths: &[FieldPath]) -> bool {
-    let SignatureCheck::Scheme(scheme) = check else { return false };
-    let covered = scheme.covers();
-    let whole_body = covered.iter().any(|part| part == "body");
-    paths.iter().all(|path| match path.root() {
-        Root::Body | Root::Item => whole_body || covered.contains(&path.to_string()),
-        Root::Header => covered.contains(&format!("header.{}", path.name())),
-        Root::Query => covered.contains(&path.to_string()),
-    })
+    let SignatureCheck::Scheme(schemes) = check else { return false };
+    paths.iter().all(|path| schemes.covers_path(path))
 }
 
 #[cfg(test)]
@@ -206,7 +283,9 @@ mod tests {
         let (table, problems) = parse(source(text));
         assert!(problems.is_empty());
         let table = Table::of(source(text), 0, table.get_ref());
-        let (rendered, starts) = render(&table);
+        let mut problems = Vec::new();
+        let (rendered, starts) = render(&table, (&Parameters::default(), &|_| None), &mut problems);
+        assert!(problems.is_empty());
         let (left, right): (toml::Table, toml::Table) =
             (toml::from_str(text).expect("toml"), toml::from_str(&rendered).expect("toml"));
         assert_eq!(left, right);
@@ -221,6 +300,31 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_in_one_of_several_schemes_is_pointed_at() {
+        let text = "any_of = [\n  { preset = 'github', when = { present = 'header.a' } },\n  { name = 'x', \
+                    algorithm = 'token' },\n]\n";
+        let told = |text: &str| {
+            let (table, mut problems) = parse(source(text));
+            let find = |name: &str| presets::find(name).map(|preset| preset.text);
+            let checked = check(
+                &Table::of(source(text), 0, table.get_ref()),
+                None,
+                (&Parameters::default(), &find),
+                &mut problems,
+            );
+            (checked.is_some(), problems.first().map(|problem| (problem.code, problem.line)))
+        };
+        assert_eq!(told(text), (false, Some(("missing_key", 3))));
+        assert_eq!(told(&text.replace("github", "gitbuh")), (false, Some(("unknown_preset", 2))));
+        assert_eq!(
+            told(&text.replace("when", "message = '{body}', when")),
+            (false, Some(("mixed_signature", 2)))
+        );
+        let whole = text.replace("'token'", "'token', value = { path = 'header.t' }, assurance = 'token'");
+        assert_eq!(told(&whole), (true, None));
+    }
+
+    #[test]
     fn mixtures_and_nonsense_are_refused_before_the_grammar_is_read() {
         for (text, code) in [
             ("unsigned = true\nmessage = '{body}'", "mixed_signature"),
@@ -229,7 +333,8 @@ mod tests {
             ("tolerance = '30d'", "tolerance"),
         ] {
             let (table, mut problems) = parse(source(text));
-            assert!(check(&Table::of(source(text), 0, table.get_ref()), None, &mut problems).is_none());
+            let table = Table::of(source(text), 0, table.get_ref());
+            assert!(check(&table, None, (&Parameters::default(), &|_| None), &mut problems).is_none());
             assert_eq!(problems[0].code, code, "{text}");
         }
     }

@@ -12,8 +12,8 @@ use super::{
     rules,
 };
 use crate::{
-    model::{Assurance, Diagnostic, FieldPath, Revision, TypePattern},
-    signatures::Scheme,
+    model::{Assurance, Diagnostic, FieldPath, Revision, Timestamp, TypePattern},
+    signatures::Branch,
 };
 
 /// A partner in a listing.
@@ -53,8 +53,8 @@ pub struct EndpointSummary {
     pub assurance: Option<Assurance>,
     /// What exactly the signature covers.
     pub covers: Vec<String>,
-    /// Where the signature stands and what is signed; `None` when nothing is, or nobody knows.
-    pub signature: Option<SignatureSummary>,
+    /// Where each scheme has its signature and what it signs; empty when nothing is signed, or nobody knows.
+    pub signatures: Vec<SignatureSummary>,
     /// Its secrets by id and source, never the secrets.
     pub secrets: Vec<SecretSummary>,
     /// Why it answers 503; `None` when it is configured.
@@ -71,6 +71,8 @@ pub struct EndpointSummary {
     pub signature_failure_status: u16,
     /// Requests that are answered and not kept, in words.
     pub handshakes: Vec<String>,
+    /// The secrets it was taught in handshakes, oldest first; kept sealed, never shown. `douane partner show` fills them in.
+    pub learnt: Vec<LearntSummary>,
     /// How its deliveries are identified, the preset's defaults included; `None` while there is no desk.
     pub identify: Option<IdentifySummary>,
 }
@@ -78,6 +80,12 @@ pub struct EndpointSummary {
 /// A signature in a listing, as `[signature]` writes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct SignatureSummary {
+    /// The scheme's name, where there are several.
+    pub name: Option<String>,
+    /// What selects it, where there are several.
+    pub when: Option<String>,
+    /// How it is computed.
+    pub algorithm: String,
     /// Where the signature stands, with the name and prefix of its text.
     pub value: String,
     /// The bytes that are signed.
@@ -95,10 +103,31 @@ pub struct SignatureSummary {
 pub struct SecretSummary {
     /// Its id, as deliveries note it.
     pub id: String,
-    /// Where it comes from: `env:NAME` or `file:/path`.
+    /// Where it comes from: `env:NAME`, `file:/path` or `public_key`.
     pub from: String,
-    /// What it is for, where it is not for the signature.
+    /// What it is for: one of several schemes, or the name by which a handshake uses it.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+    /// It counts from this time on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// It counts until this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// When the latest delivery came that it verified, as far back as was looked; this room does not look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_matched: Option<Timestamp>,
+}
+
+/// A learnt secret in a listing.
+#[derive(Clone, Debug, Serialize)]
+pub struct LearntSummary {
+    /// Its id, as deliveries note it.
+    pub id: String,
+    /// When it was learnt.
+    pub since: Timestamp,
+    /// Whether it is still believed: not when the file says `forget`.
+    pub believed: bool,
 }
 
 /// How deliveries are identified, each rule as partner files write it.
@@ -212,9 +241,9 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         address: format!("/in/{}", endpoint.name),
         assurance,
         covers,
-        signature: match &endpoint.check {
-            SignatureCheck::Scheme(scheme) => Some(signature(scheme)),
-            SignatureCheck::Unsigned | SignatureCheck::Unknown => None,
+        signatures: match &endpoint.check {
+            SignatureCheck::Scheme(schemes) => schemes.branches().iter().map(signature).collect(),
+            SignatureCheck::Unsigned | SignatureCheck::Unknown => Vec::new(),
         },
         secrets: door.secrets.get(name).into_iter().flatten().map(secret).collect(),
         not_configured: endpoint.keys.as_ref().err().map(ToString::to_string),
@@ -224,13 +253,18 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         reply: endpoint.accepted.clone(),
         signature_failure_status: endpoint.signature_failure_status,
         handshakes: endpoint.handshakes.iter().map(ToString::to_string).collect(),
+        learnt: Vec::new(),
         identify: desk.and_then(|desk| desk.endpoints.get(name)).map(|found| identify(&found.identify)),
     }
 }
 
-fn signature(scheme: &Scheme) -> SignatureSummary {
+fn signature(branch: &Branch) -> SignatureSummary {
+    let scheme = &branch.scheme;
     let stamp = scheme.timestamp();
     SignatureSummary {
+        name: Some(branch.name.clone()).filter(|name| !name.is_empty()),
+        when: branch.when.as_ref().map(ToString::to_string),
+        algorithm: scheme.algorithm().to_string(),
         value: scheme.value().place.to_string(),
         message: scheme.message().to_string(),
         timestamp: stamp.map(|stamp| stamp.at.place.to_string()),
@@ -244,6 +278,9 @@ fn secret(secret: &SecretUse) -> SecretSummary {
         id: secret.id.clone(),
         from: opening::described(&secret.from),
         purpose: secret.purpose.clone(),
+        not_before: secret.not_before,
+        not_after: secret.not_after,
+        last_matched: None,
     }
 }
 

@@ -76,8 +76,8 @@ impl Place {
 pub(super) struct Batch {
     pub(super) place: Place,
     pub(super) work: Work,
-    /// Damaged numbers, already worked: each is a dead letter.
-    pub(super) damaged: Vec<WorkedEntry>,
+    /// What needs no desk: damaged numbers, each a dead letter, secrets that were learnt, and links to visit.
+    pub(super) settled: Vec<WorkedEntry>,
 }
 
 /// Sorts what was read after `group.after`; at most `max_entries` damaged numbers fit in one batch. `None` when nothing
@@ -92,7 +92,7 @@ pub(super) fn sort(
     let mut sorting = Sorting {
         advance: Advance { through: group.after, ..Advance::default() },
         work: Work::Deliveries(Vec::new()),
-        damaged: Vec::new(),
+        settled: Vec::new(),
         last_received: None,
         first_received: items.iter().find_map(received_at),
         group,
@@ -119,7 +119,7 @@ struct Sorting<'a> {
     max_entries: usize,
     advance: Advance,
     work: Work,
-    damaged: Vec<WorkedEntry>,
+    settled: Vec<WorkedEntry>,
     last_received: Option<Timestamp>,
     first_received: Option<Timestamp>,
 }
@@ -172,10 +172,18 @@ impl Sorting<'_> {
                 deliveries.push(Arrival::new((number, received_at), meta, body, desk));
                 true
             }
-            EntryMeta::Replay(_) if !deliveries.is_empty() || !self.damaged.is_empty() => return false,
+            EntryMeta::Replay(_) if !deliveries.is_empty() || !self.settled.is_empty() => return false,
             EntryMeta::Replay(meta) => {
                 self.work = Work::Replay(ReplayRequest { number, received_at, meta: Box::new(meta), desk });
                 false
+            }
+            EntryMeta::Learnt(meta) => {
+                self.settled.push(without_events(number, received_at, WorkedKind::Learnt(Box::new(meta))));
+                true
+            }
+            EntryMeta::Confirm(meta) => {
+                self.settled.push(without_events(number, received_at, WorkedKind::Confirmed(Box::new(meta))));
+                true
             }
         };
         self.advance.through = number;
@@ -188,22 +196,26 @@ impl Sorting<'_> {
     fn damaged(&mut self, first: EntryNumber, last: EntryNumber, detail: &str) -> bool {
         let (first, last) = (first.max(self.advance.through.next()), last.min(self.group.until));
         for number in (first.0..=last.0).map(EntryNumber) {
-            if self.damaged.len() == self.max_entries {
+            if self.settled.len() == self.max_entries {
                 return false;
             }
             // Its own time is lost with it: it came no earlier than what stands before it.
             let received_at = self.last_received.or(self.first_received).unwrap_or_default();
-            self.damaged.push(damaged_entry(number, received_at, detail));
+            self.settled.push(damaged_entry(number, received_at, detail));
             self.advance.through = number;
         }
         true
     }
 
     fn finish(self) -> Option<Batch> {
-        let Self { group, advance, work, damaged, .. } = self;
+        let Self { group, advance, work, settled, .. } = self;
         let place = Place { group, advance };
-        (place.advance.through > place.group.after).then_some(Batch { place, work, damaged })
+        (place.advance.through > place.group.after).then_some(Batch { place, work, settled })
     }
+}
+
+fn without_events(number: EntryNumber, received_at: Timestamp, kind: WorkedKind) -> WorkedEntry {
+    WorkedEntry { number, received_at, kind, events: Vec::new() }
 }
 
 fn damaged_entry(number: EntryNumber, received_at: Timestamp, detail: &str) -> WorkedEntry {
@@ -311,7 +323,7 @@ mod tests {
             vec![delivery(1, "a"), delivery(2, "b"), damaged(3, 4), delivery(5, "a"), delivery(6, "b")];
         let batch = sorted(items, group);
         assert_eq!(deliveries(&batch), [2]);
-        let damaged: Vec<_> = batch.damaged.iter().map(|entry| entry.number.0).collect();
+        let damaged: Vec<_> = batch.settled.iter().map(|entry| entry.number.0).collect();
         assert_eq!(damaged, [3, 4], "they may have been its own");
         assert_eq!(batch.place.advance.through, EntryNumber(5));
     }
@@ -329,11 +341,11 @@ mod tests {
     #[test]
     fn damage_is_worked_once_in_bounded_parts() {
         let batch = sorted(vec![delivery(1, "a"), damaged(2, 9), delivery(10, "a")], frontier(0, 10));
-        let numbers: Vec<_> = batch.damaged.iter().map(|entry| entry.number.0).collect();
+        let numbers: Vec<_> = batch.settled.iter().map(|entry| entry.number.0).collect();
         assert_eq!((deliveries(&batch), numbers, batch.place.advance.through.0), (vec![1], vec![2, 3, 4], 4));
-        assert_eq!(batch.damaged[0].received_at.micros(), 1);
+        assert_eq!(batch.settled[0].received_at.micros(), 1);
         let batch = sorted(vec![damaged(2, 5), delivery(6, "a")], frontier(4, 10));
-        assert_eq!((batch.damaged.len(), deliveries(&batch)), (1, vec![6]));
+        assert_eq!((batch.settled.len(), deliveries(&batch)), (1, vec![6]));
     }
 
     #[test]

@@ -33,6 +33,8 @@ impl Counts {
             let endpoint = match &entry.kind {
                 WorkedKind::Delivery { meta, .. } => meta.endpoint.clone(),
                 WorkedKind::Replay(meta) => meta.endpoint.clone(),
+                WorkedKind::Learnt(meta) => meta.endpoint.clone(),
+                WorkedKind::Confirmed(meta) => meta.endpoint.clone(),
                 WorkedKind::Damaged => super::positions::frontier_name(),
             };
             if matches!(entry.kind, WorkedKind::Delivery { same_body_as: Some(_), .. }) {

@@ -8,6 +8,7 @@
 mod batch;
 mod canonical;
 mod cloudevent;
+mod confirm;
 mod crash_note;
 mod failure;
 mod figures;
@@ -28,6 +29,7 @@ mod translate;
 mod translation;
 mod verdicts;
 
+pub use confirm::Confirm;
 pub use crash_note::CrashNote;
 pub use failure::{Failure, Remedy, StageError};
 pub use leases::{LeaseKeeper, LeasePace};
@@ -55,7 +57,8 @@ pub async fn translate_next(stage: &mut TranslationStage) -> Result<Progress, St
         }
     };
     stage.end()?;
-    stage.commit(batch.place, worked, batch.damaged).await // 8: outcomes, domain events and cursors, one transaction
+    stage.confirm(&batch.settled).await;
+    stage.commit(batch.place, worked, batch.settled).await // 8: outcomes, domain events and cursors, one transaction
 }
 
 /// Stage 2, one batch of one broker: from domain events to publications.

@@ -158,7 +158,7 @@ impl fmt::Display for ChallengeHash {
 
 /// The HMAC of harmless texts, one after another, under a key of the endpoint.
 pub fn sign_challenge(hash: ChallengeHash, key: &Key, texts: &[Harmless<'_>]) -> Vec<u8> {
-    let key = key.bytes.expose();
+    let key = key.secret_bytes().unwrap_or_default();
     match hash {
         ChallengeHash::Sha1 => code::<Hmac<Sha1>>(key, texts),
         ChallengeHash::Sha256 => code::<Hmac<Sha256>>(key, texts),
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     fn key(bytes: &[u8]) -> Key {
-        Key { id: "main".to_owned(), bytes: Secret::new(bytes) }
+        Key::unchecked("main", bytes)
     }
 
     #[test]

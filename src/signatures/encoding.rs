@@ -25,15 +25,19 @@ pub enum Encoding {
     Base64url,
     /// Base64 of lower-case hexadecimal text.
     Base64Hex,
+    /// As it is: for tokens.
+    Text,
+    /// `Basic` and base64 of user and password (RFC 7617).
+    Basic,
 }
 
 impl Encoding {
     /// The bytes that a text stands for; `None` when it is not written so.
     pub fn decode(self, text: &str) -> Option<Vec<u8>> {
         match self {
-            Self::Hex => hex::decode(text).ok().filter(|bytes| hex::encode(bytes) == text),
+            Self::Hex if text.bytes().any(|digit| digit.is_ascii_uppercase()) => None,
+            Self::Hex | Self::HexAny => hex::decode(text).ok(),
             Self::HexUpper => hex::decode(text).ok().filter(|bytes| hex::encode_upper(bytes) == text),
-            Self::HexAny => hex::decode(text).ok(),
             Self::Base64 => STANDARD.decode(text).ok(),
             Self::Base64url if text.ends_with('=') => URL_SAFE.decode(text).ok(),
             Self::Base64url => URL_SAFE_NO_PAD.decode(text).ok(),
@@ -41,6 +45,8 @@ impl Encoding {
                 let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
                 Self::Hex.decode(&text)
             }
+            Self::Text => Some(text.as_bytes().to_vec()),
+            Self::Basic => credentials(text),
         }
     }
 
@@ -52,6 +58,8 @@ impl Encoding {
             Self::Base64 => STANDARD.encode(bytes),
             Self::Base64url => URL_SAFE_NO_PAD.encode(bytes),
             Self::Base64Hex => STANDARD.encode(hex::encode(bytes)),
+            Self::Text => String::from_utf8_lossy(bytes).into_owned(),
+            Self::Basic => format!("Basic {}", STANDARD.encode(bytes)),
         }
     }
 }
@@ -65,8 +73,17 @@ impl fmt::Display for Encoding {
             Self::Base64 => "base64",
             Self::Base64url => "base64url",
             Self::Base64Hex => "base64 of hex",
+            Self::Text => "text",
+            Self::Basic => "basic",
         })
     }
+}
+
+/// The user and password of an `authorization` header; the scheme's name in either case (RFC 9110 §11.1).
+fn credentials(text: &str) -> Option<Vec<u8>> {
+    let (scheme, rest) = text.split_once(' ')?;
+    let encoded = scheme.eq_ignore_ascii_case("basic").then(|| rest.trim_start_matches(' '))?;
+    STANDARD.decode(encoded).ok()
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::{borrow::Cow, collections::HashSet};
 use vrl::value::Value;
 
 use super::{
-    Algorithm, Encoding, JsonType, Message, Place, Scheme, SignatureError, Stamp, place::MAX_NUMBERED,
-    scheme::MAX_CANDIDATES,
+    Algorithm, Bound, Encoding, JsonType, Message, Place, Scheme, SignatureError, Stamp, place::MAX_NUMBERED,
+    scheme::MAX_CANDIDATES, url,
 };
-use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, reads_as_form, strict_json};
+use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, body_kind, read_body as read};
 
 /// A request as a scheme looks at it: the raw parts, and the body's value where a scheme needs it.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,12 @@ impl<'a> View<'a> {
             Some(_) => Err(SignatureError::Duplicated),
             None => Ok(first),
         }
+    }
+
+    /// The text at a path, whole.
+    pub(super) fn text_at(&self, path: &FieldPath) -> Result<String, SignatureError> {
+        let bytes = self.bytes_at(path, JsonType::Text)?.ok_or(SignatureError::Missing)?;
+        String::from_utf8(bytes.into_owned()).map_err(|_| SignatureError::Malformed("it is not text"))
     }
 
     /// The pieces that count at a place, group by group; at least one in all. A place without groups is one group.
@@ -136,16 +142,16 @@ pub(super) struct Evidence<'a> {
     pub message: Message<'a>,
 }
 
-/// The body's value, where the scheme looks into it; null otherwise. What is verified as JSON is translated as JSON: a body
-/// that would be read as a form afterwards is refused, whatever it holds.
+/// The body's value, where the scheme looks into it; null otherwise. What is verified is what is translated: it is read as
+/// the desk reads it, and a body whose content type would make something else of it is refused, whatever it holds.
 pub(super) fn read_body(scheme: &Scheme, request: &RawRequest) -> Result<Value, SignatureError> {
     if !scheme.reads_body() {
         return Ok(Value::Null);
     }
-    if reads_as_form(&request.headers) {
+    if body_kind(&request.headers) != scheme.body {
         return Err(SignatureError::Unreadable);
     }
-    strict_json::read(&request.body).map_err(|_| SignatureError::Unreadable)
+    read(&request.headers, &request.body, &scheme.rules).map_err(|_| SignatureError::Unreadable)
 }
 
 /// The signed things of a request: the request itself, or each of its items; never none.
@@ -160,19 +166,58 @@ pub(super) fn views<'a>(
     }
 }
 
+/// What is pinned must stand there, exactly.
+pub(super) fn check_required(scheme: &Scheme, view: &View<'_>) -> Result<(), SignatureError> {
+    for (path, wanted) in scheme.require() {
+        match view.bytes_at(path, JsonType::Text)? {
+            Some(found) if *found == *wanted.as_bytes() => {}
+            _ => {
+                return Err(SignatureError::Malformed(
+                    "a required header or field has not the text it must have",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The readings of one signed thing; at least one.
 pub(super) fn gather<'a>(scheme: &Scheme, view: &View<'a>) -> Result<Vec<Evidence<'a>>, SignatureError> {
+    check_required(scheme, view)?;
     let groups = candidates(scheme, view)?;
+    scheme.digest().map_or(Ok(()), |digest| check_digest(digest, view))?;
     let times = scheme.timestamp().map(|stamp| sent_at(stamp, view)).transpose()?;
     let mut readings = Vec::new();
     for (number, candidates) in groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty()) {
         let time = times.as_ref().map(|times| times.get(number).or(times.first()));
         let time = time.map(|time| time.ok_or(SignatureError::Missing)).transpose()?;
         let (text, sent_at) = time.map(|(text, at)| (text.as_str(), *at)).unzip();
-        let message = scheme.message().render(view, text)?;
-        readings.push(Evidence { candidates, sent_at, message });
+        for message in messages(scheme, view, text)? {
+            readings.push(Evidence { candidates: candidates.clone(), sent_at, message });
+        }
     }
     Ok(readings)
+}
+
+/// What may have been signed: one message, or one for each spelling of the address.
+fn messages<'a>(
+    scheme: &Scheme,
+    view: &View<'a>,
+    time: Option<&str>,
+) -> Result<Vec<Message<'a>>, SignatureError> {
+    let template = scheme.message();
+    let Some(url) = template.url().filter(|_| scheme.has_url_candidates()) else {
+        return Ok(vec![template.render(view, time)?]);
+    };
+    let spellings = url::candidates(url, &view.request.target);
+    spellings.iter().map(|url| template.render_at(view, time, Some(url))).collect()
+}
+
+/// A signed digest binds the body only if it is the body's.
+fn check_digest(digest: &Bound, view: &View<'_>) -> Result<(), SignatureError> {
+    let shown = view.bytes_at(&digest.path, JsonType::Text)?.ok_or(SignatureError::Missing)?;
+    let is_same = digest.of.render(view, None)?.to_vec() == shown.as_ref();
+    is_same.then_some(()).ok_or(SignatureError::Malformed("the signed digest is not that of the body"))
 }
 
 /// The signatures on offer, decoded, group by group.
@@ -204,7 +249,7 @@ pub(super) fn sent_at(stamp: &Stamp, view: &View<'_>) -> Result<Vec<(String, Tim
 fn decode_signature(text: &str, encoding: Encoding, algorithm: Algorithm) -> Result<Vec<u8>, SignatureError> {
     let bytes = encoding.decode(text);
     let bytes = bytes.ok_or(SignatureError::Malformed("the signature is not encoded as the scheme says"))?;
-    if bytes.len() != algorithm.signature_len() {
+    if !algorithm.fits(bytes.len()) {
         return Err(SignatureError::Malformed("the signature has the wrong length"));
     }
     Ok(bytes)
@@ -225,7 +270,9 @@ mod tests {
 
     fn request(headers: &[(&str, &str)], body: &str) -> RawRequest {
         let mut all = Headers::default();
-        headers.iter().for_each(|(name, value)| all.push(name, (*value).to_owned()));
+        for (name, value) in headers {
+            all.push(name, (*value).to_owned());
+        }
         let (method, target, version) = ("POST".to_owned(), "/in/x?q=1".to_owned(), "HTTP/1.1".to_owned());
         RawRequest { method, target, version, headers: all, body: body.to_owned().into(), peer: None }
     }
@@ -355,6 +402,16 @@ mod tests {
         assert_eq!(sent("{\"at\":1699999000000}"), Err("timestamp_stale"));
         assert_eq!(sent("{}"), Err("signature_missing"));
         assert_eq!(sent("{\"at\":1.7e12}"), Err("signature_malformed"));
+    }
+
+    #[test]
+    fn basic_credentials_are_base64_after_their_scheme() {
+        let decode = |text| decode_signature(text, Encoding::Basic, Algorithm::Basic);
+        assert_eq!(decode("Basic dXNlcjpwYXNz"), Ok(b"user:pass".to_vec()));
+        assert_eq!(decode("bASIC  dXNlcjpwYXNz"), Ok(b"user:pass".to_vec()));
+        for bad in ["dXNlcjpwYXNz", "Bearer dXNlcjpwYXNz", "Basic", "Basic ", "Basic dXNlcjpwYXN", "Basicd"] {
+            assert!(decode(bad).is_err(), "{bad}");
+        }
     }
 
     proptest! {

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::{
-    Key, Place, Scheme, Stamp, View,
-    evidence::{Evidence, candidates, gather, read_body, sent_at, views},
-    mistakes,
-    verify::{holds, judge, matching},
+    Algorithm, Branch, Family, How, Key, Message, Place, Scheme, Schemes, Stamp, View,
+    evidence::{Evidence, candidates, check_required, gather, read_body, sent_at, views},
+    keys_of, mistakes,
+    verify::{judge, matching},
 };
 use crate::model::{RawRequest, Timestamp};
 
@@ -36,6 +36,13 @@ impl Step {
 
 /// Step by step why a request does or does not verify. The last step is the verdict, by the code that serves live requests.
 pub fn explain(scheme: &Scheme, keys: &[Key], request: &RawRequest, now: Timestamp) -> Vec<Step> {
+    if scheme.has_published_keys() && keys.is_empty() {
+        let found = "the sender publishes its keys; they are fetched for live requests only";
+        return vec![Step::new(false, "keys", found)];
+    }
+    if scheme.special.is_some() {
+        return vec![verdict(scheme, keys, request, now)];
+    }
     let mut steps = Vec::new();
     match read_body(scheme, request) {
         Err(error) => steps.push(Step::new(false, "body", error.to_string())),
@@ -46,6 +53,47 @@ pub fn explain(scheme: &Scheme, keys: &[Key], request: &RawRequest, now: Timesta
     }
     steps.push(verdict(scheme, keys, request, now));
     steps
+}
+
+/// The same for an endpoint that may have several schemes: which of them counts and why comes first.
+pub fn explain_schemes(schemes: &Schemes, keys: &[Key], request: &RawRequest, now: Timestamp) -> Vec<Step> {
+    if let Some(scheme) = schemes.single() {
+        return explain(scheme, keys, request, now);
+    }
+    let mut steps = vec![selection(schemes, request)];
+    for (at, branch) in schemes.branches().iter().enumerate() {
+        if schemes.how() == How::AllOf || schemes.selected(request) == Ok(at) {
+            let own = explain(&branch.scheme, keys_of(keys, at), request, now).into_iter();
+            steps.extend(own.map(|step| Step { what: format!("{}: {}", branch.name, step.what), ..step }));
+        }
+    }
+    steps.push(match schemes.judge(keys, request, now) {
+        Ok(held) => {
+            let (secret, worth) = (held.secret_id.unwrap_or_default(), held.assurance.as_str());
+            Step::new(true, "verdict", format!("verified by secret {secret:?}; assurance {worth}"))
+        }
+        Err(error) => Step::new(false, "verdict", format!("refused: {error} ({})", error.code())),
+    });
+    steps
+}
+
+/// Which scheme counts, and why.
+fn selection(schemes: &Schemes, request: &RawRequest) -> Step {
+    let names: Vec<&str> = schemes.branches().iter().map(|branch| branch.name.as_str()).collect();
+    if schemes.how() == How::AllOf {
+        return Step::new(true, "schemes", format!("each of {} must verify", names.join(", ")));
+    }
+    match schemes.selected(request).map(|at| &schemes.branches()[at]) {
+        Ok(Branch { name, when: Some(when), .. }) => {
+            Step::new(true, "scheme", format!("{name:?}, because {when}; its verdict is final"))
+        }
+        Ok(Branch { name, .. }) => {
+            Step::new(true, "scheme", format!("{name:?}, because no earlier one is asked for"))
+        }
+        Err(error) => {
+            Step::new(false, "scheme", format!("none of {} is asked for: {error}", names.join(", ")))
+        }
+    }
 }
 
 fn verdict(scheme: &Scheme, keys: &[Key], request: &RawRequest, now: Timestamp) -> Step {
@@ -72,15 +120,15 @@ fn explain_views(scheme: &Scheme, keys: &[Key], views: &[View<'_>], now: Timesta
         let item = explain_view(scheme, keys, view, now).into_iter();
         steps.extend(item.map(|step| Step { what: format!("item {number}: {}", step.what), ..step }));
     }
-    steps.extend(explain_one_secret(scheme, keys, views));
+    steps.extend(explain_one_secret(scheme, keys, views, now));
     steps
 }
 
 /// Items that are each genuine can still be no batch: a sender signs a batch under one secret.
-fn explain_one_secret(scheme: &Scheme, keys: &[Key], views: &[View<'_>]) -> Option<Step> {
+fn explain_one_secret(scheme: &Scheme, keys: &[Key], views: &[View<'_>], now: Timestamp) -> Option<Step> {
     let evidence = views.iter().map(|view| gather(scheme, view)).collect::<Result<Vec<_>, _>>().ok()?;
     let what = "one secret for all items";
-    Some(match matching(scheme.algorithm(), keys, &evidence) {
+    Some(match matching(scheme.algorithm(), keys, &evidence, now) {
         Some((key, _)) => Step::new(true, what, format!("{:?}", key.id)),
         None => Step::new(false, what, "no secret made all the signatures"),
     })
@@ -88,9 +136,14 @@ fn explain_one_secret(scheme: &Scheme, keys: &[Key], views: &[View<'_>]) -> Opti
 
 fn explain_view(scheme: &Scheme, keys: &[Key], view: &View<'_>, now: Timestamp) -> Vec<Step> {
     let mut steps = vec![explain_value(scheme, view)];
+    if let Err(error) = check_required(scheme, view) {
+        let wanted: Vec<_> =
+            scheme.require().iter().map(|(path, text)| format!("{path} = {text:?}")).collect();
+        steps.push(Step::new(false, "required texts", format!("{error}: {}", wanted.join(", "))));
+    }
     steps.extend(scheme.timestamp().map(|stamp| explain_stamp(stamp, view, now)));
     match gather(scheme, view) {
-        Ok(readings) => steps.extend(explain_match(scheme, keys, view, &readings)),
+        Ok(readings) => steps.extend(explain_match(scheme, keys, view, &readings, now)),
         Err(error) if steps.iter().all(|step| step.ok) => {
             steps.push(Step::new(
                 false,
@@ -110,12 +163,7 @@ fn explain_value(scheme: &Scheme, view: &View<'_>) -> Step {
         Ok(found) => Step::new(
             true,
             what,
-            format!(
-                "{} of {} bytes, as {}",
-                found.concat().len(),
-                scheme.algorithm().signature_len(),
-                value.form
-            ),
+            format!("{} of {}, as {}", found.concat().len(), lengths(scheme.algorithm()), value.form),
         ),
         Err(error) => {
             let hint =
@@ -125,12 +173,20 @@ fn explain_value(scheme: &Scheme, view: &View<'_>) -> Step {
     }
 }
 
+fn lengths(algorithm: Algorithm) -> String {
+    match algorithm.signature_len() {
+        (from, to) if from == to => format!("{to} bytes"),
+        (from, to) => format!("{from} to {to} bytes"),
+    }
+}
+
 fn described(place: &Place) -> String {
-    let others: String = place.others.iter().map(|path| format!(" or {path}")).collect();
+    let paths: Vec<String> = place.paths().map(ToString::to_string).collect();
+    let paths = paths.join(" or ");
     let numbered = if place.numbered { "1 and so on" } else { "" };
     let pair = place.pair.as_ref().map(|pair| format!(", pieces named {:?}", pair.name));
     let prefix = place.prefix.as_ref().map(|prefix| format!(", after {prefix:?}"));
-    format!("{}{numbered}{others}{}{}", place.path, pair.unwrap_or_default(), prefix.unwrap_or_default())
+    format!("{paths}{numbered}{}{}", pair.unwrap_or_default(), prefix.unwrap_or_default())
 }
 
 fn explain_stamp(stamp: &Stamp, view: &View<'_>, now: Timestamp) -> Step {
@@ -151,15 +207,31 @@ fn human(duration: Duration) -> String {
     humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
 }
 
-fn explain_match(scheme: &Scheme, keys: &[Key], view: &View<'_>, readings: &[Evidence<'_>]) -> Vec<Step> {
-    let shown = |one: &Evidence<'_>| Step::new(true, "signed message", shown(&one.message.to_vec()));
-    let mut steps: Vec<_> = readings.iter().map(shown).collect();
+fn explain_match(
+    scheme: &Scheme,
+    keys: &[Key],
+    view: &View<'_>,
+    readings: &[Evidence<'_>],
+    now: Timestamp,
+) -> Vec<Step> {
     let algorithm = scheme.algorithm();
-    let made =
-        |key: &Key| readings.iter().any(|one| holds(algorithm, key, &one.message, &one.candidates).into());
+    let shown = |one: &Evidence<'_>| Step::new(true, "signed message", shown_message(&one.message));
+    let mut steps: Vec<_> = match algorithm.family() {
+        Family::Shared => Vec::new(),
+        _ => readings.iter().map(shown).collect(),
+    };
+    let holds =
+        |key: &Key, one: &Evidence<'_>| bool::from(algorithm.holds(key, &one.message, &one.candidates));
+    let made = |key: &Key| key.counts_at(now) && readings.iter().any(|one| holds(key, one));
     let any = keys.iter().any(made);
     for key in keys {
-        let found = if made(key) { "made this signature" } else { "did not make this signature" };
+        let found = if !key.counts_at(now) {
+            "does not count at this time (not_before, not_after)"
+        } else if made(key) {
+            "made this signature"
+        } else {
+            "did not make this signature"
+        };
         steps.push(Step::new(any, format!("secret {:?}", key.id), found));
     }
     if !any {
@@ -171,6 +243,11 @@ fn explain_match(scheme: &Scheme, keys: &[Key], view: &View<'_>, readings: &[Evi
         ));
     }
     steps
+}
+
+/// A message for people: the secret in it is named, not shown.
+fn shown_message(message: &Message<'_>) -> String {
+    shown(&message.pieces_with(b"{secret}").collect::<Vec<_>>().concat())
 }
 
 fn shown(message: &[u8]) -> String {
@@ -189,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Headers, Secret},
+        model::{Headers, PublicUrl, Secret},
         signatures::presets,
     };
 
@@ -278,6 +355,47 @@ mod tests {
         assert!(mistake(&told("standard-webhooks", SECRET, &standard)).contains("taken as text"));
     }
 
+    /// What is told of a request to `https://hooks.example` whose partner signed this text.
+    fn told_of(message: &str, signed: &str, headers: &[(&str, &str)], body: &str) -> String {
+        let scheme = format!(
+            "algorithm = \"hmac-sha256\"\nsecret = {{ as = \"text\" }}\nvalue = {{ path = \"header.x\", as = \"hex\" }}\n\
+             message = \"{message}\"\nassurance = \"full\""
+        );
+        let scheme =
+            Scheme::parse(&scheme).expect("a scheme").at(PublicUrl::parse("https://hooks.example").ok());
+        let key = scheme.key("s1", &Secret::new(SECRET)).expect("a key");
+        let mut all = vec![("x", hex::encode(code(SECRET.as_bytes(), signed)))];
+        all.extend(headers.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let now = Timestamp::from_seconds(1_700_000_060).expect("in range");
+        mistake(&explain(&scheme, &[key], &request(body, &all), now)).to_owned()
+    }
+
+    #[test]
+    fn names_another_address_that_was_signed() {
+        for (address, told) in [
+            ("http://hooks.example/in/x", "http in the place of https"),
+            ("https://hooks.example:443/in/x", "with its port"),
+            ("https://hooks.example/in/x/", "a slash at the end"),
+            ("https://other.example/in/x", "the Host header"),
+        ] {
+            let found = told_of("{url}{body}", &format!("{address}{{}}"), &[("host", "other.example")], "{}");
+            assert!(found.contains(told), "{address}: {found}");
+        }
+    }
+
+    #[test]
+    fn names_a_form_that_was_written_anew() {
+        for (signed, sent, told) in [
+            ("a=x%20y", "a=x+y", "%20, not +"),
+            ("a=x+y", "a=x%20y", "+, not %20"),
+            ("a=%7E", "a=%7e", "written anew"),
+            ("a=1", "a=1\r\n", "no line break at its end"),
+        ] {
+            let found = told_of("{body}", signed, &[], sent);
+            assert!(found.contains(told), "{signed}: {found}");
+        }
+    }
+
     #[test]
     fn names_what_is_spelled_wrongly() {
         let secret = "a secret of some length";
@@ -294,6 +412,65 @@ mod tests {
                 .contains("upper case")
         );
         assert!(spelled("github", "x-hub-signature", String::new()).contains("missing"));
+        let sha1 = format!("sha256={}", "ab".repeat(20));
+        assert!(spelled("github", "x-hub-signature-256", sha1).contains("20 bytes, as hmac-sha1 makes them"));
+    }
+
+    /// Explains a request to an endpoint of these schemes, whose secrets are `a` and `b`.
+    fn told_by(schemes: &str, request: &RawRequest) -> Vec<Step> {
+        let schemes = Schemes::parse(schemes).expect("schemes");
+        let keys = ["a-token-of-mine", "another-token"].map(str::as_bytes).into_iter().enumerate();
+        let keys: Vec<Key> =
+            keys.map(|(at, bytes)| Key::unchecked(["a", "b"][at], bytes).in_branch(at)).collect();
+        let now = Timestamp::from_seconds(1_700_000_060).expect("in range");
+        let keys = keys.into_iter().filter(|key| key.branch() < schemes.branches().len()).collect::<Vec<_>>();
+        explain_schemes(&schemes, &keys, request, now)
+    }
+
+    #[test]
+    fn names_the_mistakes_with_tokens() {
+        let token = "algorithm = \"token\"\nvalue = { path = \"header.t\" }\nassurance = \"token\"";
+        let mistaken =
+            |sent: &str| mistake(&told_by(token, &request(BODY, &[("t", sent.to_owned())]))).to_owned();
+        assert!(mistaken("Bearer a-token-of-mine").contains("\"Bearer \" stands before it"));
+        assert!(mistaken("A-Token-Of-Mine").contains("another case"));
+        assert!(mistaken("something-else").contains("another secret was sent"));
+        let hashed = "algorithm = \"sha256\"\nsecret = { as = \"text\" }\nmessage = \"{secret}{body}\"\n\
+                      value = { path = \"header.t\", as = \"hex\" }\nassurance = \"full\"";
+        let sent = request(BODY, &[("t", hex::encode(code(b"a-token-of-mine", BODY)))]);
+        let told = told_by(hashed, &sent);
+        assert!(mistake(&told).contains("the algorithm is hmac-sha256"), "{told:?}");
+        assert!(told.iter().any(|step| step.found.starts_with("{secret}{")), "{told:?}");
+        assert!(!format!("{told:?}").contains("a-token-of-mine"));
+    }
+
+    #[test]
+    fn tells_which_of_several_schemes_counts_and_why() {
+        let token = |name: &str, more: &str| {
+            format!(
+                "{{ name = \"{name}\", {more}algorithm = \"token\", value = {{ path = \"header.{name}\" }}, \
+                 assurance = \"token\" }}"
+            )
+        };
+        let any = format!(
+            "any_of = [{}, {}]",
+            token("new", "when = { present = \"header.new\" }, "),
+            token("old", "")
+        );
+        let shown = |name: &str, value: &str| told_by(&any, &request(BODY, &[(name, value.to_owned())]));
+        let new = shown("new", "a-token-of-mine");
+        assert_eq!(new[0].found, "\"new\", because header.new is present; its verdict is final");
+        assert_eq!(
+            new.last().map(|step| step.found.as_str()),
+            Some("verified by secret \"a\"; assurance token")
+        );
+        let old = shown("old", "another-token");
+        assert_eq!(old[0].found, "\"old\", because no earlier one is asked for");
+        assert!(old[1].what.starts_with("old: signature at header.old"), "{old:?}");
+        let all = format!("all_of = [{}, {}]", token("new", ""), token("old", ""));
+        let half = told_by(&all, &request(BODY, &[("new", "a-token-of-mine".to_owned())]));
+        assert_eq!(half[0].found, "each of new, old must verify");
+        assert!(half.last().is_some_and(|step| step.found.contains("signature_missing")), "{half:?}");
     }
 
     #[test]

@@ -7,30 +7,52 @@
 //! tells a person the same story step by step.
 
 mod algorithm;
+#[cfg(test)]
+mod attacks;
+mod certificate;
 mod challenge;
 mod encoding;
 mod evidence;
 pub mod explain;
 mod grammar;
+mod http_message;
+mod jose;
+mod jwt;
 mod key;
+mod listing;
 mod mistakes;
 mod place;
 pub mod presets;
+mod published;
 mod scheme;
+mod schemes;
+mod signed_headers;
+mod sns;
+mod special;
 mod stamp;
 mod template;
+#[cfg(test)]
+mod tests;
+mod url;
 mod verify;
 
-pub use algorithm::Algorithm;
+pub use algorithm::{Algorithm, Family, PublicKey};
+pub use certificate::Roots;
 pub use challenge::{
     ChallengeHash, Guard, GuardError, GuardUse, Harmless, digest_challenge, is_our_token, sign_challenge,
 };
 pub use encoding::Encoding;
 pub use evidence::View;
 pub use grammar::{SchemeError, SignatureTable};
-pub use key::{Key, KeyEncoding, KeyError, SecretForm, sound_token};
+pub use jose::JwsAlgorithm;
+pub use jwt::UnsignedToken;
+pub use key::{Key, KeyDigest, KeyEncoding, KeyError, Normalize, SecretForm, private_key_der, sound_token};
+pub use listing::PresetSummary;
 pub use place::{Pair, Place, Placed, Position, Unwrap};
-pub use scheme::{Items, Scheme};
+pub use presets::{Sample, SampleSecret};
+pub use published::{Needed, PublishedError};
+pub use scheme::{Bound, Items, Scheme};
+pub use schemes::{Branch, Condition, How, Schemes, keys_of};
 pub use stamp::{DEFAULT_TOLERANCE, Stamp, StampUnit};
 pub use template::{JsonType, Message, Template};
 pub use verify::{SignatureError, accept_unsigned, verify};

@@ -1,9 +1,10 @@
 //! Room `signatures`: where in a request a signature or a time stands, and how it is cut out of what stands there. Plain
 //! data; it may not look at a request.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use vrl::value::Value;
 
 use super::SignatureError;
 use crate::model::{FieldPath, Root, strict_json};
@@ -163,8 +164,8 @@ impl Unwrap {
             SignatureError::Malformed("it is no JSON document in base64 with the signature in it");
         let json = STANDARD.decode(text).map_err(|_| malformed)?;
         let value = strict_json::read(&json).map_err(|_| malformed)?;
-        let field = value.get(self.field.value_path()).and_then(|field| field.to_str_lossy());
-        field.map(|text| text.into_owned()).ok_or(malformed)
+        let field = value.get(self.field.value_path()).and_then(Value::to_str_lossy);
+        field.map(Cow::into_owned).ok_or(malformed)
     }
 }
 

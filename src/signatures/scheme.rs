@@ -3,8 +3,11 @@
 
 use vrl::{path::OwnedValuePath, value::Value};
 
-use super::{Algorithm, Encoding, Placed, SecretForm, SignatureError, Stamp, template::Template};
-use crate::model::{Assurance, FieldPath, Root};
+use super::{
+    Algorithm, Encoding, Placed, SecretForm, SignatureError, Stamp, published::KeySource, special::Special,
+    template::Template,
+};
+use crate::model::{Assurance, BodyKind, BodyRules, FieldPath, PublicUrl, Root};
 
 /// Most signatures one request may offer. Senders that rotate secrets offer two or three.
 pub(super) const MAX_CANDIDATES: usize = 16;
@@ -20,9 +23,18 @@ pub struct Scheme {
     pub(super) value: Placed<Encoding>,
     pub(super) timestamp: Option<Stamp>,
     pub(super) items: Option<Items>,
+    pub(super) body: BodyKind,
+    pub(super) rules: BodyRules,
+    pub(super) digest: Option<Bound>,
+    pub(super) url_candidates: bool,
+    pub(super) require: Vec<(FieldPath, String)>,
     pub(super) message: Template,
     pub(super) covers: Vec<String>,
     pub(super) assurance: Assurance,
+    /// A standard of its own: then neither value nor message say how it is verified.
+    pub(super) special: Option<Special>,
+    /// Where the provider publishes its keys; then the endpoint has none.
+    pub(super) keys: Option<KeySource>,
 }
 
 impl Scheme {
@@ -51,9 +63,77 @@ impl Scheme {
         self.items.as_ref()
     }
 
+    /// The texts that must stand in a request.
+    pub fn require(&self) -> &[(FieldPath, String)] {
+        &self.require
+    }
+
     /// Which bytes are signed.
     pub fn message(&self) -> &Template {
         &self.message
+    }
+
+    /// Whether the body is a token, whose payload is what the sender has to say.
+    pub fn body_is_token(&self) -> bool {
+        matches!(&self.special, Some(Special::Jwt(jwt)) if jwt.is_body())
+    }
+
+    /// The algorithm as which its keys are read.
+    pub fn key_algorithm(&self) -> Algorithm {
+        self.special.as_ref().map_or(self.algorithm, Special::key_algorithm)
+    }
+
+    /// Whether value, timestamp and message say all of how it is verified; `false` for standards of their own.
+    pub fn is_spelled_out(&self) -> bool {
+        self.special.is_none()
+    }
+
+    /// How the body is read whose fields are signed. A delivery whose content type says otherwise is refused.
+    pub fn body(&self) -> BodyKind {
+        self.body
+    }
+
+    /// The form field whose JSON is the body, where the desk reads it so.
+    pub fn form_json(&self) -> Option<&str> {
+        self.rules.form_json.as_deref()
+    }
+
+    /// The scheme at a desk that reads bodies by these rules.
+    #[must_use]
+    pub fn reading(self, rules: BodyRules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The signed header or parameter that must be a digest of the body, where one binds it.
+    pub fn digest(&self) -> Option<&Bound> {
+        self.digest.as_ref()
+    }
+
+    /// Whether the sender may have signed another spelling of the public address.
+    pub fn has_url_candidates(&self) -> bool {
+        self.url_candidates
+    }
+
+    /// Whether the endpoint's public address is signed, or may be.
+    pub fn signs_url(&self) -> bool {
+        self.message.has_url() || matches!(self.special, Some(Special::Jwt(_) | Special::HttpMessage(_)))
+    }
+
+    /// Whether the endpoint's public address is signed and nobody said what it is.
+    pub fn lacks_url(&self) -> bool {
+        self.message.has_url() && self.message.url().is_none()
+    }
+
+    /// The scheme at an endpoint whose public address is this.
+    #[must_use]
+    pub fn at(self, url: Option<PublicUrl>) -> Self {
+        let special = self.special.map(|special| special.at(url.as_ref()));
+        Self { message: self.message.at(url), special, ..self }
+    }
+
+    /// Whether all of the body is signed, by itself or by a signed digest of it.
+    pub fn has_body(&self) -> bool {
+        self.message.has_body() || self.digest.is_some()
     }
 
     /// How much a signature vouches for.
@@ -74,7 +154,11 @@ impl Scheme {
             true if in_body => covered.value_path() == path.value_path(),
             same_root => same_root && covered.name() == path.name(),
         };
-        (in_body && self.message.has_body()) || self.message.fields().any(same)
+        if let Some(special) = &self.special {
+            return (in_body && special.binds_body()) || self.covers.contains(&path.to_string());
+        }
+        let whole = (in_body && self.has_body()) || (path.root() == Root::Query && self.message.has_query());
+        whole || self.message.fields().any(same)
     }
 
     /// For schemes that sign each item of a batch: the split whose items are verified.
@@ -84,13 +168,25 @@ impl Scheme {
 
     /// Whether the body must be parsed to verify: only when a signature, its time or its message stands in a field of it.
     pub fn reads_body(&self) -> bool {
+        if let Some(special) = &self.special {
+            return special.reads_body();
+        }
         let stamp_in_body = self.timestamp.as_ref().is_some_and(|stamp| stamp.at.place.in_body());
-        let mut fields = self.message.fields();
+        let mut fields = self.message.reads().chain(self.require.iter().map(|(path, _)| path));
         self.items.is_some()
             || self.value.place.in_body()
             || stamp_in_body
             || fields.any(|path| matches!(path.root(), Root::Body | Root::Item))
     }
+}
+
+/// A header or parameter that must have the text of a template: what is signed is then bound to the rest of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The signed header or parameter.
+    pub path: FieldPath,
+    /// What it must be.
+    pub of: Template,
 }
 
 /// The items of a batch that are signed one by one: `body.notificationItems[].NotificationRequestItem`.

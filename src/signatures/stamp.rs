@@ -29,13 +29,20 @@ pub enum StampUnit {
     UnixMs,
     /// RFC 3339.
     Rfc3339,
+    /// The same without a zone, and taken for UTC; how far off that may be is the tolerance's to say.
+    Utc,
 }
 
 impl StampUnit {
     /// Reads a time strictly: a number is digits only, without leading zeros. `None` when it is not one, or beyond what a clock can say.
     pub fn read(self, text: &str) -> Option<Timestamp> {
-        if self == Self::Rfc3339 {
-            return Timestamp::from_rfc3339(text);
+        match self {
+            Self::Rfc3339 => return Timestamp::from_rfc3339(text),
+            Self::Utc if text.ends_with(|last: char| last.is_ascii_digit()) => {
+                return Timestamp::from_rfc3339(&format!("{text}Z"));
+            }
+            Self::Utc => return None,
+            Self::UnixS | Self::UnixMs => {}
         }
         let one_spelling =
             text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
@@ -52,6 +59,7 @@ impl StampUnit {
             Self::UnixS => at.seconds().to_string(),
             Self::UnixMs => at.millis().to_string(),
             Self::Rfc3339 => at.to_string(),
+            Self::Utc => at.to_string().trim_end_matches('Z').to_owned(),
         }
     }
 }
@@ -61,6 +69,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_time_without_a_zone_is_utc() {
+        let read = |text| StampUnit::Utc.read(text).map(|time| StampUnit::Utc.write(time));
+        assert_eq!(read("2025-11-06T09:30:01.551").as_deref(), Some("2025-11-06T09:30:01.551"));
+        for bad in ["2025-11-06T09:30:01Z", "2025-11-06T09:30:01+01:00", "2025-11-06", "1762420801", "", "Z"]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_time_is_digits_and_nothing_else() {

@@ -3,10 +3,6 @@
 
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use subtle::{Choice, ConstantTimeEq};
-
 use super::{
     Algorithm, Key, Message, Scheme,
     evidence::{Evidence, gather, read_body, views},
@@ -37,6 +33,9 @@ pub enum SignatureError {
     /// The signature stands in the body or signs fields of it, and the body is not JSON as we read it, or comes as a form.
     #[error("the body, into which the signature looks, is not strict JSON, or is sent as a form")]
     Unreadable,
+    /// A token is genuine, but what it says is not what the scheme demands.
+    #[error("the token is genuine, but of its claims {0}")]
+    Claim(&'static str),
     /// There is no key to verify with: our fault, so 503.
     #[error("the endpoint has no usable secret")]
     NoKey,
@@ -53,6 +52,7 @@ impl SignatureError {
             Self::Stale => "timestamp_stale",
             Self::Future => "timestamp_future",
             Self::Unreadable => "body_unreadable",
+            Self::Claim(_) => "claim_mismatch",
             Self::NoKey => "not_configured",
         }
     }
@@ -86,15 +86,19 @@ pub(super) fn judge(
     request: &RawRequest,
     now: Timestamp,
 ) -> Result<Verification, SignatureError> {
-    if keys.is_empty() || keys.iter().any(|key| key.bytes.expose().is_empty()) {
+    let mut counting = keys.iter().filter(|key| key.counts_at(now)).peekable();
+    if counting.peek().is_none() || counting.any(Key::is_unusable) {
         return Err(SignatureError::NoKey);
+    }
+    if let Some(special) = &scheme.special {
+        return special.judge(scheme, keys, request, now);
     }
     let body = read_body(scheme, request);
     let evidence = body.as_ref().map_err(|error| *error).and_then(|body| {
         views(scheme, request, body)?.iter().map(|view| gather(scheme, view)).collect::<Result<Vec<_>, _>>()
     });
     let evidence = evidence.inspect_err(|_| spend(scheme.algorithm(), keys, request))?;
-    let (key, held) = matching(scheme.algorithm(), keys, &evidence).ok_or(SignatureError::Mismatch)?;
+    let (key, held) = matching(scheme.algorithm(), keys, &evidence, now).ok_or(SignatureError::Mismatch)?;
     check_age(scheme, &held, now)?;
     Ok(Verification { assurance: scheme.assurance(), secret_id: Some(key.id.clone()) })
 }
@@ -102,16 +106,17 @@ pub(super) fn judge(
 /// Of each signed thing the readings that a key signed.
 pub(super) type Held<'e, 'a> = Vec<Vec<&'e Evidence<'a>>>;
 
-/// The first key that signed everything there is, with what it signed of each thing. Every key is tried on everything,
-/// whatever was found before.
+/// The first key that counts and signed everything there is, with what it signed of each thing. Every such key is tried on
+/// everything, whatever was found before.
 pub(super) fn matching<'k, 'e, 'a>(
     algorithm: Algorithm,
     keys: &'k [Key],
     evidence: &'e [Vec<Evidence<'a>>],
+    now: Timestamp,
 ) -> Option<(&'k Key, Held<'e, 'a>)> {
     let mut found = None;
-    for key in keys {
-        let held = |one: &&Evidence<'_>| bool::from(holds(algorithm, key, &one.message, &one.candidates));
+    for key in keys.iter().filter(|key| key.counts_at(now)) {
+        let held = |one: &&Evidence<'_>| bool::from(algorithm.holds(key, &one.message, &one.candidates));
         let held: Held<'_, '_> = evidence.iter().map(|one| one.iter().filter(held).collect()).collect();
         let all = !held.is_empty() && held.iter().all(|one| !one.is_empty());
         found = found.or(all.then_some((key, held)));
@@ -119,32 +124,11 @@ pub(super) fn matching<'k, 'e, 'a>(
     found
 }
 
-/// Whether one of the candidates is this key's signature of the message.
-pub(super) fn holds(
-    algorithm: Algorithm,
-    key: &Key,
-    message: &Message<'_>,
-    candidates: &[Vec<u8>],
-) -> Choice {
-    let Some(expected) = authentication_code(algorithm, key, message) else { return Choice::from(0) };
-    candidates.iter().fold(Choice::from(0), |held, candidate| held | candidate.as_slice().ct_eq(&expected))
-}
-
-fn authentication_code(algorithm: Algorithm, key: &Key, message: &Message<'_>) -> Option<[u8; 32]> {
-    match algorithm {
-        Algorithm::HmacSha256 => {
-            let mut mac = Hmac::<Sha256>::new_from_slice(key.bytes.expose()).ok()?;
-            message.pieces().for_each(|piece| mac.update(piece));
-            Some(mac.finalize().into_bytes().into())
-        }
-    }
-}
-
 /// A request that shows nothing to compare costs what a wrong signature costs, so that the time tells nobody how far it came.
-fn spend(algorithm: Algorithm, keys: &[Key], request: &RawRequest) {
+pub(super) fn spend(algorithm: Algorithm, keys: &[Key], request: &RawRequest) {
     let message = Message::from(request.body.as_ref());
     for key in keys {
-        std::hint::black_box(authentication_code(algorithm, key, &message));
+        algorithm.spend(key, &message);
     }
 }
 
@@ -153,7 +137,7 @@ fn check_age(scheme: &Scheme, held: &[Vec<&Evidence<'_>>], now: Timestamp) -> Re
     let Some(stamp) = scheme.timestamp() else { return Ok(()) };
     for readings in held {
         let ages = readings.iter().filter_map(|one| one.sent_at).map(|at| age(at, stamp.tolerance, now));
-        ages.reduce(|one, other| one.or(other)).unwrap_or(Err(SignatureError::Missing))?;
+        ages.reduce(Result::or).unwrap_or(Err(SignatureError::Missing))?;
     }
     Ok(())
 }

@@ -74,6 +74,8 @@ declare! {
         "Deliveries kept and answered 2xx.";
     DELIVERY_BYTES = "douane_delivery_bytes_total", Kind::Counter, Bytes, ["partner", "endpoint"],
         "Bytes of the bodies of accepted deliveries.";
+    SECRET_MATCHES = "douane_secret_matches_total", Kind::Counter, Count, ["partner", "endpoint", "secret"],
+        "Deliveries kept, by the id of the secret that matched. One that no longer grows can be removed.";
     REQUESTS_REFUSED = "douane_requests_refused_total", Kind::Counter, Count, ["partner", "endpoint", "code"],
         "Requests that were not accepted, by cause. Unknown partners and endpoints count as -.";
     HANDSHAKES = "douane_handshakes_total", Kind::Counter, Count, ["partner", "endpoint"],

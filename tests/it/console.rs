@@ -292,7 +292,7 @@ fn a_credential_in_the_query_is_kept_and_shown_to_nobody() {
 
 /// A header that a shipped rule reads must not be sealed before it is read.
 #[test]
-fn no_header_that_a_shipped_preset_or_partner_names_is_a_credential() {
+fn no_header_that_a_shipped_preset_or_partner_identifies_by_is_a_credential() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
     toml_files(&root.join("src/signatures/presets"), &mut files);
@@ -300,6 +300,9 @@ fn no_header_that_a_shipped_preset_or_partner_names_is_a_credential() {
     assert!(files.len() >= 13, "{files:?}");
     for file in &files {
         let text = std::fs::read_to_string(file).expect("readable").to_ascii_lowercase();
+        // What only the door looks at may be one, as a token: it is sealed afterwards.
+        let text = text.split_once("[identify]").map_or("", |(_, text)| text);
+        let text = text.split("[[handshake]]").next().unwrap_or_default();
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let names =
             text.split("header.").skip(1).map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default());
@@ -308,7 +311,7 @@ fn no_header_that_a_shipped_preset_or_partner_names_is_a_credential() {
             seen.insert(name.to_owned());
         }
     }
-    for known in ["x-hub-signature-256", "x-shopify-webhook-id", "webhook-signature", "stripe-signature"] {
+    for known in ["x-github-delivery", "x-shopify-webhook-id", "webhook-id"] {
         assert!(seen.contains(known), "{known} is not among {seen:?}");
     }
 }

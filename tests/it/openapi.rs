@@ -66,7 +66,7 @@ fn every_operation_is_named_once_and_told() {
         assert!(is_text(&operation["summary"]) || is_text(&operation["description"]), "{name} says nothing");
         assert!(ids.insert(operation["operationId"].as_str().expect("an id")), "{name}: its id is taken");
     }
-    assert_eq!(operations.len(), 17);
+    assert_eq!(operations.len(), 19);
 }
 
 #[test]
@@ -282,6 +282,7 @@ fn hold_acts(reader: &mut Reader, lab: &Lab, auditor: &str) {
     let mine = lab.gateway.token.as_str();
     let (replay, wish) = (json!({ "partner": "lab" }), json!({ "name": "new", "role": "consumer" }));
     let dry = json!({ "partner": "lab", "dry_run": true });
+    let arm = json!({ "endpoint": "lab/default", "seconds": 60 });
     let note = json!({ "at": "2026-11-23T12:00:00Z", "who": "x", "act": "x", "subject": "x", "detail": {} });
     for (method, path, token, sent) in [
         ("post", "/api/v1/replays", mine, &dry),
@@ -291,11 +292,15 @@ fn hold_acts(reader: &mut Reader, lab: &Lab, auditor: &str) {
         ("post", "/api/v1/tokens", mine, &wish),
         ("post", "/api/v1/tokens", mine, &wish),
         ("post", "/api/v1/tokens", mine, &json!({ "name": "" })),
+        ("post", "/api/v1/armings", mine, &arm),
+        ("post", "/api/v1/armings", mine, &json!({ "endpoint": "lab", "seconds": 60 })),
+        ("post", "/api/v1/armings", auditor, &arm),
         ("post", "/api/v1/journal", mine, &note),
         ("post", "/api/v1/journal", auditor, &note),
     ] {
         reader.hold(&format!("{method} {path}"), &ask(&method.to_uppercase(), path, token, sent));
     }
+    reader.hold("get /api/v1/armings", &lab.gateway.get("/api/v1/armings"));
     for _ in 0..2 {
         let answer = ask("DELETE", "/api/v1/tokens/new", mine, &Value::Null);
         reader.hold("delete /api/v1/tokens/{name}", &answer);

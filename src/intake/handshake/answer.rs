@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{super::Answer, look::Look};
 use crate::{
     intake::Refusal,
-    model::{FieldPath, Secret},
+    model::{FieldPath, HttpsUrl, Secret},
     partners::{AnswerBody, AnswerValue, Endpoint, Handshake, HashPart, Reply, Writing},
     signatures::{Key, digest_challenge, is_our_token, sign_challenge},
 };
@@ -33,6 +33,21 @@ impl Answering<'_> {
         });
         let headers = headers.collect::<Result<_, Refusal>>()?;
         Ok(Answer { reply: self.reply()?, headers, delivery: None })
+    }
+
+    /// The secret that the handshake teaches; `None` when it teaches none.
+    pub(super) fn taught(&self) -> Result<Option<Secret>, Refusal> {
+        let Some(path) = &self.handshake.learn else { return Ok(None) };
+        self.look.text(path).map(|text| Some(Secret::new(text))).ok_or(Refusal::UnsafeHandshake)
+    }
+
+    /// The link that the handshake asks to be visited; `None` when it asks for none.
+    pub(super) fn link(&self) -> Result<Option<String>, Refusal> {
+        let Some(rule) = &self.handshake.confirm else { return Ok(None) };
+        let url = |path| self.look.text(path).and_then(|text| HttpsUrl::parse(&text).ok());
+        let (link, vouching) = (url(&rule.path), url(&rule.host_of));
+        let sound = link.zip(vouching).filter(|(link, vouching)| link.host() == vouching.host());
+        sound.map(|(link, _)| Some(link.as_str().to_owned())).ok_or(Refusal::UnsafeHandshake)
     }
 
     fn check_token(&self) -> Result<(), Refusal> {

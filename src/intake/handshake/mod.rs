@@ -7,42 +7,78 @@ mod look;
 use answer::Answering;
 use look::Look;
 
-use super::{Answer, PublicDoor, Refusal};
+use super::{Answer, PublicDoor, Refusal, append};
 use crate::{
-    model::{RawRequest, VerifiedRequest},
+    model::{RawRequest, Secret, VerifiedRequest},
     partners::{Endpoint, Handshake},
     signatures::SignatureError,
 };
 
 /// The answer to a handshake that needs no signature; `None` when the request is none.
-pub(super) fn unsigned(
+pub(super) async fn unsigned(
     door: &PublicDoor,
     endpoint: &Endpoint,
     request: &RawRequest,
 ) -> Result<Option<Answer>, Refusal> {
-    let look = Look::new(request);
-    let Some(handshake) = find(endpoint, &look, false) else { return Ok(None) };
+    let Some(found) = met(endpoint, request, false) else { return Ok(None) };
     door.handshake_rates.admit_handshake(endpoint)?;
-    let answer = Answering { endpoint, handshake, look: &look }.answer()?;
-    door.notes.handshake(endpoint, false, door.clock.now());
-    Ok(Some(answer))
+    finish(door, endpoint, request, (found?, false)).await.map(Some)
 }
 
 /// The answer to a handshake whose signature held; `None` when the request is a delivery, which only a POST can be.
-pub(super) fn signed(
+pub(super) async fn signed(
     door: &PublicDoor,
     endpoint: &Endpoint,
     verified: &VerifiedRequest,
 ) -> Result<Option<Answer>, Refusal> {
     let request = verified.request();
-    let look = Look::new(request);
-    let Some(handshake) = find(endpoint, &look, true) else {
+    let Some(found) = met(endpoint, request, true) else {
         refuse_no_delivery(endpoint, request)?;
         return Ok(None);
     };
-    let answer = Answering { endpoint, handshake, look: &look }.answer()?;
-    door.notes.handshake(endpoint, true, door.clock.now());
-    Ok(Some(answer))
+    finish(door, endpoint, request, (found?, true)).await.map(Some)
+}
+
+/// A handshake, and what it asks for beside an answer.
+struct Met {
+    answer: Answer,
+    /// A secret to learn.
+    taught: Option<Secret>,
+    /// A link to visit.
+    link: Option<String>,
+}
+
+fn met(endpoint: &Endpoint, request: &RawRequest, signed: bool) -> Option<Result<Met, Refusal>> {
+    let look = Look::new(request);
+    let handshake = find(endpoint, &look, signed)?;
+    let answering = Answering { endpoint, handshake, look: &look };
+    let met = || {
+        let (answer, taught) = (answering.answer()?, answering.taught()?);
+        Ok(Met { answer, taught, link: answering.link()? })
+    };
+    Some(met())
+}
+
+/// What is taught or to be visited is kept before anybody is told that it is.
+async fn finish(
+    door: &PublicDoor,
+    endpoint: &Endpoint,
+    request: &RawRequest,
+    (met, signed): (Met, bool),
+) -> Result<Answer, Refusal> {
+    if let Some(secret) = met.taught {
+        door.learner.learn(endpoint, secret, request.peer).await?;
+    }
+    if let Some(url) = met.link {
+        append::append_link(door, endpoint, url).await?;
+    }
+    door.notes.handshake(endpoint, signed, door.clock.now());
+    Ok(met.answer)
+}
+
+/// Whether a request is a handshake. Answers none.
+pub(super) fn is_one(endpoint: &Endpoint, request: &RawRequest, signed: bool) -> bool {
+    find(endpoint, &Look::new(request), signed).is_some()
 }
 
 fn find<'e>(endpoint: &'e Endpoint, look: &Look<'_>, signed: bool) -> Option<&'e Handshake> {
@@ -51,7 +87,7 @@ fn find<'e>(endpoint: &'e Endpoint, look: &Look<'_>, signed: bool) -> Option<&'e
 
 /// A request that is signed and no handshake, and can be no delivery either: it is no POST; or its whole body is a text
 /// that a handshake of the endpoint would sign for any stranger, so that its signature proves nothing.
-fn refuse_no_delivery(endpoint: &Endpoint, request: &RawRequest) -> Result<(), Refusal> {
+pub(super) fn refuse_no_delivery(endpoint: &Endpoint, request: &RawRequest) -> Result<(), Refusal> {
     const SIGNED_FOR_ANYONE: SignatureError =
         SignatureError::Malformed("the whole body is a text that a handshake signs for anyone");
     if request.method != "POST" {

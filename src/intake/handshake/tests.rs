@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{EndpointName, Secret},
+    model::EndpointName,
     partners::{NotConfigured, SignatureCheck},
-    signatures::{Key, Scheme},
+    signatures::{Key, Schemes},
 };
 
 /// An endpoint that asks for nothing.
@@ -22,6 +22,10 @@ pub(in super::super) fn endpoint(partner: &str, handshakes: Vec<Handshake>) -> E
         signature_failure_status: 401,
         handshakes,
         handshake_secrets: std::collections::BTreeMap::new(),
+        forgotten: Vec::new(),
+        allow_from: Vec::new(),
+        client_certificate: None,
+        self_test: false,
         held_bytes: std::sync::Arc::default(),
     }
 }
@@ -30,10 +34,10 @@ pub(in super::super) fn endpoint(partner: &str, handshakes: Vec<Handshake>) -> E
 fn with(handshakes: &str) -> Endpoint {
     let written = crate::partners::handshakes_of(handshakes).expect("handshakes");
     let scheme = "algorithm = \"hmac-sha256\"\nsecret = { as = \"text\" }\nvalue = { path = \"header.x-signature\", as = \"hex\" }\nmessage = \"{body}\"\nassurance = \"full\"";
-    let key = Key { id: "main".to_owned(), bytes: Secret::new("our-signing-key") };
+    let key = Key::unchecked("main", "our-signing-key");
     let verify = ("verify".to_owned(), Ok::<_, NotConfigured>(Secret::new("our-verify-token")));
     Endpoint {
-        check: SignatureCheck::Scheme(Scheme::parse(scheme).expect("a scheme").into()),
+        check: SignatureCheck::Scheme(Schemes::parse(scheme).expect("a scheme").into()),
         keys: Ok(vec![key].into()),
         handshake_secrets: [verify].into(),
         ..endpoint("acme", written)
@@ -64,9 +68,7 @@ fn told(endpoint: &Endpoint, request: &RawRequest, signed: bool) -> Option<Strin
 }
 
 fn answered(endpoint: &Endpoint, request: &RawRequest, signed: bool) -> Option<Result<Answer, Refusal>> {
-    let look = Look::new(request);
-    let handshake = find(endpoint, &look, signed)?;
-    Some(Answering { endpoint, handshake, look: &look }.answer())
+    met(endpoint, request, signed).map(|met| met.map(|met| met.answer))
 }
 
 fn get(endpoint: &Endpoint, target: &str) -> Option<String> {
@@ -304,6 +306,38 @@ fn a_handshake_is_no_signing_oracle() {
     for guard in ["^[A-Za-z0-9:]{1,9}$", "^[A-Za-z0-9.]{1,9}$", "^[ -~]{1,9}$", "^.{1,9}$"] {
         let refused = crate::partners::handshakes_of(&format!("{SIGNING}\nguard = '{guard}'"));
         assert_eq!(refused.expect_err("refused at load"), ["handshake_guard"], "{guard}");
+    }
+}
+
+/// Attack: a link that is visited from inside must be the partner's own, in its one spelling.
+#[test]
+fn only_a_link_of_the_verified_host_is_visited() {
+    let sns = with(
+        "[[handshake]]\nsigned = true\nmethod = 'POST'\nwhen = { 'body.Type' = 'SubscriptionConfirmation' }\n\
+         confirm = 'body.SubscribeURL'\nconfirm_host = 'body.SigningCertURL'",
+    );
+    let link = |url: &str| {
+        let body = serde_json::json!({
+            "Type": "SubscriptionConfirmation", "SubscribeURL": url,
+            "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/cert.pem",
+        });
+        let request = request("POST", "/in/acme", &[], &body.to_string());
+        met(&sns, &request, true).expect("a handshake").map(|met| met.link)
+    };
+    let theirs = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=2336";
+    assert_eq!(link(theirs), Ok(Some(theirs.to_owned())));
+    for attack in [
+        "https://sns.eu-west-1.amazonaws.com.evil.example/?Token=1",
+        "https://sns.us-east-1.amazonaws.com/?Token=1",
+        "https://evil@sns.eu-west-1.amazonaws.com/",
+        "https://sns.eu-west-1.amazonaws.com:8443/",
+        "http://sns.eu-west-1.amazonaws.com/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://localhost/",
+        "file:///etc/passwd",
+        "",
+    ] {
+        assert_eq!(link(attack), Err(Refusal::UnsafeHandshake), "{attack}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Room `keys`: one GET, within bounds. Follows no redirect, uses no proxy, sends nothing of ours but a name.
 
-use std::error::Error as _;
+use std::{error::Error as _, sync::OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Certificate, Response, Url, redirect::Policy};
@@ -11,14 +11,21 @@ use crate::{config::KeysConfig, model::HttpsUrl};
 /// Fetches documents.
 #[derive(Debug)]
 pub(super) struct Client {
-    client: reqwest::Client,
-    max_bytes: usize,
+    /// Made when it is first needed: most gateways fetch no keys, and it reads the system's authorities.
+    built: OnceLock<Result<reqwest::Client, String>>,
+    config: KeysConfig,
+    roots: Vec<Certificate>,
 }
 
 impl Client {
     /// `roots`: PEM of authorities that are trusted beside the system's.
     pub(super) fn new(config: &KeysConfig, roots: Option<&[u8]>) -> Result<Self, String> {
         let roots = roots.map(Certificate::from_pem_bundle).transpose().map_err(|error| error.to_string())?;
+        Ok(Self { built: OnceLock::new(), config: config.clone(), roots: roots.unwrap_or_default() })
+    }
+
+    fn build(&self) -> Result<reqwest::Client, String> {
+        let config = &self.config;
         let client = reqwest::Client::builder()
             .https_only(true)
             .redirect(Policy::none())
@@ -29,11 +36,9 @@ impl Client {
             .connect_timeout(config.fetch_timeout.0)
             .pool_max_idle_per_host(1)
             .dns_resolver(PublicHosts::new(config))
-            .tls_certs_merge(roots.unwrap_or_default())
+            .tls_certs_merge(self.roots.clone())
             .build();
-        client
-            .map(|client| Self { client, max_bytes: config.max_document_bytes })
-            .map_err(|error| error.to_string())
+        client.map_err(|error| error.to_string())
     }
 
     /// What stands at an address; else why it could not be had.
@@ -43,7 +48,8 @@ impl Client {
         if parsed.as_str() != url.as_str() || parsed.host_str() != Some(url.host()) {
             return Err("it can be read in two ways".to_owned());
         }
-        let answer = self.client.get(parsed).send().await.map_err(failed)?;
+        let client = self.built.get_or_init(|| self.build()).as_ref().map_err(Clone::clone)?;
+        let answer = client.get(parsed).send().await.map_err(failed)?;
         if answer.status().as_u16() != 200 {
             return Err(format!("the host answers {}", answer.status()));
         }
@@ -53,7 +59,7 @@ impl Client {
     async fn read(&self, mut answer: Response) -> Result<Bytes, String> {
         let mut bytes = BytesMut::new();
         while let Some(piece) = answer.chunk().await.map_err(failed)? {
-            if bytes.len() + piece.len() > self.max_bytes {
+            if bytes.len() + piece.len() > self.config.max_document_bytes {
                 return Err("it is larger than keys.max_document_bytes".to_owned());
             }
             bytes.extend_from_slice(&piece);

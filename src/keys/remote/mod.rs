@@ -65,6 +65,7 @@ struct Shared {
     cache: Cache,
     limits: HostLimits,
     config: KeysConfig,
+    roots: Option<Vec<u8>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -81,7 +82,12 @@ impl RemoteKeys {
         }
         let cache = Cache::new(config.max_documents);
         let limits = HostLimits::new(config.fetches_per_minute);
-        Ok(Self { shared: Arc::new(Shared { client, cache, limits, config: config.clone(), clock }) })
+        Ok(Self { shared: Arc::new(Shared { client, cache, limits, config: config.clone(), roots, clock }) })
+    }
+
+    /// The authorities of `keys.extra_roots`, as PEM.
+    pub fn extra_roots(&self) -> Option<&[u8]> {
+        self.shared.roots.as_deref()
     }
 
     /// What stands at an address: what is held if it is fresh enough, else fetched.

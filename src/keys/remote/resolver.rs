@@ -43,9 +43,10 @@ impl Resolve for PublicHosts {
 
 /// The addresses, if all are public: a name that mixes the world's with ours is up to something.
 fn public(host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotPublic> {
-    match found.iter().all(|address| is_public(address.ip())) {
-        true => Ok(found),
-        false => Err(NotPublic(host.to_owned())),
+    if found.iter().all(|address| is_public(address.ip())) {
+        Ok(found)
+    } else {
+        Err(NotPublic(host.to_owned()))
     }
 }
 

@@ -15,6 +15,12 @@ pub(super) const REPLAY: i16 = 1;
 /// The kind of an entry that is damaged.
 pub(super) const DAMAGED: i16 = 2;
 
+/// The kind of an entry that is a learnt secret.
+pub(super) const LEARNT: i16 = 3;
+
+/// The kind of an entry that is a link to visit.
+pub(super) const CONFIRMED: i16 = 4;
+
 /// One answer of the feed holds about so many bytes of bodies at most, however many events were asked for.
 pub(super) const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 

@@ -69,6 +69,10 @@ pub(super) fn text(rule: &ValueRule, fields: &Fields<'_>) -> Result<Option<Strin
         }
         ValueRule::Join(paths, by) => join(paths, by, fields),
         ValueRule::Digest(paths) => digest(paths, fields),
+        ValueRule::NameOf(paths) => {
+            let there = paths.iter().find(|path| fields.get(path).is_some());
+            Ok(there.map(FieldPath::last_name))
+        }
     }
 }
 

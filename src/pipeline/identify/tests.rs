@@ -162,6 +162,14 @@ fn every_kind_of_rule_gives_its_value() {
     assert_eq!(id(ValueRule::Digest(paths(&["body.z"]))), None);
     let digest = id(ValueRule::Digest(paths(&["body.a", "body.z", "body.b"]))).expect("a digest");
     assert_eq!(digest, hex::encode(<sha2::Sha256 as sha2::Digest>::digest(br#"["x",null,2]"#)));
+    let name_of = |texts: &[&str]| id(ValueRule::NameOf(paths(texts)));
+    assert_eq!(
+        name_of(&["body.z", "body.c", "body.b"]).as_deref(),
+        Some("b"),
+        "the key, not what stands there"
+    );
+    assert_eq!(name_of(&["header.x-nothing", "query.shop"]).as_deref(), Some("shop"));
+    assert_eq!(name_of(&["body.z", "body.c"]), None);
 }
 
 #[test]

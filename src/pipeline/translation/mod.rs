@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::{
-    CrashNote, Failure, Progress, Stage, StageError,
+    Confirm, CrashNote, Failure, Progress, Stage, StageError,
     batch::{Arrival, Batch, Place, Work, sort},
+    confirm::confirm_all,
     figures,
     guard::Guard,
     leases::HeldLeases,
@@ -57,6 +58,8 @@ pub struct TranslationParts {
     pub crash_note: CrashNote,
     /// Told the highest event number after each commit: stage 2 and the feed listen.
     pub committed: watch::Sender<EventNumber>,
+    /// Visits the links by which partners have subscriptions confirmed.
+    pub confirm: Arc<dyn Confirm>,
 }
 
 /// Stage 1: identify, decide, translate, commit.
@@ -71,6 +74,7 @@ pub struct TranslationStage {
     config: TranslationConfig,
     crash_note: Arc<Mutex<CrashNote>>,
     committed: watch::Sender<EventNumber>,
+    confirm: Arc<dyn Confirm>,
     leases: HeldLeases,
     /// Under which all below was read.
     tenure: Tenure,
@@ -104,6 +108,7 @@ impl TranslationStage {
             clock: parts.clock,
             crash_note: Arc::new(Mutex::new(parts.crash_note)),
             committed: parts.committed,
+            confirm: parts.confirm,
             leases: HeldLeases::default(),
             positions: None,
             passing: None,
@@ -200,16 +205,21 @@ impl TranslationStage {
         self.threads.run(move || translate_all(decided, &terms, &guard)).await
     }
 
+    /// Visits the links among entries that are about to be committed.
+    pub(super) async fn confirm(&self, settled: &[WorkedEntry]) {
+        confirm_all(&*self.confirm, settled).await;
+    }
+
     /// Step 8: everything or nothing. A batch the records refuse is read again, half as long; a lone entry they refuse
     /// is kept without what they refuse.
     pub(super) async fn commit(
         &mut self,
         place: Place,
         mut entries: Vec<WorkedEntry>,
-        damaged: Vec<WorkedEntry>,
+        settled: Vec<WorkedEntry>,
     ) -> Result<Progress, StageError> {
-        if !damaged.is_empty() {
-            entries.extend(damaged);
+        if !settled.is_empty() {
+            entries.extend(settled);
             entries.sort_by_key(|entry| entry.number);
         }
         if entries.is_empty() && self.may_pass() {

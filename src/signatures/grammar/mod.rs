@@ -1,20 +1,33 @@
 //! Room `signatures`: the grammar of a `[signature]` table. TOML in, a checked [`Scheme`] out, or a mistake with its
 //! place and what to do. What loads can be verified; what could never protect anything does not load.
 
+mod algorithms;
 mod checks;
 mod places;
+mod published;
 mod reading;
+mod selection;
+mod special;
+mod token;
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use places::{items, no_timestamp_to_tolerate, placed, required, stamp, template, tolerance};
+use algorithms::{default_value, form_of, shared_message};
+use places::{
+    bound, form_fields, items, no_timestamp_to_tolerate, placed, required, required_texts, stamp, template,
+    tolerance,
+};
 pub(super) use reading::read;
+use selection::WhenTable;
 
-use super::{Algorithm, Encoding, KeyEncoding, Scheme, SecretForm, StampUnit, presets};
-use crate::{config::HumanDuration, model::Assurance};
+use super::{Algorithm, Encoding, KeyDigest, KeyEncoding, Normalize, Scheme, StampUnit, presets};
+use crate::{
+    config::HumanDuration,
+    model::{Assurance, BodyKind, BodyRules},
+};
 
 /// A `[signature]` table as it is written; [`Scheme::from_table`] checks it. It can stand inside a larger document,
 /// whose spans it then carries. A preset alone:
@@ -31,15 +44,29 @@ use crate::{config::HumanDuration, model::Assurance};
 pub struct SignatureTable {
     /// A preset's name, when the grammar is not spelled out.
     pub preset: Option<Spanned<String>>,
-    algorithm: Option<Algorithm>,
-    secret: Option<SecretTable>,
+    algorithm: Option<Spanned<Algorithm>>,
+    legacy: Option<Spanned<bool>>,
+    secret: Option<Spanned<SecretTable>>,
     value: Option<PlacedTable<Encoding>>,
     timestamp: Option<PlacedTable<StampUnit>>,
     tolerance: Option<Spanned<HumanDuration>>,
     items: Option<Spanned<String>>,
     message: Option<Spanned<String>>,
+    url: Option<Spanned<UrlSpelling>>,
+    digest: Option<DigestTable>,
+    body: Option<Spanned<BodyKind>>,
     free: Option<Spanned<String>>,
     assurance: Option<Spanned<Assurance>>,
+    require: Option<Spanned<BTreeMap<String, String>>>,
+    name: Option<Spanned<String>>,
+    when: Option<Spanned<WhenTable>>,
+    any_of: Option<Spanned<Vec<Spanned<SignatureTable>>>>,
+    all_of: Option<Spanned<Vec<Spanned<SignatureTable>>>>,
+    jwt: Option<Spanned<token::JwtTable>>,
+    http_message: Option<Spanned<special::HttpMessageTable>>,
+    sns: Option<Spanned<special::SnsTable>>,
+    keys: Option<Spanned<published::KeysTable>>,
+    public_url: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +75,9 @@ struct SecretTable {
     prefix: Option<String>,
     #[serde(rename = "as")]
     form: KeyEncoding,
+    otherwise: Option<KeyEncoding>,
+    digest: Option<KeyDigest>,
+    normalize: Option<Normalize>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -67,7 +97,7 @@ struct PlacedTable<F> {
     prefix: Option<String>,
     optional_prefix: Option<Spanned<String>>,
     #[serde(rename = "as")]
-    form: F,
+    form: Option<F>,
 }
 
 impl<F> PlacedTable<F> {
@@ -76,6 +106,23 @@ impl<F> PlacedTable<F> {
         let path = self.path.as_ref().or(self.headers.as_ref()).map(Spanned::span);
         path.or(self.paths.as_ref().map(Spanned::span))
     }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DigestTable {
+    path: Spanned<String>,
+    of: Spanned<String>,
+}
+
+/// How the public address may be spelled that is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum UrlSpelling {
+    /// As it is configured and received.
+    Exact,
+    /// With and without its port, and with its query as other libraries write it.
+    Candidates,
 }
 
 /// Why a `[signature]` table is no scheme. `span` is bytes in the text that was read, where the mistake has a place.
@@ -93,7 +140,7 @@ pub struct SchemeError {
 }
 
 impl SchemeError {
-    fn new(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(super) fn new(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { code, message: message.into(), help: help.into(), span: None }
     }
 
@@ -106,6 +153,11 @@ impl SchemeError {
         self.span = span;
         self
     }
+
+    /// At a place, where it has none yet.
+    fn or_at<T>(self, place: &Spanned<T>) -> Self {
+        if self.span.is_some() { self } else { self.at(place) }
+    }
 }
 
 impl Scheme {
@@ -116,6 +168,10 @@ impl Scheme {
 
     /// Checks a table that was read as part of a larger document.
     pub fn from_table(table: &SignatureTable) -> Result<Self, SchemeError> {
+        if let Some(several) = table.any_of.as_ref().or(table.all_of.as_ref()) {
+            let help = "name one of them";
+            return Err(SchemeError::new("several_schemes", "one scheme is wanted here", help).at(several));
+        }
         match &table.preset {
             Some(name) => from_preset(name, table),
             None => spelled_out(table),
@@ -144,7 +200,7 @@ fn unknown_preset(name: &Spanned<String>) -> SchemeError {
     let names: Vec<&str> = presets::all().iter().map(|preset| preset.name).collect();
     let help = match reading::closest(name.get_ref(), &names) {
         Some(close) => format!("did you mean {close:?}?"),
-        None => format!("the presets are {}; or spell the scheme out", names.join(", ")),
+        None => "`douane partner presets` lists them; or spell the scheme out".to_owned(),
     };
     SchemeError::new("unknown_preset", format!("there is no preset {:?}", name.get_ref()), help).at(name)
 }
@@ -152,37 +208,66 @@ fn unknown_preset(name: &Spanned<String>) -> SchemeError {
 fn first_spelled_out(table: &SignatureTable) -> Option<&'static str> {
     let given = [
         ("algorithm", table.algorithm.is_some()),
+        ("legacy", table.legacy.is_some()),
         ("secret", table.secret.is_some()),
         ("value", table.value.is_some()),
         ("timestamp", table.timestamp.is_some()),
         ("items", table.items.is_some()),
         ("message", table.message.is_some()),
+        ("url", table.url.is_some()),
+        ("digest", table.digest.is_some()),
+        ("body", table.body.is_some()),
         ("free", table.free.is_some()),
         ("assurance", table.assurance.is_some()),
+        ("require", table.require.is_some()),
+        ("jwt", table.jwt.is_some()),
+        ("http_message", table.http_message.is_some()),
+        ("sns", table.sns.is_some()),
+        ("keys", table.keys.is_some()),
     ];
     given.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
 }
 
 fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
-    let secret = required(table.secret.as_ref(), "secret", "{ as = \"text\" }")?;
-    let value =
-        required(table.value.as_ref(), "value", "{ path = \"header.acme-signature\", as = \"hex\" }")?;
-    let message = required(table.message.as_ref(), "message", "\"{body}\"")?;
-    let template = template(message, table.free.as_ref())?;
+    if let Some(scheme) = special::scheme(table)? {
+        return Ok(scheme);
+    }
+    let algorithm = required(table.algorithm.as_ref(), "algorithm", "\"hmac-sha256\"")?;
+    algorithms::check_legacy(algorithm, table.legacy.as_ref())?;
+    let secret = published::secret(table, algorithm)?;
+    let default = default_value(*algorithm.get_ref());
+    let value = table.value.as_ref().or(default.as_ref());
+    let value = required(value, "value", "{ path = \"header.acme-signature\", as = \"hex\" }")?;
+    let value = placed(value, form_of(algorithm, value)?)?;
+    let shared = shared_message(algorithm, table)?;
+    let message = match shared.as_ref() {
+        Some(nothing) => nothing,
+        None => required(table.message.as_ref(), "message", "\"{body}\"")?,
+    };
+    let template = template(message, table.free.as_ref())?.without(&form_fields(&value.place));
+    let digest = table.digest.as_ref().map(bound).transpose()?;
     let scheme = Scheme {
-        algorithm: *required(table.algorithm.as_ref(), "algorithm", "\"hmac-sha256\"")?,
-        secret: SecretForm { prefix: secret.prefix.clone(), encoding: secret.form },
-        value: placed(value)?,
+        algorithm: *algorithm.get_ref(),
+        secret,
+        value,
         timestamp: stamp(table)?,
         items: table.items.as_ref().map(items).transpose()?,
-        covers: template.covers(),
+        body: table.body.as_ref().map(|body| *body.get_ref()).unwrap_or_default(),
+        require: table.require.as_ref().map_or(Ok(Vec::new()), required_texts)?,
+        covers: template.covers().into_iter().chain(digest.as_ref().map(|_| "body".to_owned())).collect(),
+        rules: BodyRules::default(),
+        digest,
+        url_candidates: table.url.as_ref().is_some_and(|url| *url.get_ref() == UrlSpelling::Candidates),
         message: template,
         assurance: *required(table.assurance.as_ref(), "assurance", "\"full\"")?.get_ref(),
+        special: None,
+        keys: published::key_source(table, *algorithm.get_ref())?,
     };
     checks::check_places(&scheme, table)?;
     checks::check_message(&scheme, message)?;
     checks::check_timestamp(&scheme, message, table)?;
-    checks::check_items(&scheme, value, message)?;
+    checks::check_request(&scheme, table, message)?;
+    checks::check_items(&scheme, table, message)?;
     checks::check_assurance(&scheme, table)?;
     Ok(scheme)
 }
@@ -250,7 +335,7 @@ assurance = "full"
     fn a_preset_stands_alone() {
         let refused = |text: &str| Scheme::parse(text).expect_err("must be refused");
         assert_eq!(refused("preset = \"strip\"").help, "did you mean \"stripe\"?");
-        assert_eq!(refused("preset = \"paypal\"").code, "unknown_preset");
+        assert_eq!(refused("preset = \"nobody\"").code, "unknown_preset");
         assert_eq!(refused("preset = \"github\"\ntolerance = \"5m\"").code, "tolerance_without_timestamp");
         assert_eq!(refused("preset = \"stripe\"\nmessage = \"{body}\"").code, "preset_overridden");
         assert_eq!(refused("preset = \"stripe\"\ntolerance = \"0s\"").code, "tolerance_out_of_range");
@@ -261,8 +346,8 @@ assurance = "full"
         assert_eq!(mistake("tolerance", "tolerence"), ("unknown_key", "tolerence".to_owned()));
         assert_eq!(mistake("prefix", "prefex"), ("unknown_key", "prefex".to_owned()));
         assert_eq!(
-            mistake("\"hmac-sha256\"", "\"hmac-sha1\""),
-            ("invalid_value", "\"hmac-sha1\"".to_owned())
+            mistake("\"hmac-sha256\"", "\"hmac-sha2\""),
+            ("invalid_value", "\"hmac-sha2\"".to_owned())
         );
         assert_eq!(mistake("\"unix_s\"", "\"unix\""), ("invalid_value", "\"unix\"".to_owned()));
         assert_eq!(mistake("\"10m\"", "\"soon\""), ("invalid_value", "\"soon\"".to_owned()));
@@ -306,7 +391,8 @@ assurance = "full"
         assert_eq!(mistake("\"full\"", "\"partial\"").0, "assurance_mismatch");
         assert_eq!(mistake("\"full\"", "\"none\"").0, "assurance_mismatch");
         assert_eq!(mistake("\"10m\"", "\"25h\""), ("tolerance_out_of_range", "\"25h\"".to_owned()));
-        assert_eq!(mistake("as = \"hex\"", "as = \"text\""), ("invalid_value", "\"text\"".to_owned()));
+        assert_eq!(mistake("as = \"hex\"", "as = \"text\"").0, "value_mismatch");
+        assert_eq!(mistake(", as = \"hex\"", ""), ("missing_key", "\"header.acme-signature\"".to_owned()));
         assert_eq!(mistake("pair = \"v1\"", "assign = \"=\"").0, "assign_without_pair");
         assert_eq!(mistake("pair = \"v1\"", "pair = \"v1\", assign = \",\"").0, "ambiguous_pieces");
         assert_eq!(
@@ -322,6 +408,84 @@ assurance = "full"
         assert_eq!(Scheme::parse(&untimed).expect_err("must be refused").code, "tolerance_without_timestamp");
         let nowhere = untimed.replace("tolerance = \"10m\"", "");
         assert_eq!(Scheme::parse(&nowhere).expect_err("must be refused").code, "timestamp_missing");
+    }
+
+    /// What is said about a scheme of these lines beside algorithm and secret.
+    fn told(lines: &str) -> Result<Vec<String>, &'static str> {
+        let text = format!("algorithm = \"hmac-sha256\"\nsecret = {{ as = \"text\" }}\n{lines}");
+        let scheme = Scheme::parse(&text).inspect_err(|error| assert!(!error.help.is_empty()));
+        scheme.map(|scheme| scheme.covers().to_vec()).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn a_place_says_one_thing() {
+        let at = |place: &str| {
+            told(&format!(
+                "value = {{ {place}, as = \"hex\" }}\nmessage = \"{{body}}\"\nassurance = \"full\""
+            ))
+        };
+        for good in [
+            "paths = [\"header.a\", \"header.b\"]",
+            "headers = \"x-docusign-signature-\"",
+            "path = \"header.a\", repeats = true",
+            "path = \"header.a\", separator = \",\", skip = 1",
+            "path = \"header.a\", separator = \",\", piece = 1",
+            "path = \"header.a\", optional_prefix = \"sha256=\"",
+            "path = \"header.a\", unwrap = \"base64_json:signature\"",
+            "path = \"query.sign\"",
+        ] {
+            assert_eq!(at(good), Ok(vec!["body".to_owned()]), "{good}");
+        }
+        for (bad, code) in [
+            ("path = \"header.a\", headers = \"a-\"", "ambiguous_place"),
+            ("paths = []", "missing_key"),
+            ("separator = \",\"", "missing_key"),
+            ("path = \"query.a\", repeats = true", "repeats_no_header"),
+            ("path = \"header.a\", skip = 1", "position_without_separator"),
+            ("path = \"header.a\", pair = \"v1\", piece = 1", "position_without_separator"),
+            ("path = \"header.a\", separator = \",\", skip = 1, piece = 1", "ambiguous_pieces"),
+            ("path = \"header.a\", separator = \",\", group = \",\"", "ambiguous_pieces"),
+            ("path = \"header.a\", prefix = \"a\", optional_prefix = \"b\"", "ambiguous_prefix"),
+            ("path = \"header.a\", unwrap = \"json:signature\"", "invalid_path"),
+        ] {
+            assert_eq!(at(bad), Err(code), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_message_claims_no_more_than_it_has() {
+        let with = |message: &str, more: &str, assurance: &str| {
+            told(&format!(
+                "value = {{ path = \"header.a\", as = \"hex\" }}\nmessage = \"{message}\"\n{more}\nassurance = \"{assurance}\""
+            ))
+        };
+        let form = "body = \"form\"\nurl = \"candidates\"";
+        assert_eq!(with("{url}{form}", form, "partial"), Ok(vec!["url".to_owned(), "form".to_owned()]));
+        assert_eq!(with("{url}{form}", form, "full"), Err("assurance_mismatch"));
+        assert_eq!(with("{url}{form}", "", "partial"), Err("form_not_read"));
+        assert_eq!(with("{header.id}|{body|crc32}", "", "full"), Err("assurance_mismatch"));
+        assert!(with("{header.id}|{body|crc32}", "", "partial").is_ok());
+        assert_eq!(with("{body}", "url = \"candidates\"", "full"), Err("url_unsigned"));
+        let digest = "digest = { path = \"query.bodySHA256\", of = \"{body|sha256}\" }";
+        assert_eq!(with("{url}", digest, "full"), Ok(vec!["url".to_owned(), "body".to_owned()]));
+        assert_eq!(with("{url}", "", "full"), Err("nothing_signed"));
+        assert_eq!(with("{header.b}", digest, "full"), Err("digest_unsigned"));
+        let nothing = "digest = { path = \"query.x\", of = \"{header.b}\" }";
+        assert_eq!(with("{url}", nothing, "full"), Err("digest_of_nothing"));
+        assert_eq!(with("[a:{header.b};]{body}", "", "full"), Err("movable_border"));
+    }
+
+    #[test]
+    fn groups_have_their_own_times() {
+        let with = |time: &str| {
+            told(&format!(
+                "value = {{ path = \"header.a\", group = \" \", pair = \"v1\", as = \"hex\" }}\n\
+                 timestamp = {{ {time}, as = \"unix_s\" }}\nmessage = \"{{timestamp}}.{{body}}\"\nassurance = \"full\""
+            ))
+        };
+        assert!(with("path = \"header.a\", group = \" \", pair = \"t\"").is_ok());
+        assert_eq!(with("path = \"header.b\""), Err("group_mismatch"));
+        assert_eq!(with("path = \"header.b\", group = \" \", pair = \"t\""), Err("group_mismatch"));
     }
 
     #[test]

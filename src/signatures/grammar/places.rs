@@ -1,15 +1,15 @@
 //! Room `signatures`: the parts of a `[signature]` table: places, the message, the time, the items.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use toml::Spanned;
 
-use super::{PlacedTable, SchemeError, SignatureTable};
+use super::{DigestTable, PlacedTable, SchemeError, SignatureTable};
 use crate::{
     config::HumanDuration,
     model::{FieldPath, Root},
     signatures::{
-        DEFAULT_TOLERANCE, Items, Pair, Place, Placed, Position, Stamp, Unwrap,
+        Bound, DEFAULT_TOLERANCE, Items, Pair, Place, Placed, Position, Stamp, Unwrap,
         template::{Template, TemplateError},
     },
 };
@@ -43,16 +43,39 @@ pub(super) fn template(
                 "write the text that the sender has between them; without one, only the timestamp or the raw body can \
                  stand beside a field",
             ),
+            TemplateError::OptionalBorder => (
+                "movable_border",
+                "let another text follow, or name the free part with free; or write the part without brackets",
+            ),
             _ => (
                 "invalid_template",
-                "write parts in braces, as \"{timestamp}.{body}\"; {{ stands for one brace",
+                "write parts in braces, as \"{timestamp}.{body}\"; {{ stands for one brace, [[ for one bracket",
             ),
         };
         SchemeError::new(code, error.to_string(), help).at(message)
     })
 }
 
-pub(super) fn placed<F: Copy>(table: &PlacedTable<F>) -> Result<Placed<F>, SchemeError> {
+/// The texts that must stand in a request, for a version or an algorithm that is pinned.
+pub(super) fn required_texts(
+    table: &Spanned<BTreeMap<String, String>>,
+) -> Result<Vec<(FieldPath, String)>, SchemeError> {
+    let pair = |(at, wanted): (&String, &String)| {
+        let at = path(&Spanned::new(table.span(), at.clone()))?;
+        Ok((at, wanted.clone()))
+    };
+    table.get_ref().iter().map(pair).collect()
+}
+
+/// How the text at a place is written, where nothing else says it.
+pub(super) fn form<F: Copy>(table: &PlacedTable<F>, example: &str) -> Result<F, SchemeError> {
+    table.form.ok_or_else(|| {
+        let message = "nothing says how the text there is written";
+        SchemeError::new("missing_key", message, format!("add as = {example:?}")).within(table.span())
+    })
+}
+
+pub(super) fn placed<F>(table: &PlacedTable<F>, form: F) -> Result<Placed<F>, SchemeError> {
     let pair = pair(table)?;
     let separator = table.separator.or(pair.is_some().then_some(','));
     if pair.as_ref().is_some_and(|pair| separator == Some(pair.assign)) || is_both(table, separator) {
@@ -75,7 +98,7 @@ pub(super) fn placed<F: Copy>(table: &PlacedTable<F>) -> Result<Placed<F>, Schem
         prefix_optional,
         ..places_of(table)?
     };
-    Ok(Placed { place, form: table.form })
+    Ok(Placed { place, form })
 }
 
 fn is_both<F>(table: &PlacedTable<F>, separator: Option<char>) -> bool {
@@ -171,9 +194,20 @@ fn unwrap<F>(table: &PlacedTable<F>) -> Result<Option<Unwrap>, SchemeError> {
     Ok(Some(Unwrap { field: field.ok_or_else(invalid)? }))
 }
 
+/// The form fields that hold the signature: they cannot be part of what is signed.
+pub(super) fn form_fields(place: &Place) -> Vec<String> {
+    place.paths().filter(|path| path.root() == Root::Body).map(|path| path.name().to_owned()).collect()
+}
+
+pub(super) fn bound(table: &DigestTable) -> Result<Bound, SchemeError> {
+    Ok(Bound { path: path(&table.path)?, of: template(&table.of, None)? })
+}
+
 pub(super) fn stamp(table: &SignatureTable) -> Result<Option<Stamp>, SchemeError> {
     match (&table.timestamp, &table.tolerance) {
-        (Some(at), _) => Ok(Some(Stamp { at: placed(at)?, tolerance: tolerance(table)? })),
+        (Some(at), _) => {
+            Ok(Some(Stamp { at: placed(at, form(at, "unix_s")?)?, tolerance: tolerance(table)? }))
+        }
         (None, Some(given)) => Err(no_timestamp_to_tolerate(given)),
         (None, None) => Ok(None),
     }

@@ -40,7 +40,7 @@ impl ActRecords for PostgresRecords {
     }
 
     async fn keep_refusals(&self, refused: &[Refused], keep: usize) -> Result<(), RecordsError> {
-        const KEEP: &str = "SELECT keep_refusals($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        const KEEP: &str = "SELECT keep_named_refusals($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let words = |word: fn(&Refused) -> &str| refused.iter().map(|one| word(one).as_bytes()).collect();
         let times: Vec<_> = refused.iter().map(|one| one.at.micros()).collect();
         let partners: Vec<_> = words(|one| &one.partner);
@@ -50,9 +50,12 @@ impl ActRecords for PostgresRecords {
         let details: Vec<_> = words(|one| &one.detail);
         let peers: Vec<_> = refused.iter().map(|one| one.peer.as_deref().map(str::as_bytes)).collect();
         let sizes = refused.iter().map(|one| integer(one.size)).collect::<Result<Vec<_>, _>>()?;
+        let requests: Vec<_> = refused.iter().map(|one| one.request.as_deref().map(str::as_bytes)).collect();
         let (keep, most) = (whole(keep), whole(MAX_REFUSALS));
-        let parameters: [&(dyn ToSql + Sync); 10] =
-            [&times, &partners, &endpoints, &codes, &statuses, &details, &peers, &sizes, &keep, &most];
+        let parameters: [&(dyn ToSql + Sync); 11] = [
+            &times, &partners, &endpoints, &codes, &statuses, &details, &peers, &sizes, &requests, &keep,
+            &most,
+        ];
         self.session().await?.query(KEEP, &parameters).await?;
         Ok(())
     }
@@ -60,9 +63,12 @@ impl ActRecords for PostgresRecords {
     async fn refusals(&self, filter: &RefusalFilter) -> Result<Vec<Refused>, RecordsError> {
         let mut query = Query::default();
         let mut conditions = vec!["true".to_owned()];
-        for (column, wanted) in
-            [("partner", &filter.partner), ("endpoint", &filter.endpoint), ("code", &filter.code)]
-        {
+        for (column, wanted) in [
+            ("partner", &filter.partner),
+            ("endpoint", &filter.endpoint),
+            ("code", &filter.code),
+            ("request", &filter.request),
+        ] {
             if let Some(wanted) = wanted {
                 let wanted = query.bind(wanted.clone().into_bytes());
                 conditions.push(format!("{column} = {wanted}"));
@@ -70,7 +76,7 @@ impl ActRecords for PostgresRecords {
         }
         let limit = query.bind(whole(filter.limit));
         query.sql = format!(
-            "SELECT at, partner, endpoint, code, status, detail, peer, size FROM refusals \
+            "SELECT at, partner, endpoint, code, status, detail, peer, size, request FROM refusals \
              WHERE {} ORDER BY number DESC LIMIT {limit}",
             conditions.join(" AND ")
         );
@@ -175,6 +181,7 @@ fn refused(row: &Row) -> Result<Refused, PostgresError> {
         detail: read(row, 5)?,
         peer: read_some(row, 6)?,
         size: read(row, 7)?,
+        request: read_some(row, 8)?,
     })
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::{
     PostgresRecords,
     columns::read,
+    learning::Learnt,
     names::Names,
     pipeline::{Step, transact},
     rows::{Cursors, Damage, DomainEvents, Entries, Events, Repeated, Words},
@@ -14,7 +15,9 @@ use crate::{
     ledger::{
         CursorMove, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
         postgres::{PostgresError, Session, column},
-        records::columns::{DELIVERY, REPLAY, belongs_elsewhere, entry_integer, integer, no_such_event},
+        records::columns::{
+            CONFIRMED, DELIVERY, LEARNT, REPLAY, belongs_elsewhere, entry_integer, integer, no_such_event,
+        },
     },
     model::{EventNumber, Outcome, StoredEvent, Timestamp},
 };
@@ -51,6 +54,7 @@ struct Batch<'a> {
     entries: Entries<'a>,
     events: Events<'a>,
     damage: Damage,
+    learnt: Learnt<'a>,
     again: Events<'a>,
     domain_events: DomainEvents<'a>,
 }
@@ -65,6 +69,7 @@ impl<'a> Batch<'a> {
             entries: Entries::default(),
             events: Events::default(),
             damage: Damage::default(),
+            learnt: Learnt::default(),
             again: Events::default(),
             domain_events: DomainEvents::default(),
         }
@@ -89,6 +94,15 @@ impl<'a> Batch<'a> {
                     let ids = self.words_of(endpoint, worked).await?;
                     self.again.push_again(entry, ids, worked)?;
                 }
+            }
+            WorkedKind::Learnt(meta) => {
+                let endpoint = self.names.endpoint(self.session, &meta.endpoint).await?;
+                self.entries.push(entry, (LEARNT, endpoint, meta.id), (0, false))?;
+                self.learnt.push(entry, meta)?;
+            }
+            WorkedKind::Confirmed(meta) => {
+                let endpoint = self.names.endpoint(self.session, &meta.endpoint).await?;
+                self.entries.push(entry, (CONFIRMED, endpoint, meta.id), (0, false))?;
             }
             WorkedKind::Damaged => {
                 entry.events.iter().try_for_each(|worked| in_its_entry(entry, worked))?;
@@ -167,6 +181,7 @@ impl<'a> Batch<'a> {
             self.entries.step(),
             self.events.step_of_new(),
             self.damage.step(),
+            self.learnt.step(),
             self.again.step_of_again(),
         ];
         rows.into_iter().flatten().chain([self.domain_events.step(now)]).collect()

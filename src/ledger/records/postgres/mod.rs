@@ -7,6 +7,7 @@ mod commit;
 mod conservation;
 mod feed;
 mod inspect;
+mod learning;
 mod names;
 mod owners;
 mod partitions;

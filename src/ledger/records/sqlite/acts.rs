@@ -153,8 +153,8 @@ fn token_row(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
 }
 
 fn keep_refusals(connection: &Connection, refused: &[Refused], keep: usize) -> Result<(), RecordsError> {
-    let insert = "INSERT INTO refusals (at, partner, endpoint, code, status, detail, peer, size) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let insert = "INSERT INTO refusals (at, partner, endpoint, code, status, detail, peer, size, request) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let mut insert = connection.prepare_cached(insert)?;
     for one in refused {
         insert.execute(params![
@@ -165,7 +165,8 @@ fn keep_refusals(connection: &Connection, refused: &[Refused], keep: usize) -> R
             one.status,
             one.detail,
             one.peer,
-            Count(one.size)
+            Count(one.size),
+            one.request
         ])?;
     }
     let mut endpoints: Vec<_> = refused.iter().map(|one| (&one.partner, &one.endpoint)).collect();
@@ -185,11 +186,11 @@ fn keep_refusals(connection: &Connection, refused: &[Refused], keep: usize) -> R
 }
 
 fn refusals(connection: &Connection, filter: &RefusalFilter) -> Result<Vec<Refused>, RecordsError> {
-    let sql = "SELECT at, partner, endpoint, code, status, detail, peer, size FROM refusals \
+    let sql = "SELECT at, partner, endpoint, code, status, detail, peer, size, request FROM refusals \
                WHERE (?1 IS NULL OR partner = ?1) AND (?2 IS NULL OR endpoint = ?2) \
-               AND (?3 IS NULL OR code = ?3) ORDER BY number DESC LIMIT ?4";
+               AND (?3 IS NULL OR code = ?3) AND (?4 IS NULL OR request = ?4) ORDER BY number DESC LIMIT ?5";
     let mut statement = connection.prepare_cached(sql)?;
-    let values = params![filter.partner, filter.endpoint, filter.code, whole(filter.limit)];
+    let values = params![filter.partner, filter.endpoint, filter.code, filter.request, whole(filter.limit)];
     let rows = statement.query_map(values, refused)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -205,5 +206,6 @@ fn refused(row: &Row<'_>) -> rusqlite::Result<Refused> {
         detail: row.get(5)?,
         peer: row.get(6)?,
         size,
+        request: row.get(8)?,
     })
 }

@@ -13,11 +13,13 @@ use crate::{
     ledger::{
         IdentifiedEvent, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
         records::columns::{
-            DAMAGED, DELIVERY, DeliveryColumns, REPLAY, belongs_elsewhere, brokers_column, no_such_event,
-            whole,
+            CONFIRMED, DAMAGED, DELIVERY, DeliveryColumns, LEARNT, REPLAY, belongs_elsewhere, brokers_column,
+            no_such_event, whole,
         },
     },
-    model::{DeliveryId, EndpointName, EntryNumber, EventNumber, Outcome, OutcomeKind, StoredEvent},
+    model::{
+        DeliveryId, EndpointName, EntryNumber, EventNumber, LearntMeta, Outcome, OutcomeKind, StoredEvent,
+    },
 };
 
 /// Writes one commit; returns the highest event number.
@@ -114,6 +116,11 @@ impl Batch<'_, '_> {
                 self.entry_row(entry, REPLAY, Some((&meta.endpoint, meta.id)))?;
                 entry.events.iter().try_for_each(|event| self.work_again(entry.number, &meta.endpoint, event))
             }
+            WorkedKind::Learnt(meta) => {
+                self.entry_row(entry, LEARNT, Some((&meta.endpoint, meta.id)))?;
+                self.learnt(entry, meta)
+            }
+            WorkedKind::Confirmed(meta) => self.entry_row(entry, CONFIRMED, Some((&meta.endpoint, meta.id))),
             // Several readers can meet the same damage: whoever comes first works it.
             WorkedKind::Damaged if self.is_worked(entry.number)? => Ok(()),
             WorkedKind::Damaged => {
@@ -121,6 +128,21 @@ impl Batch<'_, '_> {
                 entry.events.iter().try_for_each(|event| self.new_event(entry.number, None, event))
             }
         }
+    }
+
+    fn learnt(&self, entry: &WorkedEntry, meta: &LearntMeta) -> Result<(), RecordsError> {
+        let sql = "INSERT INTO learnt_secrets (number, learnt_at, id, partner, endpoint, secret, sealed) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        self.connection.prepare_cached(sql)?.execute(params![
+            entry.number,
+            entry.received_at,
+            meta.id,
+            &*meta.endpoint.partner,
+            &*meta.endpoint.endpoint,
+            meta.secret_id,
+            meta.sealed
+        ])?;
+        Ok(())
     }
 
     fn is_worked(&self, number: EntryNumber) -> Result<bool, RecordsError> {

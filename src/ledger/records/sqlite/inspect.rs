@@ -14,7 +14,7 @@ use crate::{
     ledger::{
         Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Kept, Page,
         PublicationFilter, PublicationRow, RecordsError,
-        records::columns::{DELIVERY, REPLAY, whole},
+        records::columns::{CONFIRMED, DELIVERY, LEARNT, REPLAY, whole},
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind},
 };
@@ -179,6 +179,8 @@ fn kept(connection: &Connection, numbers: &[EntryNumber]) -> Result<Vec<Option<K
                 Kept::Received { id: row.get(1)?, size, body_sha256: row.get(3)? }
             }
             REPLAY => Kept::Replay { id: row.get(1)? },
+            LEARNT => Kept::Learnt { id: row.get(1)? },
+            CONFIRMED => Kept::Confirmed { id: row.get(1)? },
             _ => Kept::Damaged,
         })
     };

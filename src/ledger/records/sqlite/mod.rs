@@ -8,6 +8,7 @@ mod conservation;
 mod errors;
 mod feed;
 mod inspect;
+mod learning;
 mod names;
 mod owners;
 mod publication;

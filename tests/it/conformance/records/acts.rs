@@ -68,6 +68,7 @@ fn refusal(number: u64, endpoint: &str, code: &str) -> Refused {
         detail: "no v1 value matches".to_owned(),
         peer: Some("192.0.2.1".to_owned()),
         size: 12,
+        request: Some(format!("request-{number}")),
     }
 }
 
@@ -108,6 +109,7 @@ pub(super) async fn filter_refusals(records: &dyn Records) {
         partner: partner.map(str::to_owned),
         endpoint: endpoint.map(str::to_owned),
         code: code.map(str::to_owned),
+        request: None,
         limit: 10,
     };
     assert_eq!(times(records, filter(Some("stripe"), None, None)).await, [2, 1]);

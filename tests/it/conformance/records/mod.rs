@@ -4,6 +4,7 @@
 mod acts;
 mod commits;
 mod feed;
+mod learning;
 mod owners;
 mod postgres;
 mod publications;
@@ -153,6 +154,10 @@ suite! {
         show_a_delivery_by_its_id
         show_what_is_damaged
         find_the_lowest_entry_an_open_dead_letter_needs
+    }
+    learning {
+        arms_an_endpoint_once_and_for_a_while
+        keeps_what_was_learnt_and_counts_it_as_worked
     }
     acts {
         are_journalled_newest_first

@@ -6,7 +6,7 @@ use douane::{
     ledger::{IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind},
     model::{
         Assurance, DeliveryId, DeliveryMeta, EndpointName, EntryNumber, EventNumber, EventRef, Headers,
-        Outcome, ReasonCode, ReplayMeta, Revision, StoredEvent, Timestamp,
+        LearntMeta, Outcome, ReasonCode, ReplayMeta, Revision, StoredEvent, Timestamp,
     },
 };
 use sha2::{Digest, Sha256};
@@ -75,6 +75,18 @@ pub fn replay(number: u64, endpoint: EndpointName, events: Vec<WorkedEvent>) -> 
     };
     let kind = WorkedKind::Replay(Box::new(meta));
     WorkedEntry { number: EntryNumber(number), received_at: time_of(number), kind, events }
+}
+
+/// A learnt secret.
+pub fn learnt(number: u64, endpoint: EndpointName) -> WorkedEntry {
+    let meta = LearntMeta {
+        id: delivery_id(number),
+        endpoint,
+        secret_id: format!("learnt-{number}"),
+        sealed: format!(r#"{{"sealed":"key:{number}"}}"#),
+    };
+    let kind = WorkedKind::Learnt(Box::new(meta));
+    WorkedEntry { number: EntryNumber(number), received_at: time_of(number), kind, events: Vec::new() }
 }
 
 pub fn damaged(number: u64) -> WorkedEntry {

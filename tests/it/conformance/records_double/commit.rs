@@ -36,6 +36,9 @@ impl State {
                 WorkedKind::Delivery { meta, .. } => self.new_event(number, Some(&meta.endpoint), event)?,
                 WorkedKind::Damaged => self.new_event(number, None, event)?,
                 WorkedKind::Replay(meta) => self.work_again(&meta.endpoint, event)?,
+                WorkedKind::Learnt(_) | WorkedKind::Confirmed(_) => {
+                    return refused("a handshake has no events".to_owned());
+                }
             }
         }
         Ok(())

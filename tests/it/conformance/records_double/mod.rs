@@ -38,6 +38,7 @@ struct State {
     refusals: Vec<Refused>,
     tokens: BTreeMap<String, TokenRow>,
     desks: BTreeMap<String, (Revision, Vec<u8>)>,
+    armed: BTreeMap<EndpointName, Timestamp>,
 }
 
 #[derive(Clone, Debug)]

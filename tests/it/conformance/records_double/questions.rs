@@ -121,7 +121,10 @@ impl State {
     fn delivery_id(&self, number: EntryNumber) -> Option<DeliveryId> {
         match &self.entries.get(&number)?.kind {
             WorkedKind::Delivery { meta, .. } => Some(meta.id),
-            WorkedKind::Replay(_) | WorkedKind::Damaged => None,
+            WorkedKind::Replay(_)
+            | WorkedKind::Learnt(_)
+            | WorkedKind::Confirmed(_)
+            | WorkedKind::Damaged => None,
         }
     }
 
@@ -216,6 +219,8 @@ impl State {
                 Kept::Received { id: meta.id, size: *size, body_sha256: *body_sha256 }
             }
             WorkedKind::Replay(meta) => Kept::Replay { id: meta.id },
+            WorkedKind::Learnt(meta) => Kept::Learnt { id: meta.id },
+            WorkedKind::Confirmed(meta) => Kept::Confirmed { id: meta.id },
             WorkedKind::Damaged => Kept::Damaged,
         })
     }

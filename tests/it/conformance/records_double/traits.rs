@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use douane::{
     ledger::{
         ActRecords, BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter,
-        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, Leave, MAX_REFUSALS, Owner,
-        OwnerRecords, OwnersPage, Page, Publication, PublicationFilter, PublicationRecords, PublicationRow,
-        RecordsError, RefusalFilter, Refused, ReplayTarget, Tenured, TokenRow, TranslationCommit,
-        TranslationRecords,
+        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, LearningRecords, LearntSecret,
+        Leave, MAX_REFUSALS, Owner, OwnerRecords, OwnersPage, Page, Publication, PublicationFilter,
+        PublicationRecords, PublicationRow, RecordsError, RefusalFilter, Refused, ReplayTarget, Tenured,
+        TokenRow, TranslationCommit, TranslationRecords, WorkedKind,
     },
     model::{
         DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind, Revision,
@@ -55,6 +55,51 @@ impl TranslationRecords for RecordsDouble {
 }
 
 #[async_trait]
+impl LearningRecords for RecordsDouble {
+    async fn arm(
+        &self,
+        endpoint: &EndpointName,
+        until: Timestamp,
+        journal: JournalEntry,
+    ) -> Result<(), RecordsError> {
+        self.write(|state| {
+            state.armed.insert(endpoint.clone(), until);
+            state.journal.push(journal);
+            Ok(())
+        })
+    }
+
+    async fn disarm(&self, endpoint: &EndpointName, journal: JournalEntry) -> Result<bool, RecordsError> {
+        self.write(|state| {
+            let armed = state.armed.get(endpoint).is_some_and(|until| *until > journal.at);
+            if armed {
+                state.armed.insert(endpoint.clone(), journal.at);
+                state.journal.push(journal);
+            }
+            Ok(armed)
+        })
+    }
+
+    async fn armed(&self, now: Timestamp) -> Result<Vec<(EndpointName, Timestamp)>, RecordsError> {
+        self.read(|state| state.armed.clone().into_iter().filter(|(_, until)| *until > now).collect())
+    }
+
+    async fn learnt(&self) -> Result<Vec<LearntSecret>, RecordsError> {
+        self.read(|state| {
+            let learnt = state.entries.iter().filter_map(|(number, entry)| match &entry.kind {
+                WorkedKind::Learnt(meta) => Some(LearntSecret {
+                    number: *number,
+                    learnt_at: entry.received_at,
+                    meta: meta.as_ref().clone(),
+                }),
+                _ => None,
+            });
+            learnt.collect()
+        })
+    }
+}
+
+#[async_trait]
 impl OwnerRecords for RecordsDouble {
     async fn owners_after(&self, after: EventRef, limit: usize) -> Result<OwnersPage, RecordsError> {
         self.read(|state| state.owners_after(after, limit))
@@ -62,7 +107,10 @@ impl OwnerRecords for RecordsDouble {
 
     async fn id_of(&self, number: EntryNumber) -> Result<Option<DeliveryId>, RecordsError> {
         self.read(|state| match state.kept(number)? {
-            Kept::Received { id, .. } | Kept::Replay { id } => Some(id),
+            Kept::Received { id, .. }
+            | Kept::Replay { id }
+            | Kept::Learnt { id }
+            | Kept::Confirmed { id } => Some(id),
             Kept::Damaged => None,
         })
     }
@@ -215,6 +263,7 @@ impl ActRecords for RecordsDouble {
                 is(&filter.partner, &refused.partner)
                     && is(&filter.endpoint, &refused.endpoint)
                     && is(&filter.code, &refused.code)
+                    && is(&filter.request, refused.request.as_deref().unwrap_or_default())
             });
             meant.take(filter.limit).cloned().collect()
         })

@@ -1,0 +1,94 @@
+//! Room `signatures`: what a genuine token of a request says, for tools that sign as its sender would. The verifier never
+//! makes one.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value as Json, json};
+
+use super::{About, Jwt, TokenAt};
+use crate::{
+    model::{RawRequest, Timestamp},
+    signatures::{
+        JwsAlgorithm, Place, Scheme, SignatureError, View,
+        jose::claims::{Claim, Claims},
+        special::Special,
+    },
+};
+
+/// How long a token holds, in seconds.
+const LIFE: i64 = 300;
+
+/// A token that is not signed yet.
+#[derive(Clone, Debug)]
+pub struct UnsignedToken {
+    /// Where it stands; `None` when it is the body.
+    pub at: Option<Place>,
+    /// How it is signed.
+    pub algorithm: JwsAlgorithm,
+    /// What is signed behind its header.
+    pub payload: Vec<u8>,
+    /// The payload is not sent with it.
+    pub detached: bool,
+}
+
+impl Scheme {
+    /// What a token of this request says, where the scheme is one of tokens.
+    pub fn token_of(
+        &self,
+        request: &RawRequest,
+        now: Timestamp,
+    ) -> Option<Result<UnsignedToken, SignatureError>> {
+        match &self.special {
+            Some(Special::Jwt(jwt)) => Some(jwt.unsigned(request, now)),
+            _ => None,
+        }
+    }
+}
+
+impl Jwt {
+    fn unsigned(&self, request: &RawRequest, now: Timestamp) -> Result<UnsignedToken, SignatureError> {
+        let payload = match &self.about {
+            About::Message(message) => {
+                let body = vrl::value::Value::Null;
+                message.render(&View { request, body: &body, item: &body }, None)?.to_vec()
+            }
+            About::Claims(claims) => {
+                let base = if self.is_body() { said(&request.body) } else { Map::new() };
+                Json::Object(self.claims(claims, base, request, now)?).to_string().into_bytes()
+            }
+        };
+        let at = match &self.at {
+            TokenAt::Place(place) => Some(place.as_ref().clone()),
+            TokenAt::Body => None,
+        };
+        let algorithm = *self.algorithms.first().ok_or(SignatureError::NoKey)?;
+        Ok(UnsignedToken { at, algorithm, payload, detached: matches!(self.about, About::Message(_)) })
+    }
+
+    fn claims(
+        &self,
+        claims: &Claims,
+        mut said: Map<String, Json>,
+        request: &RawRequest,
+        now: Timestamp,
+    ) -> Result<Map<String, Json>, SignatureError> {
+        for (name, claim) in &claims.rules {
+            let value = match claim {
+                Claim::Text(text) => json!(text),
+                Claim::Truth(truth) => json!(truth),
+                Claim::Integer(number) => json!(number),
+                Claim::Bound(bound) => json!(bound.of(request, self.public_url.as_deref())?),
+            };
+            said.insert(name.clone(), value);
+        }
+        let seconds = now.seconds();
+        said.extend([("iat".to_owned(), json!(seconds)), ("exp".to_owned(), json!(seconds + LIFE))]);
+        Ok(said)
+    }
+}
+
+/// What a body has to say that is to become a token, or is one already.
+fn said(body: &[u8]) -> Map<String, Json> {
+    let of_token = || URL_SAFE_NO_PAD.decode(body.split(|byte| *byte == b'.').nth(1)?).ok();
+    let json = serde_json::from_slice(body).ok();
+    json.or_else(|| serde_json::from_slice(&of_token()?).ok()).unwrap_or_default()
+}

@@ -1,0 +1,109 @@
+//! Room `signatures`: keys that providers publish. A scheme says which key a request needs and where it stands; whoever may
+//! fetch brings what stands there; and it becomes a key here, or not. Nothing is fetched here.
+
+use super::{
+    JwsAlgorithm, Key, PublicKey, Roots, Scheme, SignatureError, View,
+    certificate::CertificateSource,
+    evidence::{gather, read_body, views},
+    jose::jwk::{self, NoKey},
+    special::{Special, parsed_as},
+};
+use crate::model::{HttpsUrl, RawRequest, Timestamp};
+
+/// Where a provider publishes its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KeySource {
+    /// A set of keys, of which a token names one.
+    Jwks(HttpsUrl),
+    /// A certificate, whose address stands in the request.
+    Certificate(CertificateSource),
+}
+
+/// The key that a request needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needed {
+    /// What to fetch. A rule of ours allowed it.
+    pub url: HttpsUrl,
+    which: Which,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Which {
+    /// The one of a set that a token names.
+    Named(JwsAlgorithm, Option<String>),
+    /// That of the certificate.
+    OfCertificate,
+}
+
+/// Why what was fetched has no key for a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishedError {
+    /// It has no such key; perhaps it has by now.
+    #[error("the provider publishes no such key")]
+    Absent,
+    /// It is of no use: the provider's fault.
+    #[error("what is published there is of no use: {0}")]
+    Unusable(String),
+}
+
+impl Scheme {
+    /// Whether its keys are published by the provider, and not the endpoint's own.
+    pub fn has_published_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// The published key that a request needs; `None` when the endpoint has the keys itself. A request that could not be
+    /// genuine under any key needs none: nothing is fetched for it.
+    pub fn needs(&self, request: &RawRequest) -> Result<Option<Needed>, SignatureError> {
+        let Some(source) = &self.keys else { return Ok(None) };
+        let body = read_body(self, request)?;
+        let view = View { request, body: &body, item: &body };
+        match (source, &self.special) {
+            (KeySource::Jwks(url), Some(Special::Jwt(jwt))) => {
+                let (algorithm, key_id) = jwt.named(&view)?;
+                Ok(Some(Needed { url: url.clone(), which: Which::Named(algorithm, key_id) }))
+            }
+            (KeySource::Certificate(source), special) => {
+                if let Some(Special::Sns(sns)) = special {
+                    sns.shown(&view)?;
+                } else {
+                    views(self, request, &body)?.iter().try_for_each(|view| gather(self, view).map(drop))?;
+                }
+                let url = source.rule.check(&view.text_at(&source.at)?);
+                let url = url
+                    .map_err(|_| SignatureError::Malformed("the address of the key is not the provider's"))?;
+                Ok(Some(Needed { url, which: Which::OfCertificate }))
+            }
+            (KeySource::Jwks(_), _) => Ok(None),
+        }
+    }
+
+    /// The key in what was fetched. `roots` may vouch for certificates.
+    pub fn published_key(
+        &self,
+        needed: &Needed,
+        document: &[u8],
+        roots: &Roots,
+        now: Timestamp,
+    ) -> Result<Key, PublishedError> {
+        let unusable = |why: &str| PublishedError::Unusable(why.to_owned());
+        let (id, algorithm, spki) = match (&needed.which, &self.keys) {
+            (Which::Named(algorithm, key_id), _) => {
+                let spki =
+                    jwk::find(document, key_id.as_deref(), *algorithm).map_err(|error| match error {
+                        NoKey::Absent => PublishedError::Absent,
+                        NoKey::Unusable(why) => unusable(why),
+                    })?;
+                (key_id.clone().unwrap_or_else(|| "published".to_owned()), parsed_as(*algorithm), spki)
+            }
+            (Which::OfCertificate, Some(KeySource::Certificate(source))) => {
+                let spki = source.key_in(document, roots, now).map_err(unusable)?;
+                let id = needed.url.path().rsplit('/').next().unwrap_or_default().to_owned();
+                (id, self.key_algorithm(), spki)
+            }
+            (Which::OfCertificate, _) => return Err(unusable("this scheme takes no certificates")),
+        };
+        let key = PublicKey::from_spki(algorithm, &spki).map_err(|error| unusable(&error.to_string()))?;
+        Ok(Key::public(id, key))
+    }
+}
