@@ -7,18 +7,21 @@
 #   tests/run.sh --kafka A    publishes to a real cluster at A too, as localhost:9092, with an empty topic `events` of several
 #                             partitions. Without one, Kafka is librdkafka's mock cluster. A small one from crates.io:
 #                             cargo install tansu --no-default-features --features dynostore (it builds for half an hour)
+#   tests/run.sh --sdk        posts deliveries that the vendors' own SDKs (npm, PyPI) signed; installs these, and Node
 #   tests/run.sh --mutants    plants each bug of tests/mutants/ in a scratch copy; every one must be caught
 #   tests/run.sh -- ARGS      passes ARGS on to cargo nextest
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 mutants=no
+sdk=no
 extra=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --count) export DOUANE_CRASH_COUNT="$2"; shift 2 ;;
     --chaos) export DOUANE_CHAOS_SECONDS="$2"; shift 2 ;;
     --kafka) export DOUANE_KAFKA_BROKERS="$2"; shift 2 ;;
+    --sdk) sdk=yes; shift ;;
     --mutants) mutants=yes; shift ;;
     --) shift; extra=("$@"); break ;;
     *) echo "tests/run.sh: unknown option $1; see the top of this file" >&2; exit 2 ;;
@@ -101,6 +104,10 @@ if [ ! -x "$tools/bin/promtool" ]; then
 fi
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 
+if [ "$sdk" = yes ]; then
+  command -v npm >/dev/null || { echo "installing Node"; packages nodejs npm; }
+  exec tests/sdk/run.sh
+fi
 if [ "$mutants" = yes ]; then
   exec tests/mutants/run.sh
 fi
