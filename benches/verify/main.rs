@@ -1,0 +1,176 @@
+//! How long it takes to verify one request of 2 KB, scheme by scheme, beside what aws-lc takes for the bare primitive.
+//! `cargo bench --bench verify`. Medians of many rounds; read them as ratios, for the machine is whatever it is.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a benchmark prints, and ends when something is not as it must be"
+)]
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{hmac, signature::UnparsedPublicKey};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use douane::{
+    cli::{sign::sign, signing_key::SigningKey},
+    model::{Headers, RawRequest, Secret, Timestamp},
+    signatures::{Algorithm, Key, Schemes},
+};
+
+const BODY_BYTES: usize = 2_048;
+const ROUNDS: usize = 61;
+const ROUND: Duration = Duration::from_millis(10);
+const SECRET: &str = "a secret of some length, as they are";
+
+/// A scheme over the raw body.
+struct Subject {
+    algorithm: Algorithm,
+    schemes: Schemes,
+    key: Key,
+    request: RawRequest,
+    public: Vec<u8>,
+}
+
+impl Subject {
+    fn new(algorithm: Algorithm) -> Self {
+        let public = SigningKey::generated(algorithm);
+        let (form, message) = match (&public, algorithm) {
+            (Some(_), _) => ("pem", "{body}"),
+            (None, Algorithm::Md5 | Algorithm::Sha256 | Algorithm::Keccak256) => ("text", "{secret}{body}"),
+            _ => ("text", "{body}"),
+        };
+        let schemes = Schemes::parse(&format!(
+            "algorithm = \"{algorithm}\"\nsecret = {{ as = \"{form}\" }}\nmessage = \"{message}\"\n\
+             value = {{ path = \"header.s\", as = \"base64\" }}\nassurance = \"full\"\n"
+        ))
+        .expect("a scheme");
+        let scheme = schemes.single().expect("one");
+        let mut request = request();
+        let (key, spki) = if let Some(private) = public {
+            let SigningKey::Private(der) = &private else { unreachable!("a private key was made") };
+            let text = Secret::new(STANDARD.encode(der));
+            let key = scheme.development_key("k", &text).expect("its half");
+            sign(scheme, private, &mut request, now()).expect("signed");
+            let spki = key.public_der().expect("a public key");
+            (key, spki)
+        } else {
+            let key = scheme.key("k", &Secret::new(SECRET)).expect("a key");
+            sign(scheme, &key, &mut request, now()).expect("signed");
+            (key, Vec::new())
+        };
+        Self { algorithm, schemes, key, request, public: spki }
+    }
+
+    fn verify(&self) {
+        let keys = std::slice::from_ref(&self.key);
+        let verified = self.schemes.verify(keys, self.request.clone(), now());
+        assert!(verified.is_ok(), "{}", self.algorithm);
+        black_box(verified.ok());
+    }
+
+    fn signature(&self) -> Vec<u8> {
+        let (_, value) = self.request.headers.0.last().expect("a signature");
+        STANDARD.decode(&value.0).expect("base64")
+    }
+
+    /// What aws-lc takes for the same bytes, its key made before.
+    fn bare(&self) -> Option<Box<dyn Fn() + '_>> {
+        use aws_lc_rs::signature as of;
+        let (body, signature) = (self.request.body.clone(), self.signature());
+        let with = match self.algorithm {
+            Algorithm::HmacSha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Algorithm::HmacSha256 => hmac::HMAC_SHA256,
+            Algorithm::HmacSha384 => hmac::HMAC_SHA384,
+            Algorithm::HmacSha512 => hmac::HMAC_SHA512,
+            _ => {
+                let with: &'static dyn of::VerificationAlgorithm = match self.algorithm {
+                    Algorithm::Ed25519 => &of::ED25519,
+                    Algorithm::EcdsaP256Sha256 => &of::ECDSA_P256_SHA256_ASN1,
+                    Algorithm::EcdsaP384Sha384 => &of::ECDSA_P384_SHA384_ASN1,
+                    Algorithm::RsaPkcs1Sha256 => &of::RSA_PKCS1_2048_8192_SHA256,
+                    Algorithm::RsaPssSha512 => &of::RSA_PSS_2048_8192_SHA512,
+                    _ => return None,
+                };
+                let key = UnparsedPublicKey::new(with, &self.public).parse().expect("a key");
+                return Some(Box::new(move || key.verify_sig(&body, &signature).expect("it holds")));
+            }
+        };
+        let key = hmac::Key::new(with, SECRET.as_bytes());
+        Some(Box::new(move || hmac::verify(&key, &body, &signature).expect("it holds")))
+    }
+}
+
+fn request() -> RawRequest {
+    let mut body = br#"{"id":"evt_1","data":""#.to_vec();
+    body.resize(BODY_BYTES - 2, b'x');
+    body.extend(b"\"}");
+    let mut headers = Headers::default();
+    for (name, value) in
+        [("host", "hooks.example.com"), ("content-type", "application/json"), ("user-agent", "x/1")]
+    {
+        headers.push(name, value.to_owned());
+    }
+    RawRequest {
+        method: "POST".to_owned(),
+        target: "/in/acme".to_owned(),
+        version: "HTTP/1.1".to_owned(),
+        headers,
+        body: body.into(),
+        peer: None,
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_seconds(1_700_000_000).expect("in range")
+}
+
+/// Nanoseconds of one call: the median of many rounds.
+fn nanoseconds(call: &dyn Fn()) -> f64 {
+    let mut calls: u32 = 1;
+    while time(call, calls) < ROUND {
+        calls *= 2;
+    }
+    let mut rounds: Vec<Duration> = (0..ROUNDS).map(|_| time(call, calls)).collect();
+    rounds.sort();
+    rounds[ROUNDS / 2].as_secs_f64() * 1e9 / f64::from(calls)
+}
+
+fn time(call: &dyn Fn(), calls: u32) -> Duration {
+    let start = Instant::now();
+    for _ in 0..calls {
+        call();
+    }
+    start.elapsed()
+}
+
+fn main() {
+    println!("{:<24} {:>12} {:>12} {:>12} {:>7}", "2 KB", "verified ns", "ns per KB", "aws-lc ns", "ratio");
+    for algorithm in [
+        Algorithm::HmacSha1,
+        Algorithm::HmacSha256,
+        Algorithm::HmacSha384,
+        Algorithm::HmacSha512,
+        Algorithm::Md5,
+        Algorithm::Sha256,
+        Algorithm::Keccak256,
+        Algorithm::Ed25519,
+        Algorithm::EcdsaP256Sha256,
+        Algorithm::EcdsaP384Sha384,
+        Algorithm::RsaPkcs1Sha256,
+        Algorithm::RsaPssSha512,
+    ] {
+        let subject = Subject::new(algorithm);
+        // A request is used up by its verdict; the copy that stands in for the next one is no part of it.
+        let copied = nanoseconds(&|| drop(black_box(subject.request.clone())));
+        let ours = nanoseconds(&|| subject.verify()) - copied;
+        let bare = subject.bare().map(|call| nanoseconds(&*call));
+        let (bare, ratio) = bare.map_or_else(
+            || ("-".to_owned(), "-".to_owned()),
+            |bare| (format!("{bare:.0}"), format!("{:.2}", ours / bare)),
+        );
+        println!("{:<24} {ours:>12.0} {:>12.0} {bare:>12} {ratio:>7}", algorithm.to_string(), ours / 2.0);
+    }
+}
