@@ -36,9 +36,9 @@ pub(super) fn proof<'e>(endpoint: &'e Endpoint, learnt: &LearntSecrets) -> Resul
     }
 }
 
-/// The keys of the file, and those that were learnt.
+/// The keys that were learnt, which are for the first scheme, before those of the file: keys stand in the order of schemes.
 fn with_learnt<'k>(keys: &'k [Key], learnt: &[Key]) -> Cow<'k, [Key]> {
-    if learnt.is_empty() { Cow::Borrowed(keys) } else { Cow::Owned([keys, learnt].concat()) }
+    if learnt.is_empty() { Cow::Borrowed(keys) } else { Cow::Owned([learnt, keys].concat()) }
 }
 
 /// The same proof with the published keys that a request needs. Nothing is fetched for a request that could not be genuine

@@ -40,12 +40,12 @@ impl Keyring<'_> {
         match check {
             SignatureCheck::Unsigned => Ok(Arc::new([])),
             SignatureCheck::Unknown => Err(NotConfigured("nobody knows how it is verified".to_owned())),
-            SignatureCheck::Scheme(schemes) if schemes.has_published_keys() => Ok(Arc::new([])),
             SignatureCheck::Scheme(schemes) if schemes.lacks_url() => Err(NotConfigured(
                 "its signature covers the address it is posted to, and neither `public_url` of the endpoint nor \
                  `intake.public_url` says which that is"
                     .to_owned(),
             )),
+            SignatureCheck::Scheme(schemes) if schemes.has_published_keys() => Ok(Arc::new([])),
             SignatureCheck::Scheme(schemes) => {
                 let keys = secrets.iter().filter_map(|secret| {
                     let branch = schemes.branch_for(secret.purpose.as_deref())?;

@@ -121,7 +121,8 @@ impl Scheme {
 
     /// Whether the endpoint's public address is signed and nobody said what it is.
     pub fn lacks_url(&self) -> bool {
-        self.message.has_url() && self.message.url().is_none()
+        let in_message = self.message.has_url() && self.message.url().is_none();
+        in_message || self.special.as_ref().is_some_and(Special::lacks_url)
     }
 
     /// The scheme at an endpoint whose public address is this.

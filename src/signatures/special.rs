@@ -37,6 +37,15 @@ impl Special {
         self
     }
 
+    /// Whether the endpoint's public address is signed and nobody said what it is.
+    pub(super) fn lacks_url(&self) -> bool {
+        match self {
+            Self::Jwt(jwt) => jwt.public_url.is_none() && jwt.signs_url(),
+            Self::HttpMessage(message) => message.public_url.is_none() && message.signs_url(),
+            Self::Sns(_) => false,
+        }
+    }
+
     /// Whether a signature vouches for the body.
     pub(super) fn binds_body(&self) -> bool {
         match self {

@@ -56,6 +56,12 @@ pub(super) fn algorithm_of(name: &str) -> Option<JwsAlgorithm> {
 }
 
 impl HttpMessage {
+    /// Whether a component that must be covered has our own address in it.
+    pub(super) fn signs_url(&self) -> bool {
+        let of_address = ["\"@target-uri\"", "\"@authority\"", "\"@scheme\""];
+        self.components.iter().any(|component| of_address.contains(&component.as_str()))
+    }
+
     /// Whether the body must be covered.
     pub(super) fn binds_body(&self) -> bool {
         self.components.iter().any(|component| *component == format!("\"{CONTENT_DIGEST}\""))

@@ -49,6 +49,13 @@ pub(super) enum About {
 }
 
 impl Jwt {
+    /// Whether a claim has our own address in it.
+    pub(super) fn signs_url(&self) -> bool {
+        let of_address =
+            |(_, claim): &(String, Claim)| matches!(claim, Claim::Bound(Bound::Url | Bound::UrlSha256));
+        matches!(&self.about, About::Claims(claims) if claims.rules.iter().any(of_address))
+    }
+
     /// Whether a token vouches for the body, and not only for the sender.
     pub(super) fn binds_body(&self) -> bool {
         let bound = |(_, claim): &(String, Claim)| matches!(claim, Claim::Bound(bound) if bound.is_of_body());
