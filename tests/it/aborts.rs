@@ -61,11 +61,12 @@ impl Service {
     /// Starts it until it stays up; returns it and how often it was started again.
     fn run(&mut self) -> (Process, usize) {
         for restarts in 0..=MAX_RESTARTS {
+            let left_behind = self.note();
             let mut binary = (self.binary)();
             let started = Process::try_start(&mut binary, &self.folders.data(), self.folders.mappings.path());
             let Ok(mut process) = started else { continue };
             self.knock(&process, restarts);
-            if self.survives(&mut process) {
+            if self.survives(&mut process, &left_behind) {
                 return (process, restarts);
             }
         }
@@ -85,14 +86,14 @@ impl Service {
     }
 
     /// Whether it gets over the poison.
-    fn survives(&self, process: &mut Process) -> bool {
+    fn survives(&self, process: &mut Process, left_behind: &str) -> bool {
         let poison = format!("/api/v1/deliveries/{}", self.acked[1].0);
         loop {
             if let Some(ended) = process.ended() {
                 assert!(ended.signal().is_some(), "it was not aborted: {ended}");
                 return false;
             }
-            if self.ended_by_test && self.works_the_poison() {
+            if self.ended_by_test && self.works_the_poison(left_behind) {
                 process.abort();
             } else if process.try_get(&poison).is_ok_and(|answer| answer.json()["waiting"] == false) {
                 return true;
@@ -101,13 +102,22 @@ impl Service {
         }
     }
 
-    /// Whether the crash note says so: at first with its batch, then alone.
-    fn works_the_poison(&self) -> bool {
-        let text = std::fs::read_to_string(self.folders.data().join("translating.note")).unwrap_or_default();
+    fn note(&self) -> String {
+        std::fs::read_to_string(self.folders.data().join("translating.note")).unwrap_or_default()
+    }
+
+    /// Whether the crash note says so: at first with its batch, then alone. The note that the life before has left behind
+    /// stands until this life's translation begins; it says nothing of this one.
+    fn works_the_poison(&self, left_behind: &str) -> bool {
+        let text = self.note();
+        if text == left_behind {
+            return false;
+        }
         let note: Value = serde_json::from_str(text.lines().next().unwrap_or_default()).unwrap_or_default();
         let alone = note["trying"] == json!({ "Event": { "number": POISON, "ordinal": 0 } });
-        let begins = note["working"][0].as_u64();
-        let together = note["suspected"].is_null() && begins.is_some_and(|first| first <= POISON);
+        let working = |end: usize| note["working"][end].as_u64();
+        let poisoned = working(0).is_some_and(|first| first <= POISON) && working(1) >= Some(POISON);
+        let together = note["suspected"].is_null() && poisoned;
         alone || together
     }
 
