@@ -1,6 +1,6 @@
 //! Room `translate`: what a run may copy. VRL counts the expressions it evaluates, and one expression can copy a value
 //! of any size: twenty lines of `x = [x, x]` are a million copies in sixty steps. So every read of a variable or path
-//! and every result of a function is weighed here, and its weight is paid for in steps.
+//! and every new result of a function is weighed here, and its weight is paid for in steps.
 //!
 //! May not know what a step costs or who counts it: that is the control a run is given.
 
@@ -27,6 +27,9 @@ pub(super) const TEXT: &str = "  ";
 /// What makes many values of a text, or much more text, before its result can be weighed.
 pub(super) const TAKES_TEXT_APART: [&str; 7] =
     ["chunks", "format_timestamp", "parse_json", "parse_query_string", "parse_regex", "replace", "split"];
+
+/// What returns its argument or fails: what was paid for when it was read is not paid for again.
+const HANDS_ON: [&str; 7] = ["array", "bool", "float", "int", "object", "string", "timestamp"];
 
 /// The hidden functions.
 pub(super) fn hidden() -> [Box<dyn Function>; 3] {
@@ -162,7 +165,7 @@ fn widened(kind: &Kind) -> Kind {
     kind
 }
 
-/// A function whose every result is paid for.
+/// A function whose results are paid for, where they are not its argument.
 #[derive(Debug)]
 pub(super) struct Metered(pub(super) Box<dyn Function>);
 
@@ -197,7 +200,8 @@ impl Function for Metered {
         ctx: &mut FunctionCompileContext,
         arguments: ArgumentList,
     ) -> Compiled {
-        Ok(Box::new(Paid(self.0.compile(state, ctx, arguments)?)))
+        let compiled = self.0.compile(state, ctx, arguments)?;
+        if HANDS_ON.contains(&self.identifier()) { Ok(compiled) } else { Ok(Box::new(Paid(compiled))) }
     }
 
     fn parameters(&self) -> &'static [Parameter] {
