@@ -87,8 +87,10 @@ impl Engines {
         self.rest().await
     }
 
-    /// Lets nothing of one row weigh on the next: what PostgreSQL has to write out is written, the stream is empty.
+    /// Lets nothing of one row weigh on the next: PostgreSQL has done what it would do beside it for what was written before
+    /// (a vacuum by hand ends those of its own), what it has to write out is written, and the stream is empty.
     pub async fn rest(&self) -> Result<()> {
+        self.postgres.sql("VACUUM (ANALYZE)");
         self.postgres.sql("CHECKPOINT");
         let _ = self.jetstream.delete_stream(STREAM).await;
         let subjects = vec!["payments.>".to_owned()];
