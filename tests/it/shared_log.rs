@@ -235,6 +235,34 @@ async fn a_restart_costs_what_is_under_way_and_no_more() {
 }
 
 #[tokio::test]
+async fn what_was_acked_outlasts_a_crash_and_what_was_only_read_is_forgotten() {
+    // It writes out nothing unless somebody waits for it.
+    let server = Postgres::with(&["wal_writer_delay=10s"]);
+    let database = server.database(SCHEMA);
+    migrate(&database).await.expect("migrated");
+    let (mut log, reader) = postgres::open(&database, Duration::from_mins(10)).await.expect("opened");
+    append(&mut log, 1, "acked").await.expect("kept");
+    server.sql(
+        "SET search_path = ledger; SET synchronous_commit = off;
+         INSERT INTO log_entries SELECT written_at, 7, 1, checksum, meta, body FROM log_entries;
+         INSERT INTO log_batches SELECT last + 1, first + 1, received_at, written_at, 7, bytes FROM log_batches;
+         UPDATE log_end SET last = last + 1",
+    );
+    reader.look().await.expect("asked");
+    assert_eq!(reader.durable(), EntryNumber(2));
+
+    let before = database.tenure();
+    server.crash();
+    while database.tenure() == before {
+        let _ = reader.look().await;
+    }
+    look_again(&reader).await;
+    assert_eq!(read(&reader, EntryNumber(0)).await.iter().map(text).collect::<Vec<_>>(), ["acked"]);
+    let given = append(&mut log, 2, "after").await.expect("kept").first;
+    assert_eq!(given, EntryNumber(2), "a number that was only read is given again, under another tenure");
+}
+
+#[tokio::test]
 async fn a_server_that_stops_in_the_middle_is_waited_for_only_so_long() {
     let server = Postgres::start();
     let config = LedgerConfig { statement_timeout: HumanDuration::millis(100), ..server.config(SCHEMA) };

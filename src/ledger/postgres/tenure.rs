@@ -1,7 +1,8 @@
 //! Room `ledger`, PostgreSQL: which server answers. What a server holds goes back only where one is started: a standby that is
-//! promoted, a backup that is put back, a copy. So the moment at which it was started names a history that only grows. Its
-//! timeline does not: two backups are promoted to the same one, and one that is only put back keeps its own. Nor does anything
-//! that the ledger holds, because that goes back with it.
+//! promoted, a backup that is put back, a copy; or where it recovers from a crash, because what the intake log shows may not
+//! be on the disk yet. So the moment at which it was started, and the one at which it last lost its memory, name a history
+//! that only grows. Its timeline does not: two backups are promoted to the same one, and one that is only put back keeps its
+//! own. Nor does anything that the ledger holds, because that goes back with it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,10 +10,12 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::model::Tenure;
 
-/// Asks for the present run. Everybody may, and every server can tell.
-pub(super) const RUN: &str = "SELECT extract(epoch FROM pg_postmaster_start_time())";
+/// Asks for the present run. Everybody may, and every server can tell. One that recovers from a crash of a session is not
+/// started anew, but its statistics begin again; a person who resets them begins a tenure, too, which costs a moment.
+pub(super) const RUN: &str = "SELECT concat(extract(epoch FROM pg_postmaster_start_time()), ' ', \
+     extract(epoch FROM stats_reset)) FROM pg_stat_bgwriter";
 
-/// One run of one server: when it was started, to the microsecond.
+/// One run of one server: when it was started and when it last recovered, to the microsecond.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Run(String);
 

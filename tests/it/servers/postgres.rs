@@ -129,6 +129,12 @@ impl Postgres {
         self.stop_by(Signal::INT);
     }
 
+    /// One of its processes dies, as one that ran out of memory. It ends all others, recovers, and goes on by itself.
+    pub fn crash(&self) {
+        let processes = self.processes();
+        let _ = kill_process(*processes.last().expect("it has some"), Signal::KILL);
+    }
+
     /// A copy of it as it is now, taken while it runs; what is done later is not in it.
     pub fn back_up(&self) -> Backup {
         let folder = tempfile::tempdir().expect("a folder");

@@ -4,6 +4,7 @@
 //! A [`PostgresLog`] is the one writer of its process, on a connection of its own, so that no stage and no console can keep
 //! it waiting for one. Rows come first, beside those of other writers; the number last, and with it the commit, so that no
 //! number is skipped and none is readable before a smaller one. No client ever holds a lock: the procedure commits itself.
+//! It returns when the batch is durable; others can read it a moment before that.
 //!
 //! A [`PostgresReader`] serves what is committed. It learns what other processes appended by asking
 //! ([`PostgresReader::look`]), not by NOTIFY, whose lock every commit of the server would queue for.

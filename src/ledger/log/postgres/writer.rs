@@ -20,7 +20,7 @@ use crate::{
     telemetry::Outage,
 };
 
-const APPEND: &str = "CALL log_append($1, $2, $3, $4, $5, $6, NULL, NULL)";
+const APPEND: &str = "CALL append_batch($1, $2, $3, $4, $5, $6, NULL, NULL)";
 
 const REGISTER: &str = "SELECT register_endpoints($1, $2)";
 
@@ -157,11 +157,13 @@ fn not_sent(error: &PostgresError) -> AppendError {
     AppendError::NotWritten(error.to_string())
 }
 
-/// What a failed call leaves. An error of a statement comes before the commit, so nothing was kept. Whatever can come during
-/// the commit or after it leaves that open: a call that was cancelled (class 57), and an answer that never came.
+/// What a failed call leaves. A statement that refuses its data or its terms does so before the first commit, so nothing was
+/// kept. Whatever can come later too leaves that open: what the server lacks (class 53), an intervention (57), an error of
+/// the system (58, XX), and an answer that never came.
 fn not_confirmed(error: &PostgresError) -> AppendError {
+    let later = |state: &str| ["53", "57", "58", "XX"].iter().any(|class| state.starts_with(class));
     match error.state() {
-        Some(state) if !state.starts_with("57") => AppendError::NotWritten(error.to_string()),
+        Some(state) if !later(state) => AppendError::NotWritten(error.to_string()),
         _ => AppendError::Unconfirmed(error.to_string()),
     }
 }
