@@ -47,7 +47,7 @@ impl PublicationRecords for PostgresRecords {
         cursor: EventNumber,
         leave: Leave,
     ) -> Result<(), RecordsError> {
-        const NOTE: &str = "SELECT note_publications($1, $2, $3, $4, $5, $6)";
+        const NOTE: &str = "SELECT note_placements($1, $2, $3, $4, $5, $6)";
         let (mut events, mut positions, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for publication in published {
             let (event, position, refused) = publication_columns(publication);
