@@ -235,11 +235,11 @@ async fn bounds(session: &Session, filter: &DeliveryFilter) -> Result<Bounds, Po
     let most = i64::try_from(MAX_ENTRY.0).unwrap_or(i64::MAX);
     let number = |number: EntryNumber| i64::try_from(number.0).unwrap_or(most).min(most);
     let first = match filter.from {
-        Some(time) => first_at_or_after(session, time).await?.unwrap_or(most),
+        Some(time) => entries_since(session, time).await?.lowest,
         None => 0,
     };
     let end = match filter.to {
-        Some(time) => first_at_or_after(session, time).await?.unwrap_or(most),
+        Some(time) => entries_since(session, time).await?.highest.unwrap_or(most),
         None => most,
     };
     let (only, before) = (filter.number.map(number), filter.before.map(number));
@@ -250,10 +250,15 @@ async fn bounds(session: &Session, filter: &DeliveryFilter) -> Result<Bounds, Po
     Ok(Bounds { numbers: first..end, from: micros(filter.from), to: micros(filter.to) })
 }
 
-/// The first number whose entry was accepted at `time` or later: times never decrease along the log.
-async fn first_at_or_after(session: &Session, time: Timestamp) -> Result<Option<i64>, PostgresError> {
-    const FIRST: &str =
-        "SELECT number FROM entries WHERE received_at >= $1 ORDER BY received_at, number LIMIT 1";
-    let row = session.query_opt(FIRST, &[&time.micros()]).await?;
-    row.map(|row| column(&row, 0)).transpose()
+/// Where a time begins in the log. Between the two lie damaged entries only, whose times are guesses.
+struct Since {
+    /// At the earliest.
+    lowest: i64,
+    /// At the latest: the first entry that is known to be accepted then or later.
+    highest: Option<i64>,
+}
+
+async fn entries_since(session: &Session, time: Timestamp) -> Result<Since, PostgresError> {
+    let row = session.query_one("SELECT lowest, highest FROM entries_since($1)", &[&time.micros()]).await?;
+    Ok(Since { lowest: column(&row, 0)?, highest: column(&row, 1)? })
 }
