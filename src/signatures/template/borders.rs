@@ -216,3 +216,6 @@ fn begins_at_last(text: &[u8], border: &[u8]) -> bool {
     let both = [border, text].concat();
     both.windows(border.len().max(1)).rposition(|window| window == border) == Some(0)
 }
+
+#[cfg(test)]
+mod tests;
