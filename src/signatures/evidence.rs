@@ -1,7 +1,7 @@
 //! Room `signatures`: what a request shows: the signatures it offers, its time of sending, and the message they are for.
 //! Nothing here is believed yet, and nothing is compared.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::HashSet, iter::repeat_n};
 
 use vrl::value::Value;
 
@@ -58,51 +58,54 @@ impl<'a> View<'a> {
     }
 
     /// The text at a path, whole.
-    pub(super) fn text_at(&self, path: &FieldPath) -> Result<String, SignatureError> {
-        let bytes = self.bytes_at(path, JsonType::Text)?.ok_or(SignatureError::Missing)?;
-        String::from_utf8(bytes.into_owned()).map_err(|_| SignatureError::Malformed("it is not text"))
+    pub(super) fn text_at(&self, path: &FieldPath) -> Result<Cow<'a, str>, SignatureError> {
+        as_text(self.bytes_at(path, JsonType::Text)?.ok_or(SignatureError::Missing)?)
     }
 
-    /// The pieces that count at a place, group by group; at least one in all. A place without groups is one group.
-    pub(super) fn pieces_at(&self, place: &Place) -> Result<Vec<Vec<String>>, SignatureError> {
-        let texts = self.texts_at(place)?;
-        let groups = texts.iter().flat_map(|text| place.groups(text));
-        let pieces = groups
-            .map(|group| place.pieces(group).map(|pieces| pieces.into_iter().map(str::to_owned).collect()));
-        let groups: Vec<Vec<String>> = pieces.collect::<Result<_, _>>()?;
-        if groups.iter().all(Vec::is_empty) {
-            return Err(SignatureError::Missing);
+    /// The pieces that count at a place as `read` takes them, group by group; at least one in all. A place without groups is
+    /// one group.
+    pub(super) fn pieces_at<T>(
+        &self,
+        place: &Place,
+        read: impl Fn(&str) -> Result<T, SignatureError>,
+    ) -> Result<Vec<Vec<T>>, SignatureError> {
+        let mut groups: Vec<Vec<T>> = Vec::new();
+        for text in self.texts_at(place)? {
+            for group in place.groups(&text) {
+                let pieces = place.pieces(group).map(|piece| read(piece?)).collect::<Result<Vec<T>, _>>()?;
+                match groups.last_mut() {
+                    Some(one) if place.group.is_none() => one.extend(pieces),
+                    _ => groups.push(pieces),
+                }
+            }
         }
-        Ok(if place.group.is_some() { groups } else { vec![groups.concat()] })
+        if groups.iter().all(Vec::is_empty) { Err(SignatureError::Missing) } else { Ok(groups) }
     }
 
     /// The texts at a place, whole, in the order of its headers; at least one.
-    pub(super) fn texts_at(&self, place: &Place) -> Result<Vec<String>, SignatureError> {
-        let mut found = Vec::new();
-        if place.numbered {
-            found.extend(self.numbered(place)?);
-        } else {
-            for path in place.paths() {
-                found.extend(self.lines_at(path, place.repeats)?);
-            }
-        }
+    pub(super) fn texts_at(&self, place: &Place) -> Result<Vec<Cow<'a, str>>, SignatureError> {
+        let found = if place.numbered { self.numbered(place)? } else { self.lines(place)? };
         if found.is_empty() {
             return Err(SignatureError::Missing);
         }
-        let text = |bytes: Cow<'_, [u8]>| {
-            let text = String::from_utf8(bytes.into_owned());
-            let text = text.map_err(|_| SignatureError::Malformed("it is not text"))?;
-            place.unwrap.as_ref().map_or(Ok(text.clone()), |unwrap| unwrap.of(&text))
+        let text = |bytes| match &place.unwrap {
+            Some(unwrap) => unwrap.of(&as_text(bytes)?).map(Cow::Owned),
+            None => as_text(bytes),
         };
         found.into_iter().map(text).collect()
     }
 
-    fn lines_at(&self, path: &FieldPath, repeats: bool) -> Result<Vec<Cow<'a, [u8]>>, SignatureError> {
-        if repeats && path.root() == Root::Header {
-            let lines = self.request.headers.0.iter().filter(|(name, _)| name == path.name());
-            return Ok(lines.map(|(_, value)| Cow::Borrowed(value.0.as_ref())).collect());
+    fn lines(&self, place: &Place) -> Result<Vec<Cow<'a, [u8]>>, SignatureError> {
+        let mut found = Vec::new();
+        for path in place.paths() {
+            if place.repeats && path.root() == Root::Header {
+                let lines = self.request.headers.0.iter().filter(|(name, _)| name == path.name());
+                found.extend(lines.map(|(_, value)| Cow::Borrowed(value.0.as_ref())));
+            } else {
+                found.extend(self.scalar_at(path)?);
+            }
         }
-        Ok(self.scalar_at(path)?.into_iter().collect())
+        Ok(found)
     }
 
     fn numbered(&self, place: &Place) -> Result<Vec<Cow<'a, [u8]>>, SignatureError> {
@@ -128,6 +131,14 @@ impl<'a> View<'a> {
             found => found,
         }
     }
+}
+
+fn as_text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, SignatureError> {
+    let text = match bytes {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
+    };
+    text.ok_or(SignatureError::Malformed("it is not text"))
 }
 
 /// One reading of a signed thing (a request, or one item of it). Most schemes give one; where signatures come in groups
@@ -182,7 +193,7 @@ pub(super) fn check_required(scheme: &Scheme, view: &View<'_>) -> Result<(), Sig
 }
 
 /// The readings of one signed thing; at least one.
-pub(super) fn gather<'a>(scheme: &Scheme, view: &View<'a>) -> Result<Vec<Evidence<'a>>, SignatureError> {
+pub(super) fn gather<'a>(scheme: &'a Scheme, view: &View<'a>) -> Result<Vec<Evidence<'a>>, SignatureError> {
     check_required(scheme, view)?;
     let groups = candidates(scheme, view)?;
     scheme.digest().map_or(Ok(()), |digest| check_digest(digest, view))?;
@@ -192,16 +203,16 @@ pub(super) fn gather<'a>(scheme: &Scheme, view: &View<'a>) -> Result<Vec<Evidenc
         let time = times.as_ref().map(|times| times.get(number).or(times.first()));
         let time = time.map(|time| time.ok_or(SignatureError::Missing)).transpose()?;
         let (text, sent_at) = time.map(|(text, at)| (text.as_str(), *at)).unzip();
-        for message in messages(scheme, view, text)? {
-            readings.push(Evidence { candidates: candidates.clone(), sent_at, message });
-        }
+        let messages = messages(scheme, view, text)?;
+        let each = repeat_n(candidates, messages.len()).zip(messages);
+        readings.extend(each.map(|(candidates, message)| Evidence { candidates, sent_at, message }));
     }
     Ok(readings)
 }
 
 /// What may have been signed: one message, or one for each spelling of the address.
 fn messages<'a>(
-    scheme: &Scheme,
+    scheme: &'a Scheme,
     view: &View<'a>,
     time: Option<&str>,
 ) -> Result<Vec<Message<'a>>, SignatureError> {
@@ -223,26 +234,26 @@ fn check_digest(digest: &Bound, view: &View<'_>) -> Result<(), SignatureError> {
 /// The signatures on offer, decoded, group by group.
 pub(super) fn candidates(scheme: &Scheme, view: &View<'_>) -> Result<Vec<Vec<Vec<u8>>>, SignatureError> {
     let value = scheme.value();
-    let groups = view.pieces_at(&value.place)?;
+    let read = |piece: &str| decode_signature(piece, value.form, scheme.algorithm());
+    let groups = view.pieces_at(&value.place, read)?;
     let most = if value.place.numbered { MAX_NUMBERED } else { MAX_CANDIDATES };
     if groups.iter().map(Vec::len).sum::<usize>() > most {
         return Err(SignatureError::Malformed("more signatures than any sender offers"));
     }
-    let decoded = |piece: &String| decode_signature(piece, value.form, scheme.algorithm());
-    groups.iter().map(|group| group.iter().map(decoded).collect()).collect()
+    Ok(groups)
 }
 
 /// The time of sending, as it stands there and as a time: one, or one of each group. A signed request says it once.
 pub(super) fn sent_at(stamp: &Stamp, view: &View<'_>) -> Result<Vec<(String, Timestamp)>, SignatureError> {
-    let time = |mut pieces: Vec<String>| {
-        let text = pieces.pop().ok_or(SignatureError::Missing)?;
-        if !pieces.is_empty() {
-            return Err(SignatureError::Duplicated);
-        }
-        let time = stamp.at.form.read(&text).ok_or(SignatureError::Malformed("the timestamp is not one"))?;
-        Ok((text, time))
+    let read = |text: &str| {
+        let time = stamp.at.form.read(text).ok_or(SignatureError::Malformed("the timestamp is not one"))?;
+        Ok((text.to_owned(), time))
     };
-    view.pieces_at(&stamp.at.place)?.into_iter().map(time).collect()
+    let one = |mut times: Vec<_>| {
+        let time = times.pop().ok_or(SignatureError::Missing)?;
+        if times.is_empty() { Ok(time) } else { Err(SignatureError::Duplicated) }
+    };
+    view.pieces_at(&stamp.at.place, read)?.into_iter().map(one).collect()
 }
 
 /// Decodes a signature of the right length.

@@ -128,7 +128,7 @@ fn explain_views(scheme: &Scheme, keys: &[Key], views: &[View<'_>], now: Timesta
 fn explain_one_secret(scheme: &Scheme, keys: &[Key], views: &[View<'_>], now: Timestamp) -> Option<Step> {
     let evidence = views.iter().map(|view| gather(scheme, view)).collect::<Result<Vec<_>, _>>().ok()?;
     let what = "one secret for all items";
-    Some(match matching(scheme.algorithm(), keys, &evidence, now) {
+    Some(match matching(scheme, keys, &evidence, now) {
         Some((key, _)) => Step::new(true, what, format!("{:?}", key.id)),
         None => Step::new(false, what, "no secret made all the signatures"),
     })

@@ -29,9 +29,8 @@ pub(super) fn in_spelling(scheme: &Scheme, view: &View<'_>) -> Option<String> {
     if let Some(prefix) = prefix.filter(|prefix| !text.starts_with(prefix)) {
         return Some(format!("it stands there without {prefix:?}"));
     }
-    let group = *value.place.groups(&text).first()?;
-    let pieces = value.place.pieces(group).ok()?;
-    let piece = *pieces.first()?;
+    let group = value.place.groups(&text).next()?;
+    let piece = value.place.pieces(group).next()?.ok()?;
     let is = |bytes: Option<Vec<u8>>| bytes.is_some_and(|bytes| scheme.algorithm().fits(bytes.len()));
     let in_hex = hex::decode(piece).ok();
     match value.form {

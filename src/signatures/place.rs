@@ -110,27 +110,22 @@ impl Place {
     }
 
     /// The groups of `text`; the text itself where there are none.
-    pub(super) fn groups<'t>(&self, text: &'t str) -> Vec<&'t str> {
-        match self.group {
-            Some(group) => text.split(group).filter(|group| !group.is_empty()).collect(),
-            None => vec![text],
-        }
+    pub(super) fn groups<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let groups = self.group.map(|group| text.split(group).filter(|group| !group.is_empty()));
+        let whole = self.group.is_none().then_some(text);
+        groups.into_iter().flatten().chain(whole)
     }
 
     /// The pieces of `text` that count, in order; white space around separated pieces is not part of them.
-    pub(super) fn pieces<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, SignatureError> {
-        let Some(separator) = self.separator else {
-            return Ok(self.piece(text)?.into_iter().collect());
-        };
+    pub(super) fn pieces<'t>(&self, text: &'t str) -> impl Iterator<Item = Result<&'t str, SignatureError>> {
         let (skipped, taken) = match self.position {
             Position::From(first) => (first, usize::MAX),
             Position::At(number) => (number, 1),
         };
-        let pieces = text.split(separator).skip(skipped).take(taken);
-        pieces
-            .map(|piece| self.piece(piece.trim_matches([' ', '\t'])))
-            .filter_map(Result::transpose)
-            .collect()
+        let pieces = self.separator.map(|separator| text.split(separator).skip(skipped).take(taken));
+        let trimmed = pieces.into_iter().flatten().map(|piece| piece.trim_matches([' ', '\t']));
+        let whole = self.separator.is_none().then_some(text);
+        trimmed.chain(whole).filter_map(|piece| self.piece(piece).transpose())
     }
 
     fn piece<'t>(&self, text: &'t str) -> Result<Option<&'t str>, SignatureError> {
@@ -204,40 +199,44 @@ mod tests {
         }
     }
 
+    fn pieces<'t>(place: &Place, text: &'t str) -> Result<Vec<&'t str>, SignatureError> {
+        place.pieces(text).collect()
+    }
+
     #[test]
     fn one_value_is_taken_whole_and_its_prefix_is_demanded() {
         let plain = place(None, None, Some("sha256="));
-        assert_eq!(plain.pieces("sha256=a, b"), Ok(vec!["a, b"]));
-        assert_eq!(plain.pieces("a"), Err(SignatureError::Malformed("the prefix is not there")));
+        assert_eq!(pieces(&plain, "sha256=a, b"), Ok(vec!["a, b"]));
+        assert_eq!(pieces(&plain, "a"), Err(SignatureError::Malformed("the prefix is not there")));
         let lenient = Place { prefix_optional: true, ..plain };
-        assert_eq!((lenient.pieces("sha256=a"), lenient.pieces("a")), (Ok(vec!["a"]), Ok(vec!["a"])));
+        assert_eq!((pieces(&lenient, "sha256=a"), pieces(&lenient, "a")), (Ok(vec!["a"]), Ok(vec!["a"])));
     }
 
     #[test]
     fn only_pieces_of_the_name_count() {
         let pairs = place(Some(','), Some(("v1", '=')), None);
-        assert_eq!(pairs.pieces("t=1,v1=a, v1=b=,v0=c,V1=d"), Ok(vec!["a", "b="]));
-        assert_eq!(pairs.pieces("t=1"), Ok(vec![]));
-        assert!(pairs.pieces("t=1,,v1=a").is_err());
+        assert_eq!(pieces(&pairs, "t=1,v1=a, v1=b=,v0=c,V1=d"), Ok(vec!["a", "b="]));
+        assert_eq!(pieces(&pairs, "t=1"), Ok(vec![]));
+        assert!(pieces(&pairs, "t=1,,v1=a").is_err());
         let tagged = place(Some(' '), Some(("v1", ',')), None);
-        assert_eq!(tagged.pieces("v1,a= v1a,b"), Ok(vec!["a="]));
-        assert_eq!(place(Some(','), None, None).pieces("a,b"), Ok(vec!["a", "b"]));
+        assert_eq!(pieces(&tagged, "v1,a= v1a,b"), Ok(vec!["a="]));
+        assert_eq!(pieces(&place(Some(','), None, None), "a,b"), Ok(vec!["a", "b"]));
     }
 
     #[test]
     fn pieces_count_by_their_position() {
         let (signatures, time) = (Position::From(1), Position::At(0));
         let at = |position| Place { position, ..place(Some(','), None, None) };
-        assert_eq!(at(signatures).pieces("17,a, b"), Ok(vec!["a", "b"]));
-        assert_eq!(at(signatures).pieces("17"), Ok(vec![]));
-        assert_eq!(at(time).pieces("17,a,b"), Ok(vec!["17"]));
+        assert_eq!(pieces(&at(signatures), "17,a, b"), Ok(vec!["a", "b"]));
+        assert_eq!(pieces(&at(signatures), "17"), Ok(vec![]));
+        assert_eq!(pieces(&at(time), "17,a,b"), Ok(vec!["17"]));
     }
 
     #[test]
     fn groups_are_taken_apart_first() {
         let groups = Place { group: Some(' '), ..place(Some(','), Some(("v1", '=')), None) };
-        assert_eq!(groups.groups("t=1,v1=a t=2,v1=b"), ["t=1,v1=a", "t=2,v1=b"]);
-        assert_eq!(place(None, None, None).groups("a b"), ["a b"]);
+        assert_eq!(groups.groups(" t=1,v1=a  t=2,v1=b").collect::<Vec<_>>(), ["t=1,v1=a", "t=2,v1=b"]);
+        assert_eq!(place(None, None, None).groups("a b").collect::<Vec<_>>(), ["a b"]);
     }
 
     #[test]
@@ -270,9 +269,9 @@ mod tests {
             for position in [Position::From(number), Position::At(number)] {
                 let pairs = Place { group, position, ..place(separator, Some(("v1", assign)), Some("p")) };
                 for group in pairs.groups(&text) {
-                    let _ = pairs.pieces(group);
+                    let _ = pieces(&pairs, group);
                 }
-                let _ = Place { position, ..place(separator, None, None) }.pieces(&text);
+                let _ = pieces(&Place { position, ..place(separator, None, None) }, &text);
             }
             let _ = Unwrap { field: FieldPath::parse("body.a").expect("a path") }.of(&text);
         }

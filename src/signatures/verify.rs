@@ -1,8 +1,6 @@
 //! Room `signatures`: the verdict. Every key is tried on every signature in constant time; only what held is looked at
 //! for its age. May not know where keys come from or what time it is.
 
-use std::time::Duration;
-
 use super::{
     Algorithm, Key, Message, Scheme,
     evidence::{Evidence, gather, read_body, views},
@@ -94,34 +92,45 @@ pub(super) fn judge(
         return special.judge(scheme, keys, request, now);
     }
     let body = read_body(scheme, request);
-    let evidence = body.as_ref().map_err(|error| *error).and_then(|body| {
-        views(scheme, request, body)?.iter().map(|view| gather(scheme, view)).collect::<Result<Vec<_>, _>>()
+    let evidence: Result<Vec<_>, _> = body.as_ref().map_err(|error| *error).and_then(|body| {
+        views(scheme, request, body)?.into_iter().map(|view| gather(scheme, &view)).collect()
     });
     let evidence = evidence.inspect_err(|_| spend(scheme.algorithm(), keys, request))?;
-    let (key, held) = matching(scheme.algorithm(), keys, &evidence, now).ok_or(SignatureError::Mismatch)?;
-    check_age(scheme, &held, now)?;
+    let (key, age) = matching(scheme, keys, &evidence, now).ok_or(SignatureError::Mismatch)?;
+    age?;
     Ok(Verification { assurance: scheme.assurance(), secret_id: Some(key.id.clone()) })
 }
 
-/// Of each signed thing the readings that a key signed.
-pub(super) type Held<'e, 'a> = Vec<Vec<&'e Evidence<'a>>>;
+/// Whether what a key signed is of now.
+type Age = Result<(), SignatureError>;
 
-/// The first key that counts and signed everything there is, with what it signed of each thing. Every such key is tried on
+/// The first key that counts and signed everything there is, and whether that is of now. Every such key is tried on
 /// everything, whatever was found before.
-pub(super) fn matching<'k, 'e, 'a>(
-    algorithm: Algorithm,
+pub(super) fn matching<'k>(
+    scheme: &Scheme,
     keys: &'k [Key],
-    evidence: &'e [Vec<Evidence<'a>>],
+    evidence: &[Vec<Evidence<'_>>],
     now: Timestamp,
-) -> Option<(&'k Key, Held<'e, 'a>)> {
+) -> Option<(&'k Key, Age)> {
     let mut found = None;
     for key in keys.iter().filter(|key| key.counts_at(now)) {
-        let held = |one: &&Evidence<'_>| bool::from(algorithm.holds(key, &one.message, &one.candidates));
-        let held: Held<'_, '_> = evidence.iter().map(|one| one.iter().filter(held).collect()).collect();
-        let all = !held.is_empty() && held.iter().all(|one| !one.is_empty());
-        found = found.or(all.then_some((key, held)));
+        let held = signed_by(key, scheme, evidence, now);
+        found = found.or(held.map(|age| (key, age)));
     }
     found
+}
+
+/// The age of what a key signed; `None` if there is anything that it did not sign. Of each thing, one of the readings that
+/// held must be of now.
+fn signed_by(key: &Key, scheme: &Scheme, evidence: &[Vec<Evidence<'_>>], now: Timestamp) -> Option<Age> {
+    let algorithm = scheme.algorithm();
+    let held = |one: &&Evidence<'_>| bool::from(algorithm.holds(key, &one.message, &one.candidates));
+    let mut all = (!evidence.is_empty()).then_some(Ok(()));
+    for readings in evidence {
+        let one = readings.iter().filter(held).map(|one| age(scheme, one, now)).reduce(Result::or);
+        all = all.zip(one).map(|(all, one)| all.and(one));
+    }
+    all
 }
 
 /// A request that shows nothing to compare costs what a wrong signature costs, so that the time tells nobody how far it came.
@@ -132,21 +141,13 @@ pub(super) fn spend(algorithm: Algorithm, keys: &[Key], request: &RawRequest) {
     }
 }
 
-/// Of each thing, one of the readings that held must be of now.
-fn check_age(scheme: &Scheme, held: &[Vec<&Evidence<'_>>], now: Timestamp) -> Result<(), SignatureError> {
+fn age(scheme: &Scheme, reading: &Evidence<'_>, now: Timestamp) -> Age {
     let Some(stamp) = scheme.timestamp() else { return Ok(()) };
-    for readings in held {
-        let ages = readings.iter().filter_map(|one| one.sent_at).map(|at| age(at, stamp.tolerance, now));
-        ages.reduce(Result::or).unwrap_or(Err(SignatureError::Missing))?;
-    }
-    Ok(())
-}
-
-fn age(sent_at: Timestamp, tolerance: Duration, now: Timestamp) -> Result<(), SignatureError> {
-    if now.since(sent_at) > tolerance {
+    let sent_at = reading.sent_at.ok_or(SignatureError::Missing)?;
+    if now.since(sent_at) > stamp.tolerance {
         return Err(SignatureError::Stale);
     }
-    if sent_at.since(now) > tolerance {
+    if sent_at.since(now) > stamp.tolerance {
         return Err(SignatureError::Future);
     }
     Ok(())

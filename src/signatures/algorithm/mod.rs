@@ -4,9 +4,11 @@
 mod mac;
 mod public;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::Deserialize;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::Choice;
 
+pub(super) use mac::HmacKey;
 pub(super) use public::KeyKind;
 pub use public::PublicKey;
 
@@ -153,14 +155,24 @@ impl Algorithm {
             }
             Material::Missing => none,
             Material::Secret(secret) => {
-                let Some(expected) = mac::expected(self, secret.expose(), message) else { return none };
-                let held = |candidate: &Vec<u8>| match self.family() {
-                    Family::Shared => mac::digest_of(candidate).ct_eq(&expected),
-                    _ => candidate.as_slice().ct_eq(&expected),
+                let held = |expected: &[u8]| {
+                    candidates.iter().fold(none, |found, candidate| found | self.is_same(candidate, expected))
                 };
-                candidates.iter().fold(none, |found, candidate| found | held(candidate))
+                match key.hmac(self) {
+                    Some(ready) => held(ready.of(message).as_ref()),
+                    None => mac::expected(self, secret.expose(), message).map_or(none, |made| held(&made)),
+                }
             }
         }
+    }
+
+    /// Whether a candidate is what was expected, in constant time.
+    fn is_same(self, candidate: &[u8], expected: &[u8]) -> Choice {
+        let compared = match self.family() {
+            Family::Shared => verify_slices_are_equal(&mac::digest_of(candidate), expected),
+            _ => verify_slices_are_equal(candidate, expected),
+        };
+        Choice::from(u8::from(compared.is_ok()))
     }
 
     /// Does the work of one signature that does not hold.

@@ -121,7 +121,7 @@ impl Jwt {
                     .map_err(|_| SignatureError::Malformed("the body is no token"));
             }
             TokenAt::Place(place) => {
-                let mut pieces = view.pieces_at(place)?.concat();
+                let mut pieces = view.pieces_at(place, |piece| Ok(piece.to_owned()))?.concat();
                 let text = pieces.pop().ok_or(SignatureError::Missing)?;
                 if !pieces.is_empty() {
                     return Err(SignatureError::Duplicated);

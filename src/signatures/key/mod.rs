@@ -8,7 +8,10 @@ use serde::Deserialize;
 
 pub use public::private_key_der;
 
-use super::{Algorithm, PublicKey, Scheme, algorithm::Family};
+use super::{
+    Algorithm, PublicKey, Scheme,
+    algorithm::{Family, HmacKey},
+};
 use crate::model::{Secret, Timestamp};
 
 /// Shorter keys are refused: they can be guessed.
@@ -20,6 +23,7 @@ pub struct Key {
     /// The secret's id, which the delivery records when this key matched.
     pub id: String,
     material: Material,
+    hmac: Option<HmacKey>,
     branch: usize,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
@@ -54,7 +58,14 @@ impl Key {
     }
 
     fn of(id: impl Into<String>, material: Material) -> Self {
-        Self { id: id.into(), material, branch: 0, not_before: None, not_after: None }
+        Self { id: id.into(), material, hmac: None, branch: 0, not_before: None, not_after: None }
+    }
+
+    /// The same key, made ready for an algorithm, so that it need not be for each request.
+    #[must_use]
+    fn ready_for(self, algorithm: Algorithm) -> Self {
+        let hmac = self.secret_bytes().and_then(|secret| HmacKey::new(algorithm, secret));
+        Self { hmac, ..self }
     }
 
     /// The same key, for the scheme at this place among several.
@@ -107,6 +118,11 @@ impl Key {
 
     pub(super) fn material(&self) -> &Material {
         &self.material
+    }
+
+    /// The secret as the key of an HMAC; `None` where it was not made ready for this one.
+    pub(super) fn hmac(&self, algorithm: Algorithm) -> Option<&HmacKey> {
+        self.hmac.as_ref().filter(|ready| ready.is_of(algorithm))
     }
 }
 
@@ -250,15 +266,16 @@ impl Scheme {
             Family::PublicKey => Material::Public(public::decode(algorithm, &self.secret, secret)?),
             _ => Material::Secret(secret::decode(algorithm, &self.secret, secret)?),
         };
-        Ok(Key::of(id, material))
+        Ok(Key::of(id, material).ready_for(algorithm))
     }
 
     /// As [`Scheme::key`], but a secret may be short or look like a placeholder, so that anyone could guess it. For vectors
     /// that others made with such secrets.
     pub fn weak_key(&self, id: &str, secret: &Secret) -> Result<Key, KeyError> {
-        match self.key_algorithm().family() {
+        let algorithm = self.key_algorithm();
+        match algorithm.family() {
             Family::PublicKey => self.key(id, secret),
-            _ => Ok(Key::unchecked(id, secret::decoded(&self.secret, secret)?.expose())),
+            _ => Ok(Key::unchecked(id, secret::decoded(&self.secret, secret)?.expose()).ready_for(algorithm)),
         }
     }
 

@@ -57,8 +57,8 @@ impl Side {
 }
 
 impl<'a> Piece<'a> {
-    pub(super) fn text(text: &str, side: Side) -> Self {
-        Self { border: Border::Known, side, bytes: Cow::Owned(text.as_bytes().to_vec()) }
+    pub(super) fn text(text: &'a str, side: Side) -> Self {
+        Self { border: Border::Known, side, bytes: Cow::Borrowed(text.as_bytes()) }
     }
 
     pub(super) fn slot(slot: &Slot, side: Side, bytes: Cow<'a, [u8]>) -> Self {

@@ -23,7 +23,7 @@ impl Template {
     /// The bytes that are signed. A header must be there; a field of the body that is absent counts as empty. A message that
     /// could come apart in another way is an error.
     pub fn render<'a>(
-        &self,
+        &'a self,
         view: &View<'a>,
         timestamp: Option<&str>,
     ) -> Result<Message<'a>, SignatureError> {
@@ -32,13 +32,13 @@ impl Template {
 
     /// The bytes that are signed by a sender who spells the address so.
     pub(in crate::signatures) fn render_at<'a>(
-        &self,
+        &'a self,
         view: &View<'a>,
         timestamp: Option<&str>,
         url: Option<&Url>,
     ) -> Result<Message<'a>, SignatureError> {
         let filling = Filling { template: self, view, timestamp, url };
-        let mut pieces = Vec::new();
+        let mut pieces = Vec::with_capacity(self.parts.len());
         let mut secret = None;
         for (number, part) in self.parts.iter().enumerate() {
             if part.slot().is_some_and(|slot| slot.source == Source::Secret) {
@@ -56,14 +56,14 @@ impl Template {
 
 /// What a message is filled from.
 struct Filling<'f, 'a> {
-    template: &'f Template,
+    template: &'a Template,
     view: &'f View<'a>,
     timestamp: Option<&'f str>,
     url: Option<&'f Url>,
 }
 
 impl<'a> Filling<'_, 'a> {
-    fn part(&self, part: &Part, side: Side, pieces: &mut Vec<Piece<'a>>) -> Result<(), SignatureError> {
+    fn part(&self, part: &'a Part, side: Side, pieces: &mut Vec<Piece<'a>>) -> Result<(), SignatureError> {
         match part {
             Part::Literal(text) => pieces.push(Piece::text(text, side)),
             Part::Slot(slot) => pieces.push(Piece::slot(slot, side, self.slot(slot)?)),
@@ -93,9 +93,11 @@ impl<'a> Filling<'_, 'a> {
             Source::Body => Ok(Cow::Borrowed(request.body.as_ref())),
             Source::Timestamp => owned(self.timestamp.ok_or(SignatureError::Missing)?),
             Source::Field(path, json) => field(path, *json, self.view),
-            Source::Method if METHODS.contains(&request.method.as_str()) => owned(&request.method),
+            Source::Method if METHODS.contains(&request.method.as_str()) => {
+                Ok(Cow::Borrowed(request.method.as_bytes()))
+            }
             Source::Method => Err(SignatureError::Malformed("the method is none that webhooks come with")),
-            Source::Base => owned(&self.url()?.base),
+            Source::Base => self.base(),
             Source::Target => owned(self.target()?),
             Source::PathAndQuery => owned(&format!("{}{}", self.prefix(), self.target()?)),
             Source::Path => owned(&format!("{}{}", self.prefix(), path_of(self.target()?))),
@@ -107,12 +109,12 @@ impl<'a> Filling<'_, 'a> {
         }
     }
 
-    fn url(&self) -> Result<Cow<'_, Url>, SignatureError> {
+    fn base(&self) -> Result<Cow<'a, [u8]>, SignatureError> {
         if let Some(url) = self.url {
-            return Ok(Cow::Borrowed(url));
+            return Ok(Cow::Owned(url.base.as_bytes().to_vec()));
         }
         let configured = self.template.url.as_ref().ok_or(SignatureError::NoKey)?;
-        Ok(Cow::Owned(Url { base: configured.as_str().to_owned(), target: self.view.request.target.clone() }))
+        Ok(Cow::Borrowed(configured.as_str().as_bytes()))
     }
 
     /// Path and query; a target in another form than origin-form would have no border to what stands before it.
