@@ -59,7 +59,7 @@ impl Subject {
             let key = scheme.key("k", &Secret::new(SECRET)).expect("a key");
             return Self::signed(algorithm.to_string(), scheme, key, request);
         };
-        let SigningKey::Private(der) = &private else { unreachable!("a private key was made") };
+        let SigningKey::Private { der, .. } = &private else { unreachable!("a private key was made") };
         let text = Secret::new(STANDARD.encode(der));
         let key = scheme.development_key("k", &text).expect("its half");
         sign(&scheme, private, &mut request, now()).expect("signed");

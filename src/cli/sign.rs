@@ -4,13 +4,15 @@
 use vrl::value::Value;
 
 use super::{
+    sign_message::sign_message,
     sign_places::{put, remove, written},
+    sign_sns::sign_sns,
     sign_token::sign_token,
     signing_key::SigningKey,
 };
 use crate::{
     model::{self, BodyKind, BodyRules, RawRequest, Timestamp, Unreadable, strict_json},
-    signatures::{Algorithm, Items, Place, Scheme, SignatureError, View},
+    signatures::{Items, Place, Scheme, SignatureError, View},
 };
 
 /// Why a request cannot be signed.
@@ -33,11 +35,11 @@ pub enum SignError {
     Write(#[from] serde_json::Error),
     /// The key does not sign by this algorithm.
     #[error(
-        "the development secret signs nothing as {0}; for a public key it is the private one, in PEM (PKCS#8)"
+        "the key signs nothing as {0}; where the endpoint has a public key it is the private one, in PEM (PKCS#8)"
     )]
-    Key(Algorithm),
+    Key(String),
     /// It is a standard of its own, which this does not speak.
-    #[error("a signature of this kind (token, HTTP message signature) cannot be made here")]
+    #[error("a signature of this kind cannot be made here")]
     Foreign,
     /// Nothing can be written there.
     #[error("nothing can be written at {0}")]
@@ -56,8 +58,11 @@ pub fn sign<'k>(
     if let Some(token) = scheme.token_of(request, at) {
         return sign_token(scheme, key, request, &token?);
     }
+    if let Some(message) = scheme.message_of(request, key.id(), at) {
+        return sign_message(key, request, &message?);
+    }
     if !scheme.is_spelled_out() {
-        return Err(SignError::Foreign);
+        return sign_sns(scheme, key, request).unwrap_or(Err(SignError::Foreign));
     }
     let stamp = scheme.timestamp().map(|stamp| (&stamp.at.place, stamp.at.form.write(at)));
     remove(request, &scheme.value().place);
@@ -120,6 +125,6 @@ fn signature(
 ) -> Result<String, SignError> {
     let message = scheme.message().render(view, time)?;
     let signed = key.sign(scheme.algorithm(), &message);
-    let bytes = signed.ok_or(SignError::Key(scheme.algorithm()))?;
+    let bytes = signed.ok_or_else(|| SignError::Key(scheme.algorithm().to_string()))?;
     Ok(scheme.value().form.encode(&bytes))
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::RawRequest,
-    signatures::{Algorithm, JwsAlgorithm, Message, Scheme, UnsignedToken},
+    signatures::{Scheme, UnsignedToken},
 };
 
 /// Signs a token and puts it where it belongs.
@@ -19,12 +19,11 @@ pub(super) fn sign_token(
     request: &mut RawRequest,
     token: &UnsignedToken,
 ) -> Result<(), SignError> {
-    let header = format!("{{\"alg\":\"{}\",\"typ\":\"JWT\"}}", token.algorithm.name());
-    let (header, payload) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(&token.payload));
-    let signed = format!("{header}.{payload}");
-    let signature =
-        signs_as(token.algorithm).and_then(|how| key.sign(how, &Message::from(signed.as_bytes())));
-    let signature = URL_SAFE_NO_PAD.encode(signature.ok_or(SignError::Foreign)?);
+    let name = token.algorithm.name();
+    let header = URL_SAFE_NO_PAD.encode(format!("{{\"alg\":\"{name}\",\"typ\":\"JWT\"}}"));
+    let payload = URL_SAFE_NO_PAD.encode(&token.payload);
+    let signature = key.sign_jws(token.algorithm, format!("{header}.{payload}").as_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(signature.ok_or_else(|| SignError::Key(name.to_owned()))?);
     let payload = if token.detached { "" } else { &payload };
     let text = format!("{header}.{payload}.{signature}");
     match &token.at {
@@ -35,20 +34,4 @@ pub(super) fn sign_token(
         }
     }
     Ok(())
-}
-
-fn signs_as(algorithm: JwsAlgorithm) -> Option<Algorithm> {
-    Some(match algorithm {
-        JwsAlgorithm::HS256 => Algorithm::HmacSha256,
-        JwsAlgorithm::HS384 => Algorithm::HmacSha384,
-        JwsAlgorithm::HS512 => Algorithm::HmacSha512,
-        JwsAlgorithm::RS256 => Algorithm::RsaPkcs1Sha256,
-        JwsAlgorithm::RS512 => Algorithm::RsaPkcs1Sha512,
-        JwsAlgorithm::PS512 => Algorithm::RsaPssSha512,
-        JwsAlgorithm::ES256 => Algorithm::EcdsaP256Sha256Raw,
-        JwsAlgorithm::ES384 => Algorithm::EcdsaP384Sha384Raw,
-        JwsAlgorithm::ES512 => Algorithm::EcdsaP521Sha512Raw,
-        JwsAlgorithm::EdDsa => Algorithm::Ed25519,
-        _ => return None,
-    })
 }

@@ -17,17 +17,24 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use sha3::Keccak256;
 
+use super::signing_sha1;
 use crate::{
     model::Secret,
     signatures::{Algorithm, Key, Message, private_key_der},
 };
 
 /// A key that signs.
+#[derive(Clone)]
 pub enum SigningKey<'k> {
     /// Shared with the verifier.
     Secret(&'k Key),
-    /// The DER of a private key.
-    Private(Vec<u8>),
+    /// The sender's alone.
+    Private {
+        /// Its DER.
+        der: Vec<u8>,
+        /// What signatures that name their key call it.
+        id: Option<String>,
+    },
 }
 
 impl<'k> From<&'k Key> for SigningKey<'k> {
@@ -39,7 +46,7 @@ impl<'k> From<&'k Key> for SigningKey<'k> {
 impl SigningKey<'_> {
     /// A private key as it stands in `[test]`; `None` when it cannot be read.
     pub fn private(secret: &Secret) -> Option<Self> {
-        private_key_der(secret).map(Self::Private)
+        private_key_der(secret).map(|der| Self::Private { der, id: None })
     }
 
     /// A private key that nobody has seen before; `None` where the algorithm has none.
@@ -58,20 +65,40 @@ impl SigningKey<'_> {
             Algorithm::EcdsaP521Sha512 | Algorithm::EcdsaP521Sha512Raw => {
                 ecdsa(&ECDSA_P521_SHA512_ASN1_SIGNING)?
             }
-            Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPkcs1Sha512 | Algorithm::RsaPssSha512 => {
+            Algorithm::RsaPkcs1Sha1
+            | Algorithm::RsaPkcs1Sha256
+            | Algorithm::RsaPkcs1Sha512
+            | Algorithm::RsaPssSha512 => {
                 let pair = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
                 AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).ok()?.as_ref().to_vec()
             }
             _ => return None,
         };
-        Some(Self::Private(der))
+        Some(Self::Private { der, id: None })
+    }
+
+    /// The same key under this id.
+    #[must_use]
+    pub fn called(self, id: &str) -> Self {
+        match self {
+            Self::Private { der, .. } => Self::Private { der, id: Some(id.to_owned()) },
+            shared @ Self::Secret(_) => shared,
+        }
+    }
+
+    /// What signatures that name their key call it.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Secret(key) => Some(&key.id),
+            Self::Private { id, .. } => id.as_deref(),
+        }
     }
 
     /// The signature of a message; what is sent itself, where nothing is signed. `None` when the key is of another kind.
     pub fn sign(&self, algorithm: Algorithm, message: &Message<'_>) -> Option<Vec<u8>> {
         match self {
             Self::Secret(key) => with_secret(algorithm, key.secret_bytes()?, message),
-            Self::Private(der) => with_private(algorithm, der, &message.whole()),
+            Self::Private { der, .. } => with_private(algorithm, der, &message.whole()),
         }
     }
 }
@@ -119,7 +146,8 @@ fn with_private(algorithm: Algorithm, der: &[u8], message: &[u8]) -> Option<Vec<
         Algorithm::RsaPkcs1Sha256 => rsa(&RSA_PKCS1_SHA256, der, message),
         Algorithm::RsaPkcs1Sha512 => rsa(&RSA_PKCS1_SHA512, der, message),
         Algorithm::RsaPssSha512 => rsa(&RSA_PSS_SHA512, der, message),
-        // The library signs nothing new with SHA-1; those who still do have their vectors.
+        Algorithm::EcdsaP256Sha1 => signing_sha1::ecdsa_p256(der, message),
+        Algorithm::RsaPkcs1Sha1 => signing_sha1::rsa(der, message),
         _ => None,
     }
 }
@@ -129,7 +157,8 @@ fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm, der: &[u8], message: &[u8]) 
     Some(pair.sign(&SystemRandom::new(), message).ok()?.as_ref().to_vec())
 }
 
-fn rsa(encoding: &'static RsaSignatureEncoding, der: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+/// A signature of RSA.
+pub(super) fn rsa(encoding: &'static RsaSignatureEncoding, der: &[u8], message: &[u8]) -> Option<Vec<u8>> {
     let pair = RsaKeyPair::from_pkcs8(der).ok()?;
     let mut signature = vec![0; pair.public_modulus_len()];
     pair.sign(encoding, &SystemRandom::new(), message, &mut signature).ok()?;

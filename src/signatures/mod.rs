@@ -44,6 +44,7 @@ pub use challenge::{
 pub use encoding::Encoding;
 pub use evidence::View;
 pub use grammar::{SchemeError, SignatureTable};
+pub use http_message::UnsignedMessage;
 pub use jose::JwsAlgorithm;
 pub use jwt::UnsignedToken;
 pub use key::{Key, KeyDigest, KeyEncoding, KeyError, Normalize, SecretForm, private_key_der, sound_token};

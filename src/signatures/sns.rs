@@ -4,7 +4,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use vrl::value::{ObjectMap, Value};
 
-use super::{JwsAlgorithm, SignatureError, View, jose::algorithm::Material};
+use super::{JwsAlgorithm, Scheme, SignatureError, View, jose::algorithm::Material, special::Special};
 
 /// What is signed of a notification, in this order; a subject that is absent is left out.
 const NOTIFICATION: [&str; 6] = ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"];
@@ -50,6 +50,15 @@ impl Sns {
         let shown = self.shown(view)?;
         let made = |key: &Material| JwsAlgorithm::RS256.verifies(key, &shown.signed, &shown.signature);
         keys.iter().position(made).ok_or(SignatureError::Mismatch)
+    }
+}
+
+impl Scheme {
+    /// The lines that are signed of a message of Amazon SNS, where the scheme is that one: for tools that sign as SNS would.
+    pub fn sns_lines_of(&self, body: &Value) -> Option<Result<Vec<u8>, SignatureError>> {
+        let Some(Special::Sns(_)) = &self.special else { return None };
+        let body = body.as_object().ok_or(SignatureError::Malformed("the body is no SNS message"));
+        Some(body.and_then(signed))
     }
 }
 

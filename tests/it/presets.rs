@@ -62,9 +62,6 @@ impl Folders {
     }
 }
 
-/// Presets whose requests are not signed here: by HTTP message signatures, and by an algorithm that nobody should sign with.
-const NOT_SIGNED_HERE: [&str; 2] = ["ebay", "http-message-signatures"];
-
 #[test]
 fn every_preset_gives_a_partner_that_passes_check_and_receives_its_first_delivery() {
     let folders = Folders::new();
@@ -85,10 +82,6 @@ fn every_preset_gives_a_partner_that_passes_check_and_receives_its_first_deliver
         let expected = Path::new(&fixtures).join(preset.name).join("first-delivery/expected.json");
         let expected: Value = serde_json::from_slice(&fs::read(expected).expect("a case")).expect("JSON");
         let request = &expected["requests"][0];
-        if NOT_SIGNED_HERE.contains(&preset.name) {
-            assert_eq!(request["sign"], "none", "{}: {request}", preset.name);
-            continue;
-        }
         let outcomes = request["outcomes"].as_array().expect("its events are identified");
         assert!(!outcomes.is_empty() && request["status"].as_u64() < Some(300), "{}: {request}", preset.name);
         for outcome in outcomes {
@@ -110,8 +103,7 @@ fn real_secret(preset: &str) -> String {
 /// A public key's real private half is the provider's, so nobody here could sign with it.
 fn is_shared(preset: &presets::Preset) -> bool {
     let secrets = preset.sample().expect("a sample").secrets;
-    let signed = !NOT_SIGNED_HERE.contains(&preset.name);
-    signed && !secrets.is_empty() && secrets.iter().all(|secret| secret.public_key.is_none())
+    !secrets.is_empty() && secrets.iter().all(|secret| secret.public_key.is_none())
 }
 
 #[test]

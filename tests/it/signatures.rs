@@ -7,8 +7,10 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use douane::{
-    cli::sign::sign,
-    model::{BodyRules, Headers, RawRequest, Secret, Timestamp, Verification, read_body, strict_json},
+    cli::{sign::sign, signing_key::SigningKey},
+    model::{
+        BodyRules, Headers, PublicUrl, RawRequest, Secret, Timestamp, Verification, read_body, strict_json,
+    },
     signatures::{Key, Scheme, explain, presets, verify},
 };
 use proptest::prelude::*;
@@ -240,6 +242,73 @@ fn a_body_that_was_verified_as_json_is_never_read_as_a_form() {
             let told = explain::explain(&scheme, &keys, &forged, at(0));
             assert!(told.iter().any(|step| !step.ok && step.found.contains("form")), "{told:?}");
         }
+    }
+}
+
+/// Of each algorithm that has a key pair or a secret, of each algorithm of tokens, and of each of message signatures, one scheme.
+fn of_every_algorithm() -> Vec<String> {
+    let (raw, pem) = ("secret = { as = 'text' }", "secret = { as = 'pem' }");
+    let plain = "value = { path = 'header.s', as = 'base64' }\nmessage = '{body}'\nassurance = 'full'";
+    let mut all: Vec<_> = ["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512"]
+        .map(|name| format!("algorithm = '{name}'\n{raw}\n{plain}"))
+        .to_vec();
+    let hashed = plain.replace("{body}", "{secret}{body}");
+    all.extend(["md5", "sha256", "keccak256"].map(|name| format!("algorithm = '{name}'\n{raw}\n{hashed}")));
+    let curves = ["ecdsa-p256-sha256", "ecdsa-p384-sha384", "ecdsa-p521-sha512"];
+    let raw_curves = curves.map(|name| format!("{name}-raw"));
+    let others = ["ed25519", "ecdsa-p256-sha1", "rsa-pkcs1-sha256", "rsa-pkcs1-sha512", "rsa-pss-sha512"];
+    let public = curves.iter().chain(&others).copied().chain(raw_curves.iter().map(String::as_str));
+    all.extend(public.map(|name| format!("algorithm = '{name}'\n{pem}\n{plain}")));
+    all.push(format!("algorithm = 'rsa-pkcs1-sha1'\nlegacy = true\n{pem}\n{plain}"));
+    let (mut macs, mut pairs) = (vec!["HS256", "HS384", "HS512"], vec!["ES256", "ES384", "ES512", "EdDSA"]);
+    pairs.extend(["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
+    let token = |form: &str, name: &str| {
+        format!(
+            "algorithm = 'jwt'\n{form}\nvalue = {{ path = 'header.s' }}\nassurance = 'full'\n\
+             jwt = {{ algorithms = ['{name}'], claims = {{ digest = '{{body|sha256}}' }} }}"
+        )
+    };
+    all.extend(macs.drain(..).map(|name| token(raw, name)));
+    all.extend(pairs.drain(..).map(|name| token(pem, name)));
+    let message = |form: &str, name: &str| {
+        format!(
+            "algorithm = 'http-message-signatures'\n{form}\nassurance = 'full'\n\
+             http_message = {{ algorithm = '{name}', label = 'own', tag = 'a \"tag\"', \
+             components = ['@method', '@target-uri', '@query-param;name=\"a\"', 'content-digest', 'x-id'] }}"
+        )
+    };
+    all.push(message(raw, "hmac-sha256"));
+    let asymmetric =
+        ["ed25519", "ecdsa-p256-sha256", "ecdsa-p384-sha384", "rsa-pss-sha512", "rsa-v1_5-sha256"];
+    all.extend(asymmetric.map(|name| message(pem, name)));
+    all
+}
+
+#[test]
+fn the_signer_signs_by_every_algorithm_that_is_verified() {
+    let now = at(1_790_000_000);
+    let url = PublicUrl::parse("https://hooks.example.com").expect("an address");
+    for text in of_every_algorithm() {
+        let scheme =
+            Scheme::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}")).at(Some(url.clone()));
+        let mut request = request(&[("x-id", "1"), ("signature", "old=:YQ==:")], "{\"id\":\"evt_1\"}");
+        request.target = "/in/partner?a=b%20c".to_owned();
+        let keys = match SigningKey::generated(scheme.key_algorithm()) {
+            None => vec![key(&scheme, "own", "a secret of some length")],
+            Some(private) => {
+                let SigningKey::Private { der, .. } = &private else { unreachable!("a pair was made") };
+                let text = Secret::new(STANDARD.encode(der));
+                sign(&scheme, private.called("own"), &mut request, now).expect("signed");
+                vec![scheme.development_key("own", &text).expect("its half")]
+            }
+        };
+        if keys[0].secret_bytes().is_some() {
+            sign(&scheme, &keys[0], &mut request, now).unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+        let valid = ("valid".to_owned(), Some("own".to_owned()));
+        assert_eq!(verdict(&scheme, &keys, &request, now), valid, "{text}");
+        request.body = "{}".into();
+        assert_ne!(verdict(&scheme, &keys, &request, now), valid, "{text}");
     }
 }
 

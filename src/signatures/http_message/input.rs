@@ -88,7 +88,8 @@ pub(super) fn dictionary(request: &RawRequest, name: &str) -> Result<Option<Dict
     Parser::new(&lines.join(&b", "[..])).parse::<Dictionary>().map(Some).map_err(|_| MALFORMED)
 }
 
-fn input(list: &InnerList) -> Result<Input, SignatureError> {
+/// What a list of components with its parameters says that a signature is over.
+pub(super) fn input(list: &InnerList) -> Result<Input, SignatureError> {
     if list.items.len() > MAX_COMPONENTS {
         return Err(SignatureError::Malformed("more than 64 components"));
     }

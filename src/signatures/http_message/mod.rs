@@ -5,6 +5,7 @@
 mod components;
 mod digest;
 mod input;
+mod to_sign;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::model::{RawRequest, Timestamp};
 use components::value;
 pub(super) use input::spelled;
 use input::{Input, Signed};
+pub use to_sign::UnsignedMessage;
 
 /// The component that binds the body.
 pub(super) const CONTENT_DIGEST: &str = "content-digest";
