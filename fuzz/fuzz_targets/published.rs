@@ -55,7 +55,7 @@ fuzz_target!(|input: (Option<&str>, &[u8])| {
     let bearer = request(&[("authorization", format!("Bearer {}", token()))]);
     assert_eq!(KEY_SET.needs(&bearer).map(|needed| needed.len()), Ok(1));
     for (schemes, request) in [(&*CERTIFICATE, signed), (&*KEY_SET, bearer)] {
-        for (at, needed) in schemes.needs(&request).unwrap_or_default() {
+        for (at, needed) in schemes.needs(&[], &request).unwrap_or_default() {
             assert!(["https://api.acme.com/certs/", "https://api.acme.com/jwks"]
                 .iter()
                 .any(|allowed| needed.url.to_string().starts_with(allowed)));

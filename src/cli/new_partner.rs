@@ -11,13 +11,16 @@ use clap::Args;
 
 use super::{
     Common, Verdict, block_on,
-    cases::{self, Expected, ExpectedRequest, Sign},
+    cases::{self, Expected, ExpectedRequest},
     output,
     test::Player,
 };
-use crate::signatures::{
-    SampleSecret,
-    presets::{self, Preset, PresetFile},
+use crate::{
+    partners::STAND_IN,
+    signatures::{
+        SampleSecret,
+        presets::{self, Preset, PresetFile},
+    },
 };
 
 /// The case that shows a first delivery.
@@ -52,25 +55,14 @@ pub(super) fn run(common: &Common, args: &NewArgs) -> anyhow::Result<Verdict> {
     let case = args.fixtures.join(&args.name).join(FIRST_CASE);
     let new = NewPartner { args, preset, file: preset.file()? };
     write_new(&folder.join("partner.toml"), &new.partner_file()?)?;
-    write_new(&folder.join("setup.md"), &new.setup())?;
+    write_new(&folder.join("setup.md"), &new.setup()?)?;
     write_new(&case.join("request.http"), &new.request()?)?;
-    write_new(&case.join("expected.json"), &new.expected(Sign::Valid, 200)?)?;
-    let player = Player::new(config);
-    let first = || cases::one(&args.fixtures, &format!("{}/{FIRST_CASE}", args.name));
-    let (written, found, signed) = match block_on(player.play(&first()?)) {
-        Ok(found) => (first()?, found, true),
-        // Keys that only the provider has, and tokens: then the case shows what a request without a signature is answered.
-        Err(why) => {
-            fs::write(case.join("expected.json"), new.expected(Sign::None, 401)?)?;
-            output::complain(&format!(
-                "this preset's requests cannot be signed here ({why}): the case has none"
-            ));
-            (first()?, block_on(player.play(&first()?))?, false)
-        }
-    };
-    let kept = found.iter().all(|request| request.refusal.is_none() == signed);
-    written.bless(found)?;
-    new.tell(&folder, &case);
+    write_new(&case.join("expected.json"), &new.expected()?)?;
+    let first = cases::one(&args.fixtures, &format!("{}/{FIRST_CASE}", args.name))?;
+    let found = block_on(Player::new(config).play(&first))?;
+    let kept = found.iter().all(|request| request.refusal.is_none());
+    first.bless(found)?;
+    new.tell(&folder, &case)?;
     Ok(if kept { Verdict::Fine } else { Verdict::FoundWrong })
 }
 
@@ -110,11 +102,7 @@ impl NewPartner<'_> {
             quoted(&self.file.docs),
             self.preset.name,
         );
-        if !sample.secrets.is_empty() {
-            let secrets: Vec<String> = sample.secrets.iter().map(|secret| self.secret(secret)).collect();
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "secrets = [\n  {},\n]", secrets.join(",\n  "));
-        }
+        text.push_str(&self.secrets(&sample.secrets));
         for (name, place) in &self.file.parameters {
             let value = sample.parameters.get(name).map(String::as_str).unwrap_or_default();
             let _ = writeln!(text, "# {place}\nparameters.{name} = {}", quoted(value));
@@ -136,25 +124,69 @@ impl NewPartner<'_> {
         Ok(text)
     }
 
+    /// The secrets of the endpoint. What stands in for published keys is written, but does not count yet: live requests are
+    /// verified with the keys that are fetched.
+    fn secrets(&self, secrets: &[SampleSecret]) -> String {
+        let line = |secret: &SampleSecret| self.secret(secret);
+        let (pinned, own): (Vec<_>, Vec<_>) = secrets.iter().partition(|secret| secret.id == STAND_IN);
+        let own: Vec<String> = own.into_iter().map(line).collect();
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if !own.is_empty() {
+            let _ = writeln!(text, "secrets = [\n  {},\n]", own.join(",\n  "));
+        }
+        for secret in pinned {
+            let _ = writeln!(
+                text,
+                "# The sender publishes its keys, and they are fetched. A key of your own, pinned in their place, lets you post to it\n\
+                 # yourself (setup.md); `check` warns as long as it stands here.\n# secrets = [{}]",
+                line(secret)
+            );
+        }
+        text
+    }
+
     fn secret(&self, secret: &SampleSecret) -> String {
         let purpose =
             secret.purpose.as_ref().map(|purpose| format!(", for = {purpose:?}")).unwrap_or_default();
+        format!("{{ id = {:?}, from = \"env:{}\"{purpose} }}", secret.id, self.variable(secret))
+    }
+
+    fn variable(&self, secret: &SampleSecret) -> String {
         let partner = self.args.name.to_ascii_uppercase().replace('-', "_");
         let kind = if secret.public_key.is_some() { "PUBLIC_KEY" } else { "SECRET" };
         let which = secret.purpose.as_ref().map(|purpose| format!("_{}", purpose.to_ascii_uppercase()));
-        let name = format!("{partner}_WEBHOOK_{kind}{}", which.unwrap_or_default());
-        format!("{{ id = {:?}, from = \"env:{name}\"{purpose} }}", secret.id)
+        format!("{partner}_WEBHOOK_{kind}{}", which.unwrap_or_default())
     }
 
-    fn setup(&self) -> String {
+    fn setup(&self) -> anyhow::Result<String> {
         let waits = self.file.ack_deadline.map(|wait| format!("\nIt waits {wait} for an answer.\n"));
-        format!(
-            "# Setting up {}\n\nThe address of this endpoint: `https://<your host>/in/{}`.\n\n{}{}\nIts own words: {}\n",
+        let sample = self.preset.sample()?;
+        let pinned = sample.secrets.iter().find(|secret| secret.id == STAND_IN);
+        Ok(format!(
+            "# Setting up {}\n\nThe address of this endpoint: `https://<your host>/in/{}`.\n\n{}{}{}\nIts own words: {}\n",
             self.file.title,
             self.args.name,
             self.file.setup.trim_start(),
             waits.unwrap_or_default(),
+            pinned.map(|secret| self.trial(secret)).unwrap_or_default(),
             self.file.docs,
+        ))
+    }
+
+    /// How a first delivery is posted where the sender alone has the keys.
+    fn trial(&self, secret: &SampleSecret) -> String {
+        let (name, variable) = (&self.args.name, self.variable(secret));
+        format!(
+            "\n## Try it before it posts\n\n\
+             With a key pair of your own, kept out of every repository:\n\n\
+             ```sh\n\
+             openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out trial.pem\n\
+             export {variable}=\"$(openssl pkey -in trial.pem -pubout)\"\n\
+             # uncomment `secrets` in partner.toml, start `douane serve`, then:\n\
+             douane send {name}/{FIRST_CASE} --private-key trial.pem\n\
+             ```\n\n\
+             As long as that key is pinned no delivery of the sender is believed: comment `secrets` out again.\n"
         )
     }
 
@@ -168,21 +200,26 @@ impl NewPartner<'_> {
         Ok(text + "\r\n" + &sample.body)
     }
 
-    fn expected(&self, sign: Sign, status: u16) -> anyhow::Result<String> {
-        let first = ExpectedRequest { sign, status, ..ExpectedRequest::default() };
-        let what =
-            if sign == Sign::None { "without a signature, refused" } else { "kept and not mapped yet" };
-        let description = format!("A first delivery of {}, {what}.", self.file.title);
+    fn expected(&self) -> anyhow::Result<String> {
+        let first = ExpectedRequest { status: 200, ..ExpectedRequest::default() };
+        let description = format!("A first delivery of {}, kept and not mapped yet.", self.file.title);
         Ok(serde_json::to_string_pretty(&Expected { description, requests: vec![first] })? + "\n")
     }
 
-    fn tell(&self, folder: &Path, case: &Path) {
+    fn tell(&self, folder: &Path, case: &Path) -> anyhow::Result<()> {
+        let of_public_key = self.preset.sample()?.secrets.iter().any(|secret| secret.public_key.is_some());
+        let with = if of_public_key {
+            "--private-key FILE, whose public half the gateway has"
+        } else {
+            "--real-secrets"
+        };
         output::say(&format!("wrote {} and {}", folder.display(), case.display()));
         output::say(&format!(
             "next: read {}, then give the gateway its secret",
             folder.join("setup.md").display()
         ));
-        output::say(&format!("try:  douane send {}/{FIRST_CASE} --real-secrets", self.args.name));
+        output::say(&format!("try:  douane send {}/{FIRST_CASE} {with}", self.args.name));
+        Ok(())
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{
     ledger::{DeliveryFilter, LearntSecret, RefusalFilter},
     model::EndpointName,
     partners::{
-        EndpointSummary, IdentifySummary, LearntSummary, PartnerSummary, SameBody, SecretSummary,
-        SecretsFrom, SignatureSummary,
+        EndpointSummary, IdentifySummary, LearntSummary, PartnerSummary, PublishedKeys, SameBody,
+        SecretSummary, SecretsFrom, SignatureSummary,
     },
 };
 
@@ -250,6 +250,7 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     for signature in &endpoint.signatures {
         show_signature(signature);
     }
+    line("keys", endpoint.published_keys.map(keys).unwrap_or_default());
     for secret in &endpoint.secrets {
         line("secret", shown(secret));
     }
@@ -271,6 +272,13 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     line("rate", rate.unwrap_or_else(|| "no limit".to_owned()));
     if let Some(identify) = &endpoint.identify {
         show_identify(identify);
+    }
+}
+
+fn keys(keys: PublishedKeys) -> &'static str {
+    match keys {
+        PublishedKeys::Fetched => "fetched from where the sender publishes them",
+        PublishedKeys::Pinned => "pinned here: those that the sender publishes are not fetched",
     }
 }
 

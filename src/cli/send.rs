@@ -7,11 +7,14 @@ use clap::Args;
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
 
-use super::{Common, Verdict, block_on, cases, output, signer};
+use super::{
+    Common, Verdict, block_on, cases, output,
+    signer::{self, Signer},
+};
 use crate::{
     app,
     model::{DeliveryId, RawRequest},
-    partners::{SecretsFrom, Snapshot},
+    partners::SecretsFrom,
 };
 
 #[derive(Debug, Args)]
@@ -27,6 +30,9 @@ pub(super) struct SendArgs {
     /// Sign with the secrets the gateway has (env:, file:) instead of the development secrets, which `serve` answers 401
     #[arg(long)]
     real_secrets: bool,
+    /// Where the endpoint has a public key, sign with this private one (PEM, PKCS#8) instead of the development one
+    #[arg(long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
     /// The folder of cases
     #[arg(long, default_value = "fixtures", value_name = "FOLDER")]
     fixtures: PathBuf,
@@ -35,6 +41,7 @@ pub(super) struct SendArgs {
 pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     let case = cases::one(&args.fixtures, &args.case)?;
+    let private_key = args.private_key.as_deref().map(signer::private_key).transpose()?;
     block_on(async {
         let secrets = if args.real_secrets { SecretsFrom::Sources } else { SecretsFrom::TestTables };
         let registry = app::load_partners(&config, secrets, Some(&case.partner)).await?;
@@ -42,7 +49,8 @@ pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
         let mut verdict = Verdict::Fine;
         for _ in 0..args.count {
             for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
-                let sent = Sent { partners: &snapshot, client: &client, to: &args.to };
+                let signer = Signer { partners: &snapshot, private_key: private_key.as_ref() };
+                let sent = Sent { signer, client: &client, to: &args.to };
                 let reply = sent.send(request, expected.sign).await?;
                 output::say(&format!("{} {}", reply.status, reply.body));
                 if reply.status != expected.status {
@@ -58,8 +66,10 @@ pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
 
 /// What a person can do about an answer that was not expected.
 fn explain(reply: &Reply, args: &SendArgs) {
-    if reply.status == 401 && !args.real_secrets {
-        output::complain("`serve` does not believe development secrets: add --real-secrets");
+    if reply.status == 401 && !args.real_secrets && args.private_key.is_none() {
+        output::complain(
+            "`serve` does not believe development secrets: add --real-secrets, or for a public key --private-key",
+        );
     }
     if reply.status == 503 {
         let code = problem_code(&reply.body).unwrap_or_else(|| "no code".to_owned());
@@ -92,7 +102,7 @@ pub(super) struct Reply {
 
 /// Where and how requests are sent.
 pub(super) struct Sent<'a> {
-    pub(super) partners: &'a Snapshot,
+    pub(super) signer: Signer<'a>,
     pub(super) client: &'a Client,
     pub(super) to: &'a Url,
 }
@@ -100,7 +110,7 @@ pub(super) struct Sent<'a> {
 impl Sent<'_> {
     /// Signs a request, sends it, and returns the answer.
     pub(super) async fn send(&self, request: &RawRequest, how: cases::Sign) -> anyhow::Result<Reply> {
-        let signed = signer::signed(self.partners, request, how, app::now())?;
+        let signed = self.signer.signed(request, how, app::now())?;
         let url = self.to.join(&signed.target)?;
         let mut post = self.client.request(Method::from_bytes(signed.method.as_bytes())?, url);
         for (name, value) in &signed.headers.0 {

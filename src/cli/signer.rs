@@ -1,50 +1,110 @@
-//! Room `cli`: signs the request of a case as its partner would, with the development secrets, in the way the case says.
+//! Room `cli`: signs the request of a case as its partner would, with the secrets of the endpoint, in the way the case says.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 
 use super::{cases::Sign, sign::sign, signing_key::SigningKey};
 use crate::{
     model::{EndpointName, RawRequest, Secret, Timestamp},
-    partners::{Endpoint, SignatureCheck, Snapshot},
+    partners::{Endpoint, STAND_IN, SignatureCheck, Snapshot},
     signatures::{Branch, Family, How, Key, Scheme, Schemes, keys_of},
 };
 
 /// How far off a stale or future signature is.
 const FAR_OFF: Duration = Duration::from_hours(1);
 
-/// A copy of the request, signed.
+/// A copy of the request, signed with the secrets of its endpoint.
 pub fn signed(
     partners: &Snapshot,
     request: &RawRequest,
     how: Sign,
     now: Timestamp,
 ) -> anyhow::Result<RawRequest> {
-    let mut request = request.clone();
-    let endpoint = endpoint_of(partners, &request.target)?;
-    let SignatureCheck::Scheme(schemes) = &endpoint.check else { return Ok(request) };
-    if matches!(how, Sign::AsIs | Sign::None) {
-        return Ok(request);
-    }
-    let keys = endpoint.keys.as_ref().map_err(Clone::clone)?;
-    for at in signing_branches(schemes, &request) {
-        let scheme = &schemes.branches()[at].scheme;
-        let key = keys_of(keys, at).iter().find(|key| key.counts_at(now));
-        let key = key.with_context(|| format!("{} has no key", endpoint.name))?;
-        let key = || signing_key(partners, endpoint, scheme, key);
-        match how {
-            Sign::AsIs | Sign::None => {}
-            Sign::Valid => sign(scheme, key()?, &mut request, now)?,
-            Sign::WrongSecret if scheme.key_algorithm().family() == Family::PublicKey => {
-                sign(scheme, another_private_key(scheme)?, &mut request, now)?;
-            }
-            Sign::WrongSecret => sign(scheme, &another_key(scheme)?, &mut request, now)?,
-            Sign::Stale => sign(scheme, key()?, &mut request, now.minus(FAR_OFF))?,
-            Sign::Future => sign(scheme, key()?, &mut request, now.plus(FAR_OFF))?,
+    Signer { partners, private_key: None }.signed(request, how, now)
+}
+
+/// Signs for partners.
+#[derive(Clone, Copy)]
+pub struct Signer<'a> {
+    /// The partners, with the secrets to sign with.
+    pub partners: &'a Snapshot,
+    /// What signs where an endpoint has a public key; `None`: the private keys of `[test]`.
+    pub private_key: Option<&'a SigningKey<'static>>,
+}
+
+impl Signer<'_> {
+    /// A copy of the request, signed.
+    pub fn signed(&self, request: &RawRequest, how: Sign, now: Timestamp) -> anyhow::Result<RawRequest> {
+        let mut request = request.clone();
+        let endpoint = endpoint_of(self.partners, &request.target)?;
+        let SignatureCheck::Scheme(schemes) = &endpoint.check else { return Ok(request) };
+        if matches!(how, Sign::AsIs | Sign::None) {
+            return Ok(request);
         }
+        for at in signing_branches(schemes, &request) {
+            let scheme = &schemes.branches()[at].scheme;
+            let key = || self.key(endpoint, at, scheme, now);
+            match how {
+                Sign::AsIs | Sign::None => {}
+                Sign::Valid => sign(scheme, key()?, &mut request, now)?,
+                Sign::WrongSecret if has_public_key(scheme) => {
+                    sign(scheme, another_private_key(scheme)?, &mut request, now)?;
+                }
+                Sign::WrongSecret => sign(scheme, &another_key(scheme)?, &mut request, now)?,
+                Sign::Stale => sign(scheme, key()?, &mut request, now.minus(FAR_OFF))?,
+                Sign::Future => sign(scheme, key()?, &mut request, now.plus(FAR_OFF))?,
+            }
+        }
+        Ok(request)
     }
-    Ok(request)
+
+    /// The key that made what the endpoint's own key verifies: itself, or the private one.
+    fn key<'k>(
+        &self,
+        endpoint: &'k Endpoint,
+        at: usize,
+        scheme: &Scheme,
+        now: Timestamp,
+    ) -> anyhow::Result<SigningKey<'k>> {
+        let keys = endpoint.keys.as_ref().map_err(Clone::clone);
+        let key = keys.map(|keys| keys_of(keys, at).iter().find(|key| key.counts_at(now)));
+        if has_public_key(scheme)
+            && let Some(private) = self.private_key
+        {
+            let id = key.ok().flatten().map(|key| key.id.as_str());
+            return Ok(id.map_or_else(|| private.clone(), |id| private.clone().called(id)));
+        }
+        let key = key?.with_context(|| no_key(endpoint, scheme))?;
+        if !has_public_key(scheme) {
+            return Ok(key.into());
+        }
+        let door = self.partners.doors.get(&endpoint.name.partner);
+        let private = door.and_then(|door| door.test_secrets.get(&key.id)).and_then(SigningKey::private);
+        let private = private.map(|private| private.called(&key.id));
+        private.with_context(|| format!("[test] has no private key for the secret {:?}", key.id))
+    }
+}
+
+fn has_public_key(scheme: &Scheme) -> bool {
+    scheme.key_algorithm().family() == Family::PublicKey
+}
+
+fn no_key(endpoint: &Endpoint, scheme: &Scheme) -> String {
+    if scheme.has_published_keys() {
+        return format!(
+            "{} has no key to sign with: its sender publishes them, and [test] has no {STAND_IN:?}",
+            endpoint.name
+        );
+    }
+    format!("{} has no key", endpoint.name)
+}
+
+/// A private key in a file, as PEM of PKCS#8.
+pub fn private_key(path: &Path) -> anyhow::Result<SigningKey<'static>> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let key = SigningKey::private(&Secret::new(text));
+    key.with_context(|| format!("{} is no private key in PEM (PKCS#8)", path.display()))
 }
 
 /// The schemes to sign by: each of all; else the one that the request asks for already, or the first.
@@ -54,21 +114,6 @@ fn signing_branches(schemes: &Schemes, request: &RawRequest) -> Vec<usize> {
         How::AllOf => (0..schemes.branches().len()).collect(),
         How::One | How::AnyOf => vec![schemes.branches().iter().position(asked).unwrap_or_default()],
     }
-}
-
-/// The key that made what `key` verifies: itself, or the private key of `[test]`.
-fn signing_key<'k>(
-    partners: &Snapshot,
-    endpoint: &Endpoint,
-    scheme: &Scheme,
-    key: &'k Key,
-) -> anyhow::Result<SigningKey<'k>> {
-    if scheme.key_algorithm().family() != Family::PublicKey {
-        return Ok(key.into());
-    }
-    let door = partners.doors.get(&endpoint.name.partner);
-    let private = door.and_then(|door| door.test_secrets.get(&key.id)).and_then(SigningKey::private);
-    private.with_context(|| format!("[test] has no private key for the secret {:?}", key.id))
 }
 
 /// The endpoint a target leads to.

@@ -42,7 +42,7 @@ fn with_learnt<'k>(keys: &'k [Key], learnt: &[Key]) -> Cow<'k, [Key]> {
 }
 
 /// The same proof with the published keys that a request needs. Nothing is fetched for a request that could not be genuine
-/// under any key, and what cannot be fetched is not the sender's fault.
+/// under any key or whose endpoint has a key pinned, and what cannot be fetched is not the sender's fault.
 pub(super) async fn with_published<'a>(
     door: &PublicDoor,
     endpoint: &Endpoint,
@@ -51,7 +51,8 @@ pub(super) async fn with_published<'a>(
 ) -> Result<Proof<'a>, Refusal> {
     let Proof::Signature(schemes, own) = proof else { return Ok(proof) };
     let refused = |error| Refusal::Signature { error, status: endpoint.signature_failure_status };
-    let needed = schemes.needs(request).map_err(refused)?;
+    let pinned = endpoint.keys.as_deref().unwrap_or_default();
+    let needed = schemes.needs(pinned, request).map_err(refused)?;
     if needed.is_empty() {
         return Ok(Proof::Signature(schemes, own));
     }

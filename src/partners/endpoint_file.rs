@@ -290,11 +290,8 @@ fn look_at_secrets(plan: &mut EndpointPlan, table: &Table<'_>, check: &Signature
                 "use the partner's signature if it has one; if not, close the address to everyone else";
             plan.warnings.push(table.problem("unsigned", message, help));
         }
-        SignatureCheck::Scheme(scheme) if scheme.has_published_keys() => {
-            if let Some(secrets) = table.get("secrets") {
-                let message = format!("`{}` needs no secret: the partner publishes its keys", plan.name);
-                plan.door_problems.push(secrets.problem("needless_secret", message, "remove secrets"));
-            }
+        SignatureCheck::Scheme(schemes) if schemes.has_published_keys() => {
+            secrets::check(plan, table, schemes);
         }
         _ if lacks_a_secret(plan, table) => {
             let help = "add `secrets = [{ id = \"2026-11\", from = \"env:NAME\" }]`";

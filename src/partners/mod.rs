@@ -42,9 +42,10 @@ pub use folder::{Fingerprint, FolderError, MappingsFolder, PartnerFolder, finger
 pub use handshake::{AnswerBody, AnswerValue, Condition, ConfirmRule, Handshake, HashPart, Writing};
 #[cfg(test)]
 pub(crate) use handshake_file::handshakes_of;
+pub use opening::STAND_IN;
 pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
 pub use summary::{
     EndpointSummary, IdentifySummary, IgnoreSummary, LearntSummary, MappingSummary, PartnerSummary,
-    SecretSummary, SignatureSummary,
+    PublishedKeys, SecretSummary, SignatureSummary,
 };

@@ -11,11 +11,14 @@ use super::{
 use crate::{
     keys::SecretSource,
     model::{EndpointName, PublicUrl, Secret},
-    signatures::{self, Key, Scheme, Schemes},
+    signatures::{self, Branch, Key, Scheme, Schemes, keys_of},
 };
 
 /// Why a secret that stands in a file is none.
 const PUBLISHED: &str = "it is a development secret of [test], which everyone can read; set the real one";
+
+/// The development secret that stands in for keys that a sender publishes, where tests would have to fetch them.
+pub const STAND_IN: &str = "pinned";
 
 /// Where the secrets of a partner are to be had.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +48,6 @@ impl Keyring<'_> {
                  `intake.public_url` says which that is"
                     .to_owned(),
             )),
-            SignatureCheck::Scheme(schemes) if schemes.has_published_keys() => Ok(Arc::new([])),
             SignatureCheck::Scheme(schemes) => {
                 let keys = secrets.iter().filter_map(|secret| {
                     let branch = schemes.branch_for(secret.purpose.as_deref())?;
@@ -54,12 +56,31 @@ impl Keyring<'_> {
                 let keys = keys.map(|(at, secret)| Ok(self.key(schemes, at, secret)?.in_branch(at)));
                 let mut keys = keys.collect::<Result<Vec<_>, NotConfigured>>()?;
                 keys.sort_by_key(Key::branch);
-                if keys.is_empty() && !learns {
+                keys.extend(self.stand_ins(schemes, &keys)?);
+                keys.sort_by_key(Key::branch);
+                if keys.is_empty() && !learns && !schemes.has_published_keys() {
                     return Err(NotConfigured("it has no secret to verify with".to_owned()));
                 }
                 Ok(keys.into())
             }
         }
+    }
+
+    /// In tests, what stands in for the keys that senders publish, where none is pinned.
+    fn stand_ins(&self, schemes: &Schemes, own: &[Key]) -> Result<Vec<Key>, NotConfigured> {
+        let published = schemes.branches().iter().enumerate();
+        let published = published
+            .filter(|(at, branch)| branch.scheme.has_published_keys() && keys_of(own, *at).is_empty());
+        let Some(secret) = self.test_secrets.get(STAND_IN).filter(|_| self.from == SecretsFrom::TestTables)
+        else {
+            return Ok(Vec::new());
+        };
+        let key = |(at, branch): (usize, &Branch)| {
+            let key = branch.scheme.development_key(STAND_IN, secret);
+            key.map(|key| key.in_branch(at))
+                .map_err(|why| NotConfigured(format!("the secret {STAND_IN:?} from [test]: {why}")))
+        };
+        published.map(key).collect()
     }
 
     /// The secrets that handshakes use, by what they are for.
@@ -239,6 +260,30 @@ mod tests {
         let keyring = Keyring { from, test_secrets: &file.test_secrets };
         let endpoint = open("s", &file.endpoints[0], keyring, None).expect("no mistakes");
         endpoint.keys.err().map(|why| why.to_string())
+    }
+
+    #[test]
+    fn what_stands_in_for_published_keys_is_believed_in_tests_alone() {
+        const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHSw7Sllod4aVBBMiMUBQb36NnKu6ydjn9gUUIzJBUG+hRANCAASaG/InfBIQ4P5cZjnuSlrCudFpXZHTZYkr0ONzNV6YYqK/D/pFYZUzEeRQ7V46AoQ/kJucoYkeO0dFHOr4OBIP";
+        const HALF: &str = "-----BEGIN PUBLIC KEY-----\\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEmhvyJ3wSEOD+XGY57kpawrnRaV2R02WJK9DjczVemGKivw/6RWGVMxHkUO1eOgKEP5CbnKGJHjtHRRzq+DgSDw==\\n-----END PUBLIC KEY-----";
+        let keys = |secrets: &str, from: SecretsFrom| {
+            let text = format!(
+                "name = \"S\"\nowner = \"t\"\n[signature]\nalgorithm = \"jwt\"\nvalue = {{ path = \"header.t\" }}\n\
+                 jwt = {{ algorithms = [\"ES256\"], claims = {{ aud = \"us\" }} }}\nkeys = {{ jwks = \"https://acme.example/jwks\" }}\n\
+                 assurance = \"origin\"\n[[endpoint]]\nname = \"default\"\n{secrets}\n\
+                 [identify]\nevent_type = \"body.type\"\n[test]\nsecrets = {{ \"pinned\" = \"{KEY}\" }}\n"
+            );
+            let file = PartnerFile::read(Source { file: "partner.toml", text: &text }, &|_| None);
+            let keyring = Keyring { from, test_secrets: &file.test_secrets };
+            let endpoint = open("s", &file.endpoints[0], keyring, None).expect("no mistakes");
+            endpoint.keys.map(|keys| keys.len()).map_err(|why| why.to_string())
+        };
+        let pinned = format!("secrets = [{{ id = \"pinned\", public_key = \"{HALF}\" }}]");
+        assert_eq!(keys("", SecretsFrom::Sources), Ok(0), "they are fetched");
+        assert_eq!(keys("", SecretsFrom::TestTables), Ok(1));
+        assert_eq!(keys(&pinned, SecretsFrom::TestTables), Ok(1));
+        let why = keys(&pinned, SecretsFrom::Sources).expect_err("everyone can sign with it");
+        assert!(why.contains("development secret of [test]"), "{why}");
     }
 
     /// Why an endpoint whose partner signs the address would answer 503, with this in its `[[endpoint]]`.

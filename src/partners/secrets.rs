@@ -94,6 +94,8 @@ pub(super) fn check(plan: &mut EndpointPlan, table: &Table<'_>, schemes: &Scheme
     for secret in &written {
         problems.extend(mismatch(secret, schemes, &of_handshakes));
     }
+    let pinned = plan.secrets.iter().filter(|secret| is_pinned(secret, schemes));
+    plan.warnings.extend(pinned.map(|secret| pinning(secret, table, &plan.name)));
     if written.len() != plan.secrets.len() || !problems.is_empty() {
         return;
     }
@@ -109,6 +111,22 @@ pub(super) fn check(plan: &mut EndpointPlan, table: &Table<'_>, schemes: &Scheme
         let help = format!("add `{{ id = \"…\", from = \"env:NAME\", for = {name:?} }}` to its secrets");
         problems.push(table.problem("no_secrets", message, help));
     }
+}
+
+/// Whether a secret stands in the place of keys that the sender publishes.
+pub(super) fn is_pinned(secret: &SecretUse, schemes: &Schemes) -> bool {
+    let branch = schemes.branch_for(secret.purpose.as_deref());
+    branch.is_some_and(|at| schemes.branches()[at].scheme.has_published_keys())
+}
+
+fn pinning(secret: &SecretUse, table: &Table<'_>, endpoint: &str) -> Diagnostic {
+    let message = format!(
+        "`{endpoint}` believes the pinned key {:?}: the keys that its sender publishes are not fetched",
+        secret.id
+    );
+    let help = "remove it from `secrets` before the partner posts; a key of the partner's own must be replaced whenever the partner changes it";
+    let at = table.get("secrets").map_or(table.at, |entry| entry.at);
+    table.source.problem("pinned_key", at, message, help)
 }
 
 fn mismatch(secret: &Table<'_>, schemes: &Schemes, of_handshakes: &[&str]) -> Option<Diagnostic> {
@@ -139,7 +157,7 @@ fn mismatch(secret: &Table<'_>, schemes: &Schemes, of_handshakes: &[&str]) -> Op
             }
         });
     };
-    let algorithm = schemes.branches()[at].scheme.algorithm();
+    let algorithm = schemes.branches()[at].scheme.key_algorithm();
     let key = secret.get("public_key").filter(|_| algorithm.family() != Family::PublicKey)?;
     let message = format!("{algorithm} has a secret, and a secret does not stand in this file");
     Some(key.problem(
@@ -152,24 +170,44 @@ fn mismatch(secret: &Table<'_>, schemes: &Schemes, of_handshakes: &[&str]) -> Op
 #[cfg(test)]
 mod tests {
     use crate::{
+        model::Diagnostic,
         partners::{partner_file::PartnerFile, reading::Source},
         signatures::presets,
     };
 
     const SEVERAL: &str = "any_of = [{ preset = 'standard-webhooks', when = { present = 'header.webhook-id' } }, \
                            { name = 'token', algorithm = 'token', value = { path = 'header.t' }, assurance = 'token' }]";
+    const PUBLISHED: &str = "algorithm = 'jwt'\nvalue = { path = 'header.t' }\njwt = { algorithms = ['RS256'], claims = { aud = 'us' } }\n\
+                             keys = { jwks = 'https://acme.example/jwks' }\nassurance = 'origin'";
     const PUBLIC: &str = "algorithm = 'ed25519'\nsecret = { as = 'hex' }\nvalue = { path = 'header.s', as = 'hex' }\n\
                           message = '{body}'\nassurance = 'full'";
 
     /// What is wrong with an endpoint of this signature and these secrets.
     fn told(signature: &str, secrets: &str) -> Vec<&'static str> {
+        found(signature, secrets).0
+    }
+
+    /// The same, and what a person should look at.
+    fn found(signature: &str, secrets: &str) -> (Vec<&'static str>, Vec<&'static str>) {
         let text = format!(
             "name = 'S'\nowner = 't'\n[signature]\n{signature}\n[[endpoint]]\nsecrets = [{secrets}]\n\
              [identify]\nevent_type = 'body.type'\n"
         );
         let find = |name: &str| presets::find(name).map(|preset| preset.text);
         let file = PartnerFile::read(Source { file: "partner.toml", text: &text }, &find);
-        file.endpoints[0].door_problems.iter().map(|problem| problem.code).collect()
+        let codes = |found: &[Diagnostic]| found.iter().map(|one| one.code).collect();
+        (codes(&file.endpoints[0].door_problems), codes(&file.endpoints[0].warnings))
+    }
+
+    #[test]
+    fn a_key_that_is_pinned_in_the_place_of_published_ones_is_worth_a_look() {
+        assert_eq!(found(PUBLISHED, ""), (vec![], vec![]));
+        let pinned = "{ id = 'pinned', from = 'env:A' }";
+        assert_eq!(found(PUBLISHED, pinned), (vec![], vec!["pinned_key"]));
+        assert_eq!(told(PUBLISHED, &pinned.replace(" }", ", for = 'x' }")), ["unknown_scheme"]);
+        let token = "algorithm = 'jwt'\nsecret = { as = 'text' }\nvalue = { path = 'header.t' }\n\
+                     jwt = { algorithms = ['HS256'] }\nassurance = 'origin'";
+        assert_eq!(told(token, "{ id = 'a', public_key = 'a secret of some length' }"), ["literal_secret"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
     opening,
     registry::{DeskState, Snapshot},
     rules,
+    secrets::is_pinned,
 };
 use crate::{
     model::{Assurance, Diagnostic, FieldPath, Revision, Timestamp, TypePattern},
@@ -55,6 +56,8 @@ pub struct EndpointSummary {
     pub covers: Vec<String>,
     /// Where each scheme has its signature and what it signs; empty when nothing is signed, or nobody knows.
     pub signatures: Vec<SignatureSummary>,
+    /// Whether its sender publishes its keys, and they are fetched, or a secret here is pinned in their place.
+    pub published_keys: Option<PublishedKeys>,
     /// Its secrets by id and source, never the secrets.
     pub secrets: Vec<SecretSummary>,
     /// Why it answers 503; `None` when it is configured.
@@ -96,6 +99,16 @@ pub struct SignatureSummary {
     pub tolerance: Option<String>,
     /// The items that are signed one by one.
     pub items: Option<String>,
+}
+
+/// What becomes of the keys that a sender publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublishedKeys {
+    /// They are fetched.
+    Fetched,
+    /// They are not: a secret of the endpoint stands in their place.
+    Pinned,
 }
 
 /// A secret in a listing.
@@ -245,6 +258,7 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
             SignatureCheck::Scheme(schemes) => schemes.branches().iter().map(signature).collect(),
             SignatureCheck::Unsigned | SignatureCheck::Unknown => Vec::new(),
         },
+        published_keys: published_keys(door, endpoint),
         secrets: door.secrets.get(name).into_iter().flatten().map(secret).collect(),
         not_configured: endpoint.keys.as_ref().err().map(ToString::to_string),
         max_body_bytes: endpoint.max_body_bytes,
@@ -256,6 +270,16 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         learnt: Vec::new(),
         identify: desk.and_then(|desk| desk.endpoints.get(name)).map(|found| identify(&found.identify)),
     }
+}
+
+fn published_keys(door: &Door, endpoint: &Endpoint) -> Option<PublishedKeys> {
+    let SignatureCheck::Scheme(schemes) = &endpoint.check else { return None };
+    let mut own = door.secrets.get(&endpoint.name.endpoint).into_iter().flatten();
+    if own.any(|secret| is_pinned(secret, schemes)) {
+        return Some(PublishedKeys::Pinned);
+    }
+    let published = schemes.branches().iter().any(|branch| branch.scheme.has_published_keys());
+    published.then_some(PublishedKeys::Fetched)
 }
 
 fn signature(branch: &Branch) -> SignatureSummary {

@@ -194,8 +194,13 @@ impl Schemes {
         self.branches.iter().all(|branch| branch.scheme.has_published_keys())
     }
 
-    /// The published keys that a request needs, each with the place of its scheme: of the one that counts, or of all.
-    pub fn needs(&self, request: &RawRequest) -> Result<Vec<(usize, Needed)>, SignatureError> {
+    /// The published keys that a request needs, each with the place of its scheme: of the one that counts, or of all. A scheme
+    /// that has keys among `pinned` needs none.
+    pub fn needs(
+        &self,
+        pinned: &[Key],
+        request: &RawRequest,
+    ) -> Result<Vec<(usize, Needed)>, SignatureError> {
         if !self.branches.iter().any(|branch| branch.scheme.has_published_keys()) {
             return Ok(Vec::new());
         }
@@ -203,7 +208,8 @@ impl Schemes {
             How::AllOf => 0..self.branches.len(),
             How::One | How::AnyOf => self.selected(request).map(|at| at..at + 1)?,
         };
-        let needed = places.map(|at| Ok(self.branches[at].scheme.needs(request)?.map(|needed| (at, needed))));
+        let needed = places.filter(|at| keys_of(pinned, *at).is_empty());
+        let needed = needed.map(|at| Ok(self.branches[at].scheme.needs(request)?.map(|needed| (at, needed))));
         needed.filter_map(Result::transpose).collect()
     }
 

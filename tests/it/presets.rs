@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path};
 
-use douane::signatures::presets;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use douane::{
+    model::Secret,
+    signatures::{Scheme, presets},
+};
 use serde_json::Value;
 
 use crate::process::{Process, Ran, douane, run};
@@ -62,77 +66,153 @@ impl Folders {
     }
 }
 
-#[test]
-fn every_preset_gives_a_partner_that_passes_check_and_receives_its_first_delivery() {
+/// A secret of a preset that is no development secret: of its vectors the one that is not genuine.
+struct Real {
+    /// What the gateway is given: the secret, or the public key as the provider shows it.
+    secret: String,
+    /// What signs for it, where it is a public key.
+    private_key: Option<String>,
+}
+
+impl Real {
+    fn of(preset: &presets::Preset) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/{}.json", preset.name));
+        let file: Value =
+            serde_json::from_slice(&fs::read(path).expect("every preset has vectors")).expect("JSON");
+        let mut vectors = file["vectors"].as_array().expect("vectors").iter();
+        let wrong = vectors.find(|vector| vector["name"] == "wrong secret");
+        let secret = wrong.and_then(|vector| vector["secrets"][0].as_str()).map(str::to_owned);
+        let private_key = file["private_keys"][1].as_str().map(str::to_owned);
+        let of_private = || private_key.as_deref().map(public_half);
+        Self {
+            secret: secret.or_else(of_private).unwrap_or_else(|| panic!("{} has no other key", preset.name)),
+            private_key,
+        }
+    }
+}
+
+/// The public half of an RSA key, in PEM: what stands in for keys that are fetched.
+fn public_half(private_key: &str) -> String {
+    let scheme = "algorithm = 'rsa-pkcs1-sha256'\nsecret = { as = 'pem' }\nvalue = { path = 'header.s', as = 'hex' }\n\
+                  message = '{body}'\nassurance = 'full'";
+    let scheme = Scheme::parse(scheme).expect("a scheme");
+    let key = scheme.development_key("other", &Secret::new(private_key)).expect("an RSA key");
+    let der = key.public_der().expect("a public key");
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
+}
+
+/// Whether a preset's keys are fetched: then its folder has a key to pin in their place, which does not count yet.
+fn is_published(preset: &presets::Preset) -> bool {
+    preset.text.contains("\nkeys = ")
+}
+
+/// The folders of every preset, as `partner new` writes them.
+fn new_partners() -> Folders {
     let folders = Folders::new();
-    let remote = |preset: &presets::Preset| preset.text.contains("\nkeys = ");
-    for preset in presets::all().iter().filter(|preset| !remote(preset)) {
+    for preset in presets::all() {
         folders.new_partner(preset.name, preset.name).ended(0);
     }
+    folders
+}
+
+/// What `check` warns of, but for what the gateway is not given yet.
+fn warnings(folders: &Folders, environment: &[(&str, &str)]) -> Vec<(String, String)> {
     let (mappings, fixtures) = (folders.path("mappings"), folders.path("fixtures"));
-    let checked = verb(&["check", "--mappings", &mappings, "--fixtures", &fixtures, "--format", "json"])
-        .ended(0)
-        .json();
-    let warnings = checked["warnings"].as_array().expect("warnings");
-    let other: Vec<_> = warnings.iter().filter(|warning| warning["code"] != "not_configured").collect();
+    let arguments = ["check", "--mappings", &mappings, "--fixtures", &fixtures, "--format", "json"];
+    let output = douane().args(arguments).envs(environment.iter().copied()).output();
+    let report = Ran::from(output.expect("the binary runs")).ended(0).json();
+    let text = |warning: &Value, key: &str| warning[key].as_str().expect("text").to_owned();
+    let warnings = report["warnings"].as_array().expect("warnings").iter();
+    warnings.map(|warning| (text(warning, "code"), text(warning, "message"))).collect()
+}
+
+#[test]
+fn every_preset_gives_a_partner_that_passes_check_and_its_first_case() {
+    let folders = new_partners();
+    let other: Vec<_> =
+        warnings(&folders, &[]).into_iter().filter(|(code, _)| code != "not_configured").collect();
     assert!(other.is_empty(), "{other:?}");
+    let (mappings, fixtures) = (folders.path("mappings"), folders.path("fixtures"));
     let played = verb(&["test", "--mappings", &mappings, "--fixtures", &fixtures]).ended(0);
     assert!(played.out.contains(": 0 not as expected"), "{}", played.out);
-    for preset in presets::all().iter().filter(|preset| !remote(preset)) {
+    for preset in presets::all() {
         let expected = Path::new(&fixtures).join(preset.name).join("first-delivery/expected.json");
         let expected: Value = serde_json::from_slice(&fs::read(expected).expect("a case")).expect("JSON");
         let request = &expected["requests"][0];
         let outcomes = request["outcomes"].as_array().expect("its events are identified");
         assert!(!outcomes.is_empty() && request["status"].as_u64() < Some(300), "{}: {request}", preset.name);
+        assert!(request["sign"] == "valid", "{}: {request}", preset.name);
         for outcome in outcomes {
             assert_eq!(outcome["outcome"], "unmapped", "{}: {outcome}", preset.name);
         }
     }
 }
 
-/// A secret that is no development secret: the one of the vectors that is not the genuine one.
-fn real_secret(preset: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/{preset}.json"));
-    let file: Value =
-        serde_json::from_slice(&fs::read(path).expect("every preset has vectors")).expect("JSON");
-    let mut vectors = file["vectors"].as_array().expect("vectors").iter();
-    let wrong = vectors.find(|vector| vector["name"] == "wrong secret").unwrap_or_else(|| panic!("{preset}"));
-    wrong["secrets"][0].as_str().expect("a secret").to_owned()
-}
-
-/// A public key's real private half is the provider's, so nobody here could sign with it.
-fn is_shared(preset: &presets::Preset) -> bool {
-    let secrets = preset.sample().expect("a sample").secrets;
-    !secrets.is_empty() && secrets.iter().all(|secret| secret.public_key.is_none())
+/// Puts the secret of a partner where it belongs: into the environment and, where it is pinned, into partner.toml.
+fn put_secret(folders: &Folders, preset: &presets::Preset, real: &Real) -> Vec<(String, String)> {
+    let path = folders.path(&format!("mappings/partners/{}/partner.toml", preset.name));
+    let mut file = fs::read_to_string(&path).expect("a partner");
+    if is_published(preset) {
+        file = file.replace("\n# secrets = ", "\nsecrets = ");
+        fs::write(&path, &file).expect("written");
+    }
+    let names = file.split("\"env:").skip(1).filter_map(|after| after.split('"').next());
+    names.map(|name| (name.to_owned(), real.secret.clone())).collect()
 }
 
 #[test]
-fn a_new_partner_receives_what_is_sent_once_its_secret_is_set() {
-    let folders = Folders::new();
-    let mut environment = Vec::new();
-    let shared: Vec<_> = presets::all().iter().filter(|preset| is_shared(preset)).collect();
-    for preset in &shared {
-        folders.new_partner(preset.name, preset.name).ended(0);
-        let file =
-            fs::read_to_string(folders.path(&format!("mappings/partners/{}/partner.toml", preset.name)));
-        let file = file.expect("a partner");
-        for name in file.split("\"env:").skip(1).filter_map(|after| after.split('"').next()) {
-            environment.push((name.to_owned(), real_secret(preset.name)));
-        }
-    }
+fn every_preset_receives_its_first_delivery_with_no_edit_but_its_secret() {
+    let folders = new_partners();
+    let reals: Vec<_> = presets::all().iter().map(|preset| (preset, Real::of(preset))).collect();
+    let environment: Vec<_> =
+        reals.iter().flat_map(|(preset, real)| put_secret(&folders, preset, real)).collect();
     let pairs: Vec<_> = environment.iter().map(|(name, secret)| (name.as_str(), secret.as_str())).collect();
-    let gateway =
-        Process::start_with(Path::new(&folders.path("data")), Path::new(&folders.path("mappings")), &pairs);
-    let to = format!("http://{}", gateway.public);
-    let (mappings, fixtures) = (folders.path("mappings"), folders.path("fixtures"));
-    for preset in &shared {
-        let case = format!("{}/first-delivery", preset.name);
-        let arguments =
-            ["send", &case, "--to", &to, "--real-secrets", "--mappings", &mappings, "--fixtures", &fixtures];
-        let output = douane().args(arguments).envs(pairs.iter().copied()).output().expect("the binary runs");
-        let sent = Ran::from(output);
+    let (pinned, other): (Vec<_>, Vec<_>) =
+        warnings(&folders, &pairs).into_iter().partition(|(code, _)| code == "pinned_key");
+    assert!(other.is_empty(), "{other:?}");
+    assert_eq!(pinned.len(), presets::all().iter().filter(|preset| is_published(preset)).count());
+    let (data, mappings) = (folders.path("data"), folders.path("mappings"));
+    let gateway = Process::start_with(Path::new(&data), Path::new(&mappings), &pairs);
+    for (preset, real) in &reals {
+        let sent = send(&folders, &gateway, preset, real, &pairs);
         assert_eq!(sent.code, Some(0), "{}: {}{}", preset.name, sent.out, sent.err);
     }
+    gateway.wait_until("/api/v1/deliveries?limit=1000", |answer| {
+        let page: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        page["items"].as_array().expect("deliveries").iter().all(|row| row["waiting"] == false)
+    });
+    let page: Value =
+        serde_json::from_slice(&gateway.get("/api/v1/deliveries?limit=1000").body).expect("JSON");
+    let rows = page["items"].as_array().expect("deliveries");
+    for preset in presets::all() {
+        let mut own = rows.iter().filter(|row| row["partner"] == preset.name);
+        let (Some(row), None) = (own.next(), own.next()) else { panic!("{}: one delivery", preset.name) };
+        let events = row["external_events"].as_array().expect("events");
+        assert!(!events.is_empty(), "{}: {row}", preset.name);
+        // The folder has no mapping yet, and says that until then events end so.
+        assert!(events.iter().all(|event| event["outcome"] == "unmapped"), "{}: {row}", preset.name);
+    }
+}
+
+/// Posts the first case of a partner, as a person would.
+fn send(
+    folders: &Folders,
+    gateway: &Process,
+    preset: &presets::Preset,
+    real: &Real,
+    environment: &[(&str, &str)],
+) -> Ran {
+    let (to, case) = (format!("http://{}", gateway.public), format!("{}/first-delivery", preset.name));
+    let (mappings, fixtures) = (folders.path("mappings"), folders.path("fixtures"));
+    let mut command = douane();
+    command.args(["send", &case, "--to", &to, "--real-secrets"]).envs(environment.iter().copied());
+    command.args(["--mappings", &mappings, "--fixtures", &fixtures]);
+    if let Some(private_key) = &real.private_key {
+        let path = folders.path("private-key");
+        fs::write(&path, private_key).expect("written");
+        command.args(["--private-key", &path]);
+    }
+    command.output().expect("the binary runs").into()
 }
 
 #[test]

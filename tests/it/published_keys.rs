@@ -51,8 +51,12 @@ struct Scene {
 
 impl Scene {
     async fn new(signature: &str, host: &str) -> Self {
+        Self::of(&PARTNER.replace("SIGNATURE", signature), host).await
+    }
+
+    async fn of(partner: &str, host: &str) -> Self {
         let (mappings, folder) = (Folder::new(), tempfile::tempdir().expect("a folder"));
-        mappings.write("partners/lab/partner.toml", &PARTNER.replace("SIGNATURE", signature));
+        mappings.write("partners/lab/partner.toml", partner);
         let authority = Authority::new("the test's own");
         let server = TlsServer::start(&authority, &[host]);
         let mut config = Config::default();
@@ -173,6 +177,28 @@ async fn what_cannot_be_fetched_is_not_the_senders_fault() {
     scene.server.set("/jwks", jwks(&[("k1", &key)]));
     scene.house.clock.advance(Duration::from_secs(61));
     assert_eq!(scene.told(&bearing("k1", &key, 72)).await, (200, String::new()));
+}
+
+/// The key that stands for an ECDSA key in the partner's file, as it is pinned and as tests have it.
+const PINNED: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHSw7Sllod4aVBBMiMUBQb36NnKu6ydjn9gUUIzJBUG+hRANCAASaG/InfBIQ4P5cZjnuSlrCudFpXZHTZYkr0ONzNV6YYqK/D/pFYZUzEeRQ7V46AoQ/kJucoYkeO0dFHOr4OBIP";
+
+#[tokio::test]
+async fn a_pinned_key_stands_in_the_place_of_those_that_are_published() {
+    let own =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &STANDARD.decode(PINNED).expect("base64"))
+            .expect("a key");
+    let in_tests = format!("{JWT}\n[test]\nsecrets = {{ pinned = '{PINNED}' }}\n");
+    let in_the_file = in_tests.replace("pinned =", "own =");
+    let secrets = "name = \"default\"\nsecrets = [{ id = 'own', from = 'env:NOT_LOOKED_AT' }]";
+    for (signature, endpoint) in [(in_tests, "name = \"default\""), (in_the_file, secrets)] {
+        let partner = PARTNER.replace("SIGNATURE", &signature).replace("name = \"default\"", endpoint);
+        let scene = Scene::of(&partner, "keys.acme.example").await;
+        let published = ec();
+        scene.server.set("/jwks", jwks(&[("k1", &published)]));
+        assert_eq!(scene.told(&bearing("k1", &own, 0)).await, (200, String::new()));
+        assert_eq!(scene.told(&bearing("k1", &published, 0)).await, refused(401, "signature_mismatch"));
+        assert_eq!(scene.server.requests(), 0, "nothing is fetched");
+    }
 }
 
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:orders";

@@ -1301,7 +1301,7 @@ def sample(provider):
     key = provider.private[0] if provider.private else provider.key(provider.secret)
     headers, body, signature = provider.request(key)
     kept = [[name, value] for name, value in headers if signature not in value and not (provider.time and value == provider.time(NOW))
-            and not (provider.name == "ebay" and name == provider.header)]
+            and not (provider.name == "ebay" and name == provider.header) and name not in OF_THE_SIGNATURE]
     made = {"headers": kept, "body": body.decode()}
     if "?" in provider.target:
         made["query"] = "?" + provider.target.partition("?")[2]
@@ -1317,12 +1317,17 @@ def sample(provider):
         if provider.uses:
             secret["for"] = provider.uses[0]
         secrets.append(secret)
+    elif provider.private:
+        secrets.append({"id": "pinned", "development": key.pem, "public_key": key.public("pem")})
     for purpose, development in BESIDE.get(provider.name, ()):
         secrets.append({"id": purpose, "for": purpose, "development": development})
     if provider.name in VERIFIED:
         secrets.append({"id": "verify", "for": "verify", "development": "a-verify-token-of-our-own-0123456789"})
     return made | {"secrets": secrets}
 
+
+# Headers that say what a signature is over, and are written with it.
+OF_THE_SIGNATURE = ("Signature-Input", "Content-Digest")
 
 # Secrets for a preset's other schemes.
 BESIDE = {"gitlab": [("token", "a-token-of-old-0123456789")], "twilio": [("json", "12345678901234567890123456789012")]}

@@ -16,6 +16,7 @@ use super::{
     cases::{self, Case, ExpectedRequest},
     output,
     send::{Reply, Sent, http_client, problem_code},
+    signer::Signer,
     test,
 };
 use crate::{
@@ -80,7 +81,8 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
         let client = http_client()?;
         let to = Url::parse(&format!("http://{public}"))?;
         let partners = registry.snapshot();
-        let sent = Sent { partners: &partners, client: &client, to: &to };
+        let signer = Signer { partners: &partners, private_key: None };
+        let sent = Sent { signer, client: &client, to: &to };
         let shown = deliver_all(&gateway, &sent, &cases, &config.events.namespace).await?;
         let as_expected = shown.iter().filter(|shown| shown.differences.is_empty()).count();
         explain(&shown);
