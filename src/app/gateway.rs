@@ -244,6 +244,7 @@ fn start_work(
     let entries = house.others.as_ref().map_or_else(|| house.log.durable(), Others::news);
     if roles.translate {
         work.spawn(run_stage(house.translation, entries, stop.clone(), pace));
+        work.spawn(run_stage(house.confirmation, house.links.subscribe(), stop.clone(), pace));
     }
     if roles.publish {
         for publication in house.publications {

@@ -19,10 +19,11 @@ use crate::{
         group_commit::{GroupCommit, GroupCommitLimits},
         log::lock::FolderLock,
     },
-    model::EventNumber,
+    model::{EntryNumber, EventNumber},
     partners::{Registry, SecretsFrom},
     pipeline::{
-        CrashNote, LeaseKeeper, PublicationParts, PublicationStage, TranslationParts, TranslationStage,
+        ConfirmationStage, CrashNote, LeaseKeeper, PublicationParts, PublicationStage, TranslationParts,
+        TranslationStage,
     },
     signatures::Roots,
 };
@@ -66,10 +67,12 @@ pub struct House {
     pub(super) reloader: Reloader,
     pub(super) learning: Learning,
     pub(super) translation: TranslationStage,
+    pub(super) confirmation: ConfirmationStage,
     pub(super) publications: Vec<PublicationStage>,
     pub(super) others: Option<Others>,
     pub(super) leases: Option<LeaseKeeper>,
     pub(super) committed: watch::Sender<EventNumber>,
+    pub(super) links: watch::Sender<EntryNumber>,
     pub(super) local_token: String,
 }
 
@@ -115,17 +118,15 @@ impl House {
         };
         let door = Arc::new(PublicDoor::new(rooms, &config.intake));
         let committed = watch::Sender::new(ledger.records.last_event().await?);
-        let translation =
-            translation(&config, &options, &ledger, (Arc::clone(&registry), committed.clone()))?;
-        let publications = publications(&config, &options, &ledger.records).await?;
+        let links = watch::Sender::default();
+        let news = (committed.clone(), links.clone());
+        let stages = (
+            translation(&config, &options, &ledger, (Arc::clone(&registry), news))?,
+            confirmation(&config, &options, &ledger)?,
+            publications(&config, &options, &ledger.records).await?,
+        );
         let leases = opened.others.as_ref().map(|others| others.keeper(&config));
-        let (translation, publications) = match &leases {
-            Some(leases) => (
-                translation.sharing(leases.held()),
-                publications.into_iter().map(|stage| stage.sharing(leases.held())).collect(),
-            ),
-            None => (translation, publications),
-        };
+        let (translation, confirmation, publications) = sharing(stages, leases.as_ref());
         Ok(Self {
             local_token: chance()?,
             lock: opened.lock,
@@ -139,12 +140,27 @@ impl House {
             reloader,
             learning,
             translation,
+            confirmation,
             publications,
             others: opened.others,
             leases,
             committed,
+            links,
         })
     }
+}
+
+type Stages = (TranslationStage, ConfirmationStage, Vec<PublicationStage>);
+
+/// Has each stage work only what this process leases, where processes share the work.
+fn sharing(stages: Stages, leases: Option<&LeaseKeeper>) -> Stages {
+    let Some(leases) = leases else { return stages };
+    let (translation, confirmation, publications) = stages;
+    (
+        translation.sharing(leases.held()),
+        confirmation.sharing(leases.held()),
+        publications.into_iter().map(|stage| stage.sharing(leases.held())).collect(),
+    )
 }
 
 /// Who may vouch for certificates that providers publish.
@@ -159,7 +175,7 @@ fn translation(
     config: &Config,
     options: &Options,
     ledger: &Ledger,
-    (registry, committed): (Arc<Registry>, watch::Sender<EventNumber>),
+    (registry, (committed, links)): (Arc<Registry>, (watch::Sender<EventNumber>, watch::Sender<EntryNumber>)),
 ) -> anyhow::Result<TranslationStage> {
     let parts = TranslationParts {
         log: Arc::clone(&ledger.log),
@@ -175,13 +191,15 @@ fn translation(
         namespace: config.events.namespace.clone(),
         crash_note: CrashNote::open(&config.ledger.data_dir.join(CRASH_NOTE))?,
         committed,
-        confirm: Arc::new(Confirmer {
-            fetcher: RemoteKeys::new(&config.keys, Arc::clone(&options.clock))?,
-            records: Arc::clone(&ledger.records) as _,
-            clock: Arc::clone(&options.clock),
-        }),
+        links,
     };
     Ok(TranslationStage::new(parts)?)
+}
+
+fn confirmation(config: &Config, options: &Options, ledger: &Ledger) -> anyhow::Result<ConfirmationStage> {
+    let confirmer = Confirmer(RemoteKeys::new(&config.keys, Arc::clone(&options.clock))?);
+    let records = Arc::clone(&ledger.records) as _;
+    Ok(ConfirmationStage::new(records, Arc::new(confirmer), Arc::clone(&options.clock)))
 }
 
 async fn publications(

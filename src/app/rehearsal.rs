@@ -127,6 +127,12 @@ impl Rehearsal {
         Ok(())
     }
 
+    /// Visits the links that handshakes asked for, once each: settling visits none. An error when one must be tried again.
+    pub async fn confirm(&mut self) -> anyhow::Result<()> {
+        while self.house.confirmation.step().await? == Progress::Worked {}
+        Ok(())
+    }
+
     /// Puts entries that are no deliveries (replay requests) into the intake log.
     pub async fn append(&self, entries: Vec<NewEntry>) -> anyhow::Result<()> {
         for entry in entries {

@@ -14,16 +14,18 @@ use super::{
 use crate::{
     app,
     config::{Config, HumanDuration},
-    ledger::{DeliveryFilter, LearntSecret, RefusalFilter},
+    ledger::{Confirmation, ConfirmationState, DeliveryFilter, LearntSecret, RefusalFilter},
     model::EndpointName,
     partners::{
         EndpointSummary, IdentifySummary, LearntSummary, PartnerSummary, PublishedKeys, SameBody,
-        SecretSummary, SecretsFrom, SignatureSummary,
+        SecretSummary, SecretsFrom, SignatureSummary, SubscriptionSummary,
     },
 };
 
 /// Among how many of an endpoint's latest deliveries a secret is looked for.
 const LATEST: usize = 500;
+/// So many of an endpoint's latest subscriptions are shown.
+const SUBSCRIPTIONS: usize = 5;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PartnerVerb {
@@ -131,9 +133,10 @@ async fn summaries(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<Pa
     let snapshot = registry.snapshot();
     let mut summaries = snapshot.summaries();
     // None yet, or one that `doctor` has to look at: partners can be listed all the same.
-    let learnt = match app::open_read_only(config).await {
-        Ok(ledger) => ledger.records.learnt().await?,
-        Err(_) => Vec::new(),
+    let ledger = app::open_read_only(config).await.ok();
+    let learnt = match &ledger {
+        Some(ledger) => ledger.records.learnt().await?,
+        None => Vec::new(),
     };
     for summary in &mut summaries {
         for endpoint in &mut summary.endpoints {
@@ -141,6 +144,10 @@ async fn summaries(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<Pa
             let forgotten = snapshot.endpoints.get(&name).map_or(&[][..], |open| &open.forgotten);
             let own = learnt.iter().filter(|secret| secret.meta.endpoint == name);
             endpoint.learnt = own.map(|secret| told(secret, forgotten)).collect();
+            if let Some(ledger) = &ledger {
+                let latest = ledger.records.confirmations_of(&name, SUBSCRIPTIONS).await?;
+                endpoint.subscriptions = latest.into_iter().map(subscription).collect();
+            }
         }
     }
     Ok(summaries)
@@ -149,6 +156,16 @@ async fn summaries(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<Pa
 fn told(secret: &LearntSecret, forgotten: &[String]) -> LearntSummary {
     let id = secret.meta.secret_id.clone();
     LearntSummary { believed: !forgotten.contains(&id), id, since: secret.learnt_at }
+}
+
+fn subscription(asked: Confirmation) -> SubscriptionSummary {
+    let state = match asked.state {
+        ConfirmationState::Open => "open",
+        ConfirmationState::Confirmed => "confirmed",
+        ConfirmationState::GivenUp => "given_up",
+    };
+    let Confirmation { asked_at, until, tries, tried_at, why, .. } = asked;
+    SubscriptionSummary { state, asked_at, until, tries, tried_at, why }
 }
 
 /// `partner/endpoint` taken apart.
@@ -258,6 +275,9 @@ fn show_endpoint(endpoint: &EndpointSummary) {
         let state = if learnt.believed { "sealed" } else { "sealed, and forgotten" };
         line("learnt", format!("{} since {}, {state}", learnt.id, learnt.since));
     }
+    for subscription in &endpoint.subscriptions {
+        line("subscription", how_it_stands(subscription));
+    }
     line("answers 503", endpoint.not_configured.clone().unwrap_or_default());
     line("accepted", accepted(endpoint));
     line("not verified", endpoint.signature_failure_status.to_string());
@@ -279,6 +299,23 @@ fn keys(keys: PublishedKeys) -> &'static str {
     match keys {
         PublishedKeys::Fetched => "fetched from where the sender publishes them",
         PublishedKeys::Pinned => "pinned here: those that the sender publishes are not fetched",
+    }
+}
+
+fn how_it_stands(asked: &SubscriptionSummary) -> String {
+    let SubscriptionSummary { asked_at, until, tries, .. } = asked;
+    let visits = if *tries == 1 { "visit".to_owned() } else { format!("{tries} visits") };
+    let at = asked.tried_at.map(|at| at.to_string()).unwrap_or_default();
+    let why = asked.why.as_deref().unwrap_or_default();
+    match (asked.state, tries) {
+        ("confirmed", _) => format!("asked for at {asked_at}, confirmed at {at} with the {visits}"),
+        ("given_up", _) => format!(
+            "asked for at {asked_at}, given up at {at} after the {visits}: {why}; have the partner's system ask again"
+        ),
+        (_, 0) => format!("asked for at {asked_at}, its link is to be visited"),
+        _ => format!(
+            "asked for at {asked_at}, not confirmed after the {visits}, the last at {at}: {why}; tried again until {until}"
+        ),
     }
 }
 

@@ -113,7 +113,7 @@ fn difference(entry: &Entry, kept: &Kept) -> Option<String> {
             (Sha256::digest(&entry.body)[..] != body_sha256[..], "SHA-256 of the body"),
         ],
         (EntryMeta::Replay(meta), Kept::Replay { id }) => vec![(meta.id != *id, "replay id")],
-        (EntryMeta::Confirm(meta), Kept::Confirmed { id }) => vec![(meta.id != *id, "handshake id")],
+        (EntryMeta::Confirm(meta), Kept::Link { id }) => vec![(meta.id != *id, "handshake id")],
         (EntryMeta::Learnt(meta), Kept::Learnt { id }) => vec![(meta.id != *id, "handshake id")],
         _ => vec![(true, "kind of entry")],
     };

@@ -1,5 +1,7 @@
 //! Room `intake`: step 3, keeping a verified request in the intake log.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{PublicDoor, Refusal, credentials};
@@ -31,10 +33,15 @@ pub(super) async fn append(
     Ok(id)
 }
 
-/// Appends a link for stage 1 to visit. It is fsynced when this returns `Ok`.
-pub(super) async fn append_link(door: &PublicDoor, endpoint: &Endpoint, url: String) -> Result<(), Refusal> {
+/// Appends a link to visit, good for so long from now. It is fsynced when this returns `Ok`.
+pub(super) async fn append_link(
+    door: &PublicDoor,
+    endpoint: &Endpoint,
+    (url, valid): (String, Duration),
+) -> Result<(), Refusal> {
     let id = DeliveryId::drawn_at(door.clock.now());
-    let meta = EntryMeta::Confirm(ConfirmMeta { id, endpoint: endpoint.name.clone(), url });
+    let (endpoint, valid_seconds) = (endpoint.name.clone(), valid.as_secs());
+    let meta = EntryMeta::Confirm(ConfirmMeta { id, endpoint, url, valid_seconds });
     let entry = NewEntry { meta, body: Bytes::new() };
     door.log.append(entry).await.map(drop).map_err(refusal)
 }

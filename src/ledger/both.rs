@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ActRecords, FeedRecords, InspectRecords, LearningRecords, LogReader, OwnerRecords, PublicationRecords,
-    RecordsError, TranslationRecords,
+    ActRecords, ConfirmationRecords, FeedRecords, InspectRecords, LearningRecords, LogReader, OwnerRecords,
+    PublicationRecords, RecordsError, TranslationRecords,
 };
 use crate::model::EntryNumber;
 
@@ -41,6 +41,7 @@ pub trait Records:
     + PublicationRecords
     + ActRecords
     + LearningRecords
+    + ConfirmationRecords
     + InspectRecords
 {
 }
@@ -52,6 +53,7 @@ impl<T> Records for T where
         + PublicationRecords
         + ActRecords
         + LearningRecords
+        + ConfirmationRecords
         + InspectRecords
 {
 }

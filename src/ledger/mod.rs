@@ -4,6 +4,7 @@
 //! A ledger is the intake log (the truth about what was received) together with the records made from it.
 
 mod both;
+mod confirmations;
 mod encoded;
 pub mod group_commit;
 mod learning;
@@ -18,6 +19,7 @@ mod worked;
 use async_trait::async_trait;
 
 pub use both::{Ledger, Records};
+pub use confirmations::{Confirmation, ConfirmationRecords, ConfirmationState, Visit};
 pub use encoded::EncodedEntry;
 pub use learning::LearningRecords;
 pub use leases::{Held, Leases, PostgresLeases, Renewed, Takes};

@@ -301,7 +301,7 @@ pub enum Kept {
         id: DeliveryId,
     },
     /// It was a link to visit.
-    Confirmed {
+    Link {
         /// The handshake's id.
         id: DeliveryId,
     },

@@ -39,8 +39,8 @@ pub enum WorkedKind {
     Replay(Box<ReplayMeta>),
     /// A secret that was learnt: nothing to work. The records keep it, sealed, for when the log drops the entry.
     Learnt(Box<LearntMeta>),
-    /// A link that was to be visited, and was: the journal says how that went.
-    Confirmed(Box<ConfirmMeta>),
+    /// A link to visit: nothing to work. The records keep it until it was visited, or its time is over.
+    Link(Box<ConfirmMeta>),
     /// The bytes are damaged; the one event it counts as is a dead letter.
     Damaged,
 }

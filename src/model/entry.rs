@@ -15,7 +15,7 @@ pub enum EntryMeta {
     Replay(ReplayMeta),
     /// A secret that the partner taught its endpoint in a handshake; the entry has no body.
     Learnt(LearntMeta),
-    /// A link that stage 1 is to visit, because the partner asked for it in a handshake; the entry has no body.
+    /// A link that is to be visited, because the partner asked for it in a handshake; the entry has no body.
     Confirm(ConfirmMeta),
 }
 
@@ -111,6 +111,14 @@ pub struct ConfirmMeta {
     pub endpoint: EndpointName,
     /// The link.
     pub url: String,
+    /// The partner's system takes it for so many seconds after the handshake.
+    #[serde(default = "three_days")]
+    pub valid_seconds: u64,
+}
+
+/// What entries meant that were written before they said so.
+const fn three_days() -> u64 {
+    3 * 86_400
 }
 
 /// An entry on its way into the log: the log gives it its number and its time.
@@ -189,6 +197,7 @@ mod tests {
             id: DeliveryId(Uuid::from_u128(10)),
             endpoint: EndpointName::new("acme", "default"),
             url: "https://sns.example.com/?Action=ConfirmSubscription".to_owned(),
+            valid_seconds: 60,
         });
         for meta in [delivery, replay, learnt, confirm] {
             let text = serde_json::to_vec(&meta).expect("JSON");

@@ -1,6 +1,6 @@
 //! Room `partners`: handshakes, as the intake answers them: which request is one, and what is answered. Plain data.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
     model::{FieldPath, Root},
@@ -30,7 +30,7 @@ pub struct Handshake {
     pub headers: Vec<(String, AnswerValue)>,
     /// The text that is a secret of the endpoint from now on, if the endpoint is armed.
     pub learn: Option<FieldPath>,
-    /// The link that stage 1 visits.
+    /// The link that is visited.
     pub confirm: Option<ConfirmRule>,
 }
 
@@ -41,6 +41,8 @@ pub struct ConfirmRule {
     pub path: FieldPath,
     /// Where an address stands whose host the link must have: one that the signature was verified with.
     pub host_of: FieldPath,
+    /// For how long the partner's system takes it.
+    pub valid: Duration,
 }
 
 /// Which requests are a handshake: everything must hold.

@@ -1,7 +1,7 @@
 //! Room `partners`: one `[[handshake]]` of a preset or a partner file. Whatever would swallow deliveries, sign them for a
 //! stranger or send a stranger's markup to a browser is refused here, at its place.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     handshake::{AnswerBody, AnswerValue, Condition, ConfirmRule, Handshake},
@@ -13,7 +13,7 @@ use crate::{
     signatures::{Guard, GuardUse},
 };
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "signed",
     "method",
     "when",
@@ -31,6 +31,7 @@ const KEYS: [&str; 17] = [
     "learn",
     "confirm",
     "confirm_host",
+    "confirm_within",
 ];
 /// The methods a handshake can come with.
 const METHODS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "POST"];
@@ -49,6 +50,9 @@ const NOT_TO_ANSWER: [&str; 9] = [
     "connection",
     "x-content-type-options",
 ];
+
+/// The longest that a link is tried.
+const LONGEST_LINK: Duration = Duration::from_hours(30 * 24);
 
 /// What a handshake may refer to in its endpoint.
 #[derive(Clone, Copy)]
@@ -251,7 +255,29 @@ impl Reader<'_, '_> {
             return None;
         };
         let host_of = not_of_an_item(&host, rules::path(&host, self.problems)?, self.problems);
-        Some(ConfirmRule { path: path?, host_of: host_of? })
+        Some(ConfirmRule { path: path?, host_of: host_of?, valid: self.confirm_within()? })
+    }
+
+    /// `confirm_within = "3d"`: a link is tried again and again, so its time must be said.
+    fn confirm_within(&mut self) -> Option<Duration> {
+        let Some(entry) = self.table.get("confirm_within") else {
+            let message = "nothing says for how long the link is good";
+            let help =
+                "add `confirm_within = \"3d\"`: a link that cannot be visited is tried again for so long";
+            self.problems.push(self.table.problem("handshake_confirm", message, help));
+            return None;
+        };
+        let within = entry.duration(self.problems)?;
+        if within > LONGEST_LINK {
+            let message = "no link is tried for longer than 30 days";
+            self.problems.push(entry.problem(
+                "out_of_bounds",
+                message,
+                "write it as the partner documents it",
+            ));
+            return None;
+        }
+        Some(within)
     }
 
     fn guard(&mut self, handshake: &mut Handshake) {
@@ -402,7 +428,18 @@ colour = 1",
             ("method = 'GET'\ntoken = { path = 'query.t' }", "missing_key"),
             ("method = 'GET'\none_of = { path = 'query.t', parameter = 'nothing' }", "missing_parameter"),
             ("method = 'GET'\nsigned = true\nconfirm = 'body.u'", "handshake_confirm"),
-            ("method = 'GET'\nconfirm = 'body.u'\nconfirm_host = 'body.c'", "handshake_confirm"),
+            (
+                "method = 'GET'\nsigned = true\nconfirm = 'body.u'\nconfirm_host = 'body.c'",
+                "handshake_confirm",
+            ),
+            (
+                "method = 'GET'\nsigned = true\nconfirm = 'body.u'\nconfirm_host = 'body.c'\nconfirm_within = '31d'",
+                "out_of_bounds",
+            ),
+            (
+                "method = 'GET'\nconfirm = 'body.u'\nconfirm_host = 'body.c'\nconfirm_within = '3d'",
+                "handshake_confirm",
+            ),
             ("method = 'GET'\necho = 'item.c'", "bad_path"),
             ("method = 'GET'\nwhen = { 'challenge' = 'x' }", "bad_path"),
             ("method = 'GET'\nguard = 'a-z'", "handshake_guard"),

@@ -47,5 +47,5 @@ pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
 pub use summary::{
     EndpointSummary, IdentifySummary, IgnoreSummary, LearntSummary, MappingSummary, PartnerSummary,
-    PublishedKeys, SecretSummary, SignatureSummary,
+    PublishedKeys, SecretSummary, SignatureSummary, SubscriptionSummary,
 };

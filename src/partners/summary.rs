@@ -76,6 +76,8 @@ pub struct EndpointSummary {
     pub handshakes: Vec<String>,
     /// The secrets it was taught in handshakes, oldest first; kept sealed, never shown. `douane partner show` fills them in.
     pub learnt: Vec<LearntSummary>,
+    /// The latest subscriptions that its partner's system asked to be confirmed, newest first. `douane partner show` fills them in.
+    pub subscriptions: Vec<SubscriptionSummary>,
     /// How its deliveries are identified, the preset's defaults included; `None` while there is no desk.
     pub identify: Option<IdentifySummary>,
 }
@@ -141,6 +143,23 @@ pub struct LearntSummary {
     pub since: Timestamp,
     /// Whether it is still believed: not when the file says `forget`.
     pub believed: bool,
+}
+
+/// A subscription in a listing.
+#[derive(Clone, Debug, Serialize)]
+pub struct SubscriptionSummary {
+    /// `open` while its link is visited again and again; `confirmed`; `given_up` when its time was over.
+    pub state: &'static str,
+    /// When the partner's system asked.
+    pub asked_at: Timestamp,
+    /// Until when its link is good.
+    pub until: Timestamp,
+    /// How often the link was visited.
+    pub tries: u64,
+    /// When it was visited last.
+    pub tried_at: Option<Timestamp>,
+    /// Why the last visit failed.
+    pub why: Option<String>,
 }
 
 /// How deliveries are identified, each rule as partner files write it.
@@ -268,6 +287,7 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         signature_failure_status: endpoint.signature_failure_status,
         handshakes: endpoint.handshakes.iter().map(ToString::to_string).collect(),
         learnt: Vec::new(),
+        subscriptions: Vec::new(),
         identify: desk.and_then(|desk| desk.endpoints.get(name)).map(|found| identify(&found.identify)),
     }
 }

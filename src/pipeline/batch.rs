@@ -182,7 +182,7 @@ impl Sorting<'_> {
                 true
             }
             EntryMeta::Confirm(meta) => {
-                self.settled.push(without_events(number, received_at, WorkedKind::Confirmed(Box::new(meta))));
+                self.settled.push(without_events(number, received_at, WorkedKind::Link(Box::new(meta))));
                 true
             }
         };

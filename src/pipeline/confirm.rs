@@ -1,26 +1,141 @@
-//! Room `pipeline`: links that stage 1 visits, because a partner's handshake asked for it: a subscription is confirmed so. Not
-//! the door's business: a link can be slow, and its handshake is answered before.
+//! Room `pipeline`: links that partners' handshakes asked to be visited, because that confirms a subscription. A stage of its
+//! own beside the road, so that a slow host holds up no delivery. What is open stands in the records: a crash between a
+//! visit and its note only repeats the visit, and a link confirms the same subscription. May not fetch by itself.
+
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use serde_json::json;
+use tokio::sync::watch;
+use tracing::{error, info};
 
+use super::{Progress, Stage, StageError, figures, leases::HeldLeases};
 use crate::{
-    ledger::{WorkedEntry, WorkedKind},
-    model::ConfirmMeta,
+    clock::Clock,
+    ledger::{Confirmation, ConfirmationRecords, ConfirmationState, Held, JournalEntry, Visit},
 };
 
-/// Visits links, within the bounds of everything that is fetched, and notes in the journal how it went. It tries once: whoever
-/// reads there that it failed can have the partner's system ask again.
+/// Visits links, within the bounds of everything that is fetched. It tries once: the stage tries again.
 #[async_trait]
 pub trait Confirm: Send + Sync {
-    /// Visits one.
-    async fn confirm(&self, wanted: &ConfirmMeta);
+    /// Visits one, or says why that failed, without the link.
+    async fn visit(&self, link: &str) -> Result<(), String>;
 }
 
-/// Visits what a batch asks for. A batch that is worked again visits again: a link confirms the same subscription.
-pub(super) async fn confirm_all(confirm: &dyn Confirm, entries: &[WorkedEntry]) {
-    for entry in entries {
-        if let WorkedKind::Confirmed(meta) = &entry.kind {
-            confirm.confirm(meta).await;
+/// Visits every open link until the visit succeeds or the link's time is over.
+pub struct ConfirmationStage {
+    records: Arc<dyn ConfirmationRecords>,
+    confirm: Arc<dyn Confirm>,
+    clock: Arc<dyn Clock>,
+    leases: HeldLeases,
+}
+
+impl ConfirmationStage {
+    /// Reads nothing yet.
+    pub fn new(
+        records: Arc<dyn ConfirmationRecords>,
+        confirm: Arc<dyn Confirm>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { records, confirm, clock, leases: HeldLeases::default() }
+    }
+
+    /// Shares the work with other processes: only links of endpoints that are held are visited. Two that do so after all, in
+    /// the moment when a lease changes hands, confirm the same.
+    #[must_use]
+    pub fn sharing(self, held: watch::Receiver<Arc<Held>>) -> Self {
+        Self { leases: HeldLeases::told(held), ..self }
+    }
+
+    async fn open(&self) -> Result<Vec<Confirmation>, StageError> {
+        let held = self.leases.under(self.records.tenure());
+        let mut open = self.records.open_confirmations().await?;
+        open.retain(|one| held.as_ref().is_none_or(|held| held.endpoints.contains_key(&one.endpoint)));
+        Ok(open)
+    }
+
+    /// Visits one; `Some` with the reason when it must be tried again.
+    async fn visit(&self, open: &Confirmation) -> Result<Option<String>, StageError> {
+        let visited = self.confirm.visit(open.link.as_deref().unwrap_or_default()).await;
+        let (at, why) = (self.clock.now(), visited.err());
+        let state = match &why {
+            None => ConfirmationState::Confirmed,
+            Some(_) if at >= open.until => ConfirmationState::GivenUp,
+            Some(_) => ConfirmationState::Open,
+        };
+        let visit = Visit { at, state, why: why.clone() };
+        let journal = journal(open, &visit);
+        let noted = self.records.note_visit(open, visit, journal).await?;
+        if noted {
+            tell(open, state, why.as_deref());
         }
+        Ok(why.filter(|_| noted && state == ConfirmationState::Open))
+    }
+}
+
+/// What a person finds in the journal of a link that is open no longer. Never the link: whoever reads it could confirm.
+fn journal(open: &Confirmation, visit: &Visit) -> Option<JournalEntry> {
+    let act = match visit.state {
+        ConfirmationState::Open => return None,
+        ConfirmationState::Confirmed => "subscription.confirmed",
+        ConfirmationState::GivenUp => "subscription.not_confirmed",
+    };
+    Some(JournalEntry {
+        at: visit.at,
+        who: "system".to_owned(),
+        act: act.to_owned(),
+        subject: open.endpoint.to_string(),
+        detail: json!({ "handshake": open.handshake, "tries": open.tries + 1, "why": visit.why }),
+    })
+}
+
+fn tell(open: &Confirmation, state: ConfirmationState, why: Option<&str>) {
+    let (endpoint, tries) = (&open.endpoint, open.tries + 1);
+    figures::visited(endpoint, state);
+    match state {
+        ConfirmationState::Open => {}
+        ConfirmationState::Confirmed => info!(%endpoint, tries, "a subscription is confirmed"),
+        ConfirmationState::GivenUp => {
+            error!(%endpoint, tries, why, "a subscription could not be confirmed while its link was good; have the partner's system ask again");
+        }
+    }
+}
+
+#[async_trait]
+impl Stage for ConfirmationStage {
+    fn name(&self) -> String {
+        "confirmation".to_owned()
+    }
+
+    fn count_retry(&self) {
+        figures::confirmation_retry();
+    }
+
+    async fn woken(&mut self) {
+        self.leases.changed().await;
+    }
+
+    async fn step(&mut self) -> Result<Progress, StageError> {
+        let open = self.open().await?;
+        let mut failed = Vec::new();
+        for one in &open {
+            let why = self.visit(one).await?;
+            failed.extend(why.map(|why| format!("{} until {}: {why}", one.endpoint, one.until)));
+        }
+        figures::confirmations_open(failed.len());
+        match failed.first() {
+            Some(first) => {
+                let count = failed.len();
+                Err(StageError::Wait(format!("{count} not confirmed yet, tried again; the first is {first}")))
+            }
+            None if open.is_empty() => Ok(Progress::Idle),
+            None => Ok(Progress::Worked),
+        }
+    }
+}
+
+impl fmt::Debug for ConfirmationStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfirmationStage").field("leases", &self.leases).finish_non_exhaustive()
     }
 }

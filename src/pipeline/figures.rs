@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use metrics::{counter, gauge, histogram};
 
 use crate::{
-    ledger::{Held, WorkedEntry, WorkedKind},
+    ledger::{ConfirmationState, Held, WorkedEntry, WorkedKind},
     model::{EndpointName, Outcome, OutcomeKind},
     telemetry::metrics::{
-        BROKER_RETRIES, CONFLICTS, DEAD_LETTERS, DOMAIN_EVENTS, ENDPOINT_STANDING_STILL, EVENTS_PUBLISHED,
-        FENCED_COMMITS, LEASE_TAKEOVERS, LEASES_HELD, OUTCOMES, OWNERS_ASKED, PUBLICATION_DEAD_LETTERS,
-        PUBLICATION_LAG_EVENTS, PUBLICATION_LAG_SECONDS, SAME_BODIES, TRANSLATION_BATCH_SECONDS,
-        TRANSLATION_LAG_ENTRIES, TRANSLATION_RETRIES,
+        BROKER_RETRIES, CONFIRMATION_RETRIES, CONFIRMATIONS, CONFIRMATIONS_WAITING, CONFLICTS, DEAD_LETTERS,
+        DOMAIN_EVENTS, ENDPOINT_STANDING_STILL, EVENTS_PUBLISHED, FENCED_COMMITS, LEASE_TAKEOVERS,
+        LEASES_HELD, OUTCOMES, OWNERS_ASKED, PUBLICATION_DEAD_LETTERS, PUBLICATION_LAG_EVENTS,
+        PUBLICATION_LAG_SECONDS, SAME_BODIES, TRANSLATION_BATCH_SECONDS, TRANSLATION_LAG_ENTRIES,
+        TRANSLATION_RETRIES,
     },
 };
 
@@ -34,7 +35,7 @@ impl Counts {
                 WorkedKind::Delivery { meta, .. } => meta.endpoint.clone(),
                 WorkedKind::Replay(meta) => meta.endpoint.clone(),
                 WorkedKind::Learnt(meta) => meta.endpoint.clone(),
-                WorkedKind::Confirmed(meta) => meta.endpoint.clone(),
+                WorkedKind::Link(meta) => meta.endpoint.clone(),
                 WorkedKind::Damaged => super::positions::frontier_name(),
             };
             if matches!(entry.kind, WorkedKind::Delivery { same_body_as: Some(_), .. }) {
@@ -142,6 +143,28 @@ pub(super) fn leases(held: &Held) {
 /// Tells how many leases of processes that died were taken.
 pub(super) fn taken_over(leases: u64) {
     counter!(LEASE_TAKEOVERS).increment(leases);
+}
+
+/// Tells how a visit of a link went, when that is the end of it.
+pub(super) fn visited(endpoint: &EndpointName, state: ConfirmationState) {
+    let result = match state {
+        ConfirmationState::Open => return,
+        ConfirmationState::Confirmed => "confirmed",
+        ConfirmationState::GivenUp => "given_up",
+    };
+    let [partner, name] = labels(endpoint);
+    counter!(CONFIRMATIONS, &[partner, name, ("result", result.to_owned())]).increment(1);
+}
+
+/// Tells how many links could not be visited yet.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; links are few")]
+pub(super) fn confirmations_open(links: usize) {
+    gauge!(CONFIRMATIONS_WAITING).set(links as f64);
+}
+
+/// Tells that links will be visited again.
+pub(super) fn confirmation_retry() {
+    counter!(CONFIRMATION_RETRIES).increment(1);
 }
 
 /// Tells that the records refused a commit because another process has the lease.

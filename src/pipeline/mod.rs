@@ -29,7 +29,7 @@ mod translate;
 mod translation;
 mod verdicts;
 
-pub use confirm::Confirm;
+pub use confirm::{Confirm, ConfirmationStage};
 pub use crash_note::CrashNote;
 pub use failure::{Failure, Remedy, StageError};
 pub use leases::{LeaseKeeper, LeasePace};
@@ -57,7 +57,6 @@ pub async fn translate_next(stage: &mut TranslationStage) -> Result<Progress, St
         }
     };
     stage.end()?;
-    stage.confirm(&batch.settled).await;
     stage.commit(batch.place, worked, batch.settled).await // 8: outcomes, domain events and cursors, one transaction
 }
 

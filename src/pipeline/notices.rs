@@ -35,7 +35,7 @@ impl Origin {
         let (delivery, replay, endpoint) = match kind {
             WorkedKind::Delivery { meta, .. } => (Some(meta.id), None, &meta.endpoint),
             WorkedKind::Replay(meta) => (None, Some(meta.id), &meta.endpoint),
-            WorkedKind::Learnt(_) | WorkedKind::Confirmed(_) | WorkedKind::Damaged => return None,
+            WorkedKind::Learnt(_) | WorkedKind::Link(_) | WorkedKind::Damaged => return None,
         };
         Some(Self { delivery, replay, endpoint: endpoint.clone() })
     }

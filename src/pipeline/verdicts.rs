@@ -105,7 +105,7 @@ pub(super) fn owners_made(entries: &[WorkedEntry]) -> Vec<Committed> {
         let (id, replayed) = match &entry.kind {
             WorkedKind::Delivery { meta, .. } => (meta.id, false),
             WorkedKind::Replay(meta) => (meta.id, true),
-            WorkedKind::Learnt(_) | WorkedKind::Confirmed(_) | WorkedKind::Damaged => continue,
+            WorkedKind::Learnt(_) | WorkedKind::Link(_) | WorkedKind::Damaged => continue,
         };
         for worked in &entry.events {
             let (Some(generation), Some(event)) = (worked.owns, &worked.event) else { continue };

@@ -126,6 +126,12 @@ declare! {
         "Time stage 1 took for one batch, from reading to commit.";
     TRANSLATION_RETRIES = "douane_translation_retries_total", Kind::Counter, Count, [],
         "Times stage 1 waited for its log or its records and tried again.";
+    CONFIRMATIONS = "douane_confirmations_total", Kind::Counter, Count, ["partner", "endpoint", "result"],
+        "Subscriptions whose link a handshake asked to be visited, by how that ended (confirmed, given_up).";
+    CONFIRMATIONS_WAITING = "douane_confirmations_waiting", Kind::Gauge, Count, [],
+        "Subscriptions that this process could not confirm yet; their links are visited again.";
+    CONFIRMATION_RETRIES = "douane_confirmation_retries_total", Kind::Counter, Count, [],
+        "Times a link could not be visited and all such links were tried again.";
     ENDPOINT_STANDING_STILL = "douane_endpoint_standing_still", Kind::Gauge, Count, ["partner", "endpoint"],
         "1 while an endpoint's deliveries wait because it has no desk that works.";
     OWNERS_ASKED = "douane_owners_asked_total", Kind::Counter, Count, ["by"],

@@ -119,7 +119,7 @@ impl Shared {
             clock: Arc::clone(&self.clock) as _,
             config: TranslationConfig { threads: 1, batch_entries: 5, ..TranslationConfig::default() },
             namespace: "com.example".to_owned(),
-            confirm: Arc::new(crate::links::NoLinks),
+            links: tokio::sync::watch::Sender::default(),
             crash_note: CrashNote::open(&note).expect("the note"),
             committed: watch::channel(EventNumber(0)).0,
         });

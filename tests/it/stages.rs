@@ -227,7 +227,7 @@ impl Gateway {
             clock: Arc::clone(&self.clock) as _,
             config: TranslationConfig { threads: 2, batch_entries: 7, ..TranslationConfig::default() },
             namespace: "com.example".to_owned(),
-            confirm: Arc::new(crate::links::NoLinks),
+            links: tokio::sync::watch::Sender::default(),
             crash_note: CrashNote::open(&path("translating.note")).expect("the note"),
             committed: watch::channel(EventNumber(0)).0,
         })

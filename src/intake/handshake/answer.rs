@@ -1,6 +1,8 @@
 //! Room `intake`: the answer to a handshake, made as its table says. Whatever of a stranger is sent back or signed went
 //! through the handshake's guard first.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use serde_json::{Map, Value};
@@ -41,13 +43,13 @@ impl Answering<'_> {
         self.look.text(path).map(|text| Some(Secret::new(text))).ok_or(Refusal::UnsafeHandshake)
     }
 
-    /// The link that the handshake asks to be visited; `None` when it asks for none.
-    pub(super) fn link(&self) -> Result<Option<String>, Refusal> {
+    /// The link that the handshake asks to be visited, and for how long it is good; `None` when it asks for none.
+    pub(super) fn link(&self) -> Result<Option<(String, Duration)>, Refusal> {
         let Some(rule) = &self.handshake.confirm else { return Ok(None) };
         let url = |path| self.look.text(path).and_then(|text| HttpsUrl::parse(&text).ok());
         let (link, vouching) = (url(&rule.path), url(&rule.host_of));
         let sound = link.zip(vouching).filter(|(link, vouching)| link.host() == vouching.host());
-        sound.map(|(link, _)| Some(link.as_str().to_owned())).ok_or(Refusal::UnsafeHandshake)
+        sound.map(|(link, _)| Some((link.as_str().to_owned(), rule.valid))).ok_or(Refusal::UnsafeHandshake)
     }
 
     fn check_token(&self) -> Result<(), Refusal> {

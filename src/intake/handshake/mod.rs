@@ -4,6 +4,8 @@
 mod answer;
 mod look;
 
+use std::time::Duration;
+
 use answer::Answering;
 use look::Look;
 
@@ -44,8 +46,8 @@ struct Met {
     answer: Answer,
     /// A secret to learn.
     taught: Option<Secret>,
-    /// A link to visit.
-    link: Option<String>,
+    /// A link to visit, and for how long it is good.
+    link: Option<(String, Duration)>,
 }
 
 fn met(endpoint: &Endpoint, request: &RawRequest, signed: bool) -> Option<Result<Met, Refusal>> {
@@ -69,8 +71,8 @@ async fn finish(
     if let Some(secret) = met.taught {
         door.learner.learn(endpoint, secret, request.peer).await?;
     }
-    if let Some(url) = met.link {
-        append::append_link(door, endpoint, url).await?;
+    if let Some(link) = met.link {
+        append::append_link(door, endpoint, link).await?;
     }
     door.notes.handshake(endpoint, signed, door.clock.now());
     Ok(met.answer)

@@ -314,7 +314,7 @@ fn a_handshake_is_no_signing_oracle() {
 fn only_a_link_of_the_verified_host_is_visited() {
     let sns = with(
         "[[handshake]]\nsigned = true\nmethod = 'POST'\nwhen = { 'body.Type' = 'SubscriptionConfirmation' }\n\
-         confirm = 'body.SubscribeURL'\nconfirm_host = 'body.SigningCertURL'",
+         confirm = 'body.SubscribeURL'\nconfirm_host = 'body.SigningCertURL'\nconfirm_within = '3d'",
     );
     let link = |url: &str| {
         let body = serde_json::json!({
@@ -322,7 +322,7 @@ fn only_a_link_of_the_verified_host_is_visited() {
             "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/cert.pem",
         });
         let request = request("POST", "/in/acme", &[], &body.to_string());
-        met(&sns, &request, true).expect("a handshake").map(|met| met.link)
+        met(&sns, &request, true).expect("a handshake").map(|met| met.link.map(|(link, _)| link))
     };
     let theirs = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=2336";
     assert_eq!(link(theirs), Ok(Some(theirs.to_owned())));

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::{
-    ledger::{JournalEntry, Publication, RecordsError, WorkedKind},
+    ledger::{ConfirmationState, JournalEntry, Publication, RecordsError, WorkedKind},
     model::{Assurance, EntryNumber, EventNumber, EventRef, OutcomeKind, Timestamp},
 };
 
@@ -19,7 +19,26 @@ pub(super) const DAMAGED: i16 = 2;
 pub(super) const LEARNT: i16 = 3;
 
 /// The kind of an entry that is a link to visit.
-pub(super) const CONFIRMED: i16 = 4;
+pub(super) const LINK: i16 = 4;
+
+/// How a link stands, as a code.
+pub(super) const fn confirmation_code(state: ConfirmationState) -> i16 {
+    match state {
+        ConfirmationState::Open => 0,
+        ConfirmationState::Confirmed => 1,
+        ConfirmationState::GivenUp => 2,
+    }
+}
+
+/// The state that a code means.
+pub(super) const fn confirmation_of(code: i16) -> Option<ConfirmationState> {
+    Some(match code {
+        0 => ConfirmationState::Open,
+        1 => ConfirmationState::Confirmed,
+        2 => ConfirmationState::GivenUp,
+        _ => return None,
+    })
+}
 
 /// One answer of the feed holds about so many bytes of bodies at most, however many events were asked for.
 pub(super) const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;

@@ -13,9 +13,8 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::{
-    Confirm, CrashNote, Failure, Progress, Stage, StageError,
+    CrashNote, Failure, Progress, Stage, StageError,
     batch::{Arrival, Batch, Place, Work, sort},
-    confirm::confirm_all,
     figures,
     guard::Guard,
     leases::HeldLeases,
@@ -32,8 +31,8 @@ use crate::{
     clock::Clock,
     config::TranslationConfig,
     dedupe::SharedMemory,
-    ledger::{Held, LogReader, RecordsError, TranslationCommit, TranslationRecords, WorkedEntry},
-    model::{EventNumber, Tenure, Timestamp},
+    ledger::{Held, LogReader, RecordsError, TranslationCommit, TranslationRecords, WorkedEntry, WorkedKind},
+    model::{EntryNumber, EventNumber, Tenure, Timestamp},
     partners::Registry,
     translate::Bounds,
 };
@@ -58,8 +57,8 @@ pub struct TranslationParts {
     pub crash_note: CrashNote,
     /// Told the highest event number after each commit: stage 2 and the feed listen.
     pub committed: watch::Sender<EventNumber>,
-    /// Visits the links by which partners have subscriptions confirmed.
-    pub confirm: Arc<dyn Confirm>,
+    /// Told the number of the last entry that asks for a link to be visited, after its commit: the stage that visits listens.
+    pub links: watch::Sender<EntryNumber>,
 }
 
 /// Stage 1: identify, decide, translate, commit.
@@ -74,7 +73,7 @@ pub struct TranslationStage {
     config: TranslationConfig,
     crash_note: Arc<Mutex<CrashNote>>,
     committed: watch::Sender<EventNumber>,
-    confirm: Arc<dyn Confirm>,
+    links: watch::Sender<EntryNumber>,
     leases: HeldLeases,
     /// Under which all below was read.
     tenure: Tenure,
@@ -108,7 +107,7 @@ impl TranslationStage {
             clock: parts.clock,
             crash_note: Arc::new(Mutex::new(parts.crash_note)),
             committed: parts.committed,
-            confirm: parts.confirm,
+            links: parts.links,
             leases: HeldLeases::default(),
             positions: None,
             passing: None,
@@ -205,11 +204,6 @@ impl TranslationStage {
         self.threads.run(move || translate_all(decided, &terms, &guard)).await
     }
 
-    /// Visits the links among entries that are about to be committed.
-    pub(super) async fn confirm(&self, settled: &[WorkedEntry]) {
-        confirm_all(&*self.confirm, settled).await;
-    }
-
     /// Step 8: everything or nothing. A batch the records refuse is read again, half as long; a lone entry they refuse
     /// is kept without what they refuse.
     pub(super) async fn commit(
@@ -265,6 +259,8 @@ impl TranslationStage {
     async fn send(&self, place: &Place, entries: Vec<WorkedEntry>) -> Result<EventNumber, RecordsError> {
         let (counts, notices) = (figures::Counts::of(&entries), Notices::of(&entries));
         let made = self.memory.as_ref().map(|_| owners_made(&entries));
+        let link = entries.iter().rfind(|entry| matches!(entry.kind, WorkedKind::Link(_)));
+        let link = link.map(|entry| entry.number);
         let cursors = self
             .positions
             .as_ref()
@@ -273,6 +269,9 @@ impl TranslationStage {
         let last_event = self.records.commit(commit).await?;
         counts.tell();
         notices.tell();
+        if let Some(link) = link {
+            self.links.send_replace(link);
+        }
         if let (Some(memory), Some(made)) = (&self.memory, made) {
             memory.tell(made).await;
         }

@@ -98,7 +98,7 @@ impl Shared {
             clock: Arc::clone(&self.clock) as _,
             config: TranslationConfig { threads: 1, batch_entries, ..TranslationConfig::default() },
             namespace: "com.example".to_owned(),
-            confirm: Arc::new(crate::links::NoLinks),
+            links: tokio::sync::watch::Sender::default(),
             crash_note: CrashNote::open(&self.note(note)).expect("the note"),
             committed: watch::channel(EventNumber(0)).0,
         })

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::{
     PostgresRecords,
     columns::read,
+    confirmations::Asked,
     learning::Learnt,
     names::Names,
     pipeline::{Step, transact},
@@ -13,10 +14,10 @@ use super::{
 };
 use crate::{
     ledger::{
-        CursorMove, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
+        Confirmation, CursorMove, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
         postgres::{PostgresError, Session, column},
         records::columns::{
-            CONFIRMED, DELIVERY, LEARNT, REPLAY, belongs_elsewhere, entry_integer, integer, no_such_event,
+            DELIVERY, LEARNT, LINK, REPLAY, belongs_elsewhere, entry_integer, integer, no_such_event,
         },
     },
     model::{EventNumber, Outcome, StoredEvent, Timestamp},
@@ -55,6 +56,7 @@ struct Batch<'a> {
     events: Events<'a>,
     damage: Damage,
     learnt: Learnt<'a>,
+    asked: Asked,
     again: Events<'a>,
     domain_events: DomainEvents<'a>,
 }
@@ -70,6 +72,7 @@ impl<'a> Batch<'a> {
             events: Events::default(),
             damage: Damage::default(),
             learnt: Learnt::default(),
+            asked: Asked::default(),
             again: Events::default(),
             domain_events: DomainEvents::default(),
         }
@@ -100,9 +103,10 @@ impl<'a> Batch<'a> {
                 self.entries.push(entry, (LEARNT, endpoint, meta.id), (0, false))?;
                 self.learnt.push(entry, meta)?;
             }
-            WorkedKind::Confirmed(meta) => {
+            WorkedKind::Link(meta) => {
                 let endpoint = self.names.endpoint(self.session, &meta.endpoint).await?;
-                self.entries.push(entry, (CONFIRMED, endpoint, meta.id), (0, false))?;
+                self.entries.push(entry, (LINK, endpoint, meta.id), (0, false))?;
+                self.asked.push(&Confirmation::asked((entry.number, entry.received_at), meta))?;
             }
             WorkedKind::Damaged => {
                 entry.events.iter().try_for_each(|worked| in_its_entry(entry, worked))?;
@@ -182,6 +186,7 @@ impl<'a> Batch<'a> {
             self.events.step_of_new(),
             self.damage.step(),
             self.learnt.step(),
+            self.asked.step(),
             self.again.step_of_again(),
         ];
         rows.into_iter().flatten().chain([self.domain_events.step(now)]).collect()

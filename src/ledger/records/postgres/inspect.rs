@@ -17,7 +17,7 @@ use crate::{
         Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Kept, Page,
         PublicationFilter, PublicationRow, RecordsError,
         postgres::{PostgresError, Session, column},
-        records::columns::{CONFIRMED, DELIVERY, LEARNT, REPLAY, entry_integer, outcome_code, whole},
+        records::columns::{DELIVERY, LEARNT, LINK, REPLAY, entry_integer, outcome_code, whole},
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind},
 };
@@ -145,7 +145,7 @@ fn kept(row: &Row) -> Result<Kept, PostgresError> {
         DELIVERY => Kept::Received { id: read(row, 2)?, size: read(row, 3)?, body_sha256: read(row, 4)? },
         REPLAY => Kept::Replay { id: read(row, 2)? },
         LEARNT => Kept::Learnt { id: read(row, 2)? },
-        CONFIRMED => Kept::Confirmed { id: read(row, 2)? },
+        LINK => Kept::Link { id: read(row, 2)? },
         _ => Kept::Damaged,
     })
 }

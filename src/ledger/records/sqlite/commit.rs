@@ -5,15 +5,16 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::{
     columns::{Count, Place},
+    confirmations,
     names::Names,
     seen::{Kind, Sighting, hash},
     writer::Memory,
 };
 use crate::{
     ledger::{
-        IdentifiedEvent, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
+        Confirmation, IdentifiedEvent, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
         records::columns::{
-            CONFIRMED, DAMAGED, DELIVERY, DeliveryColumns, LEARNT, REPLAY, belongs_elsewhere, brokers_column,
+            DAMAGED, DELIVERY, DeliveryColumns, LEARNT, LINK, REPLAY, belongs_elsewhere, brokers_column,
             no_such_event, whole,
         },
     },
@@ -120,7 +121,11 @@ impl Batch<'_, '_> {
                 self.entry_row(entry, LEARNT, Some((&meta.endpoint, meta.id)))?;
                 self.learnt(entry, meta)
             }
-            WorkedKind::Confirmed(meta) => self.entry_row(entry, CONFIRMED, Some((&meta.endpoint, meta.id))),
+            WorkedKind::Link(meta) => {
+                self.entry_row(entry, LINK, Some((&meta.endpoint, meta.id)))?;
+                let asked = Confirmation::asked((entry.number, entry.received_at), meta);
+                confirmations::keep(self.connection, &asked)
+            }
             // Several readers can meet the same damage: whoever comes first works it.
             WorkedKind::Damaged if self.is_worked(entry.number)? => Ok(()),
             WorkedKind::Damaged => {

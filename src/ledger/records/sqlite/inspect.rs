@@ -14,7 +14,7 @@ use crate::{
     ledger::{
         Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventRow, InspectRecords, Kept, Page,
         PublicationFilter, PublicationRow, RecordsError,
-        records::columns::{CONFIRMED, DELIVERY, LEARNT, REPLAY, whole},
+        records::columns::{DELIVERY, LEARNT, LINK, REPLAY, whole},
     },
     model::{DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind},
 };
@@ -180,7 +180,7 @@ fn kept(connection: &Connection, numbers: &[EntryNumber]) -> Result<Vec<Option<K
             }
             REPLAY => Kept::Replay { id: row.get(1)? },
             LEARNT => Kept::Learnt { id: row.get(1)? },
-            CONFIRMED => Kept::Confirmed { id: row.get(1)? },
+            LINK => Kept::Link { id: row.get(1)? },
             _ => Kept::Damaged,
         })
     };

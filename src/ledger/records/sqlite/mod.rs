@@ -4,6 +4,7 @@
 mod acts;
 mod columns;
 mod commit;
+mod confirmations;
 mod conservation;
 mod errors;
 mod feed;

@@ -3,6 +3,7 @@
 
 mod acts;
 mod commits;
+mod confirmations;
 mod feed;
 mod learning;
 mod owners;
@@ -158,6 +159,10 @@ suite! {
     learning {
         arms_an_endpoint_once_and_for_a_while
         keeps_what_was_learnt_and_counts_it_as_worked
+    }
+    confirmations {
+        are_open_until_they_are_confirmed_or_given_up
+        are_noted_for_the_handshake_that_was_visited
     }
     acts {
         are_journalled_newest_first

@@ -5,8 +5,8 @@ use std::time::Duration;
 use douane::{
     ledger::{IdentifiedEvent, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind},
     model::{
-        Assurance, DeliveryId, DeliveryMeta, EndpointName, EntryNumber, EventNumber, EventRef, Headers,
-        LearntMeta, Outcome, ReasonCode, ReplayMeta, Revision, StoredEvent, Timestamp,
+        Assurance, ConfirmMeta, DeliveryId, DeliveryMeta, EndpointName, EntryNumber, EventNumber, EventRef,
+        Headers, LearntMeta, Outcome, ReasonCode, ReplayMeta, Revision, StoredEvent, Timestamp,
     },
 };
 use sha2::{Digest, Sha256};
@@ -86,6 +86,14 @@ pub fn learnt(number: u64, endpoint: EndpointName) -> WorkedEntry {
         sealed: format!(r#"{{"sealed":"key:{number}"}}"#),
     };
     let kind = WorkedKind::Learnt(Box::new(meta));
+    WorkedEntry { number: EntryNumber(number), received_at: time_of(number), kind, events: Vec::new() }
+}
+
+/// A link to visit, good for an hour.
+pub fn link(number: u64, endpoint: EndpointName) -> WorkedEntry {
+    let url = format!("https://sns.example.com/?Token={number}");
+    let meta = ConfirmMeta { id: delivery_id(number), endpoint, url, valid_seconds: 3_600 };
+    let kind = WorkedKind::Link(Box::new(meta));
     WorkedEntry { number: EntryNumber(number), received_at: time_of(number), kind, events: Vec::new() }
 }
 

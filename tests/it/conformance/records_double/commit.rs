@@ -1,7 +1,9 @@
 //! How the double writes: the same refusals as every implementation.
 
 use douane::{
-    ledger::{CursorMove, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind},
+    ledger::{
+        Confirmation, CursorMove, RecordsError, TranslationCommit, WorkedEntry, WorkedEvent, WorkedKind,
+    },
     model::{EndpointName, EntryNumber, EventNumber, EventRef, Outcome, StoredEvent},
 };
 
@@ -31,12 +33,15 @@ impl State {
         if self.entries.insert(number, kept).is_some() {
             return Err(RecordsError::Stale(format!("entry {number} was already worked")));
         }
+        if let WorkedKind::Link(meta) = &kind {
+            self.confirmations.insert(number, Confirmation::asked((number, received_at), meta));
+        }
         for event in events {
             match &kind {
                 WorkedKind::Delivery { meta, .. } => self.new_event(number, Some(&meta.endpoint), event)?,
                 WorkedKind::Damaged => self.new_event(number, None, event)?,
                 WorkedKind::Replay(meta) => self.work_again(&meta.endpoint, event)?,
-                WorkedKind::Learnt(_) | WorkedKind::Confirmed(_) => {
+                WorkedKind::Learnt(_) | WorkedKind::Link(_) => {
                     return refused("a handshake has no events".to_owned());
                 }
             }

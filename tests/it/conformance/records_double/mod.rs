@@ -11,7 +11,9 @@ use std::{
 };
 
 use douane::{
-    ledger::{IdentifiedEvent, JournalEntry, Publication, RecordsError, Refused, TokenRow, WorkedKind},
+    ledger::{
+        Confirmation, IdentifiedEvent, JournalEntry, Publication, RecordsError, Refused, TokenRow, WorkedKind,
+    },
     model::{
         EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, Outcome, Revision, StoredEvent,
         Timestamp,
@@ -39,6 +41,7 @@ struct State {
     tokens: BTreeMap<String, TokenRow>,
     desks: BTreeMap<String, (Revision, Vec<u8>)>,
     armed: BTreeMap<EndpointName, Timestamp>,
+    confirmations: BTreeMap<EntryNumber, Confirmation>,
 }
 
 #[derive(Clone, Debug)]

@@ -121,10 +121,7 @@ impl State {
     fn delivery_id(&self, number: EntryNumber) -> Option<DeliveryId> {
         match &self.entries.get(&number)?.kind {
             WorkedKind::Delivery { meta, .. } => Some(meta.id),
-            WorkedKind::Replay(_)
-            | WorkedKind::Learnt(_)
-            | WorkedKind::Confirmed(_)
-            | WorkedKind::Damaged => None,
+            WorkedKind::Replay(_) | WorkedKind::Learnt(_) | WorkedKind::Link(_) | WorkedKind::Damaged => None,
         }
     }
 
@@ -220,7 +217,7 @@ impl State {
             }
             WorkedKind::Replay(meta) => Kept::Replay { id: meta.id },
             WorkedKind::Learnt(meta) => Kept::Learnt { id: meta.id },
-            WorkedKind::Confirmed(meta) => Kept::Confirmed { id: meta.id },
+            WorkedKind::Link(meta) => Kept::Link { id: meta.id },
             WorkedKind::Damaged => Kept::Damaged,
         })
     }

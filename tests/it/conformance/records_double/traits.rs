@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use douane::{
     ledger::{
-        ActRecords, BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter,
-        EventRow, FeedRecords, InspectRecords, JournalEntry, JournalRow, Kept, LearningRecords, LearntSecret,
-        Leave, MAX_REFUSALS, Owner, OwnerRecords, OwnersPage, Page, Publication, PublicationFilter,
-        PublicationRecords, PublicationRow, RecordsError, RefusalFilter, Refused, ReplayTarget, Tenured,
-        TokenRow, TranslationCommit, TranslationRecords, WorkedKind,
+        ActRecords, BrokerState, Confirmation, ConfirmationRecords, ConfirmationState, Conservation,
+        DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, FeedRecords, InspectRecords,
+        JournalEntry, JournalRow, Kept, LearningRecords, LearntSecret, Leave, MAX_REFUSALS, Owner,
+        OwnerRecords, OwnersPage, Page, Publication, PublicationFilter, PublicationRecords, PublicationRow,
+        RecordsError, RefusalFilter, Refused, ReplayTarget, Tenured, TokenRow, TranslationCommit,
+        TranslationRecords, Visit, WorkedKind,
     },
     model::{
         DeliveryId, EndpointName, EntryNumber, EventNumber, EventRef, Incarnation, OutcomeKind, Revision,
@@ -100,6 +101,46 @@ impl LearningRecords for RecordsDouble {
 }
 
 #[async_trait]
+impl ConfirmationRecords for RecordsDouble {
+    async fn open_confirmations(&self) -> Result<Vec<Confirmation>, RecordsError> {
+        let is_open = |one: &&Confirmation| one.state == ConfirmationState::Open;
+        self.read(|state| state.confirmations.values().filter(is_open).cloned().collect())
+    }
+
+    async fn confirmations_of(
+        &self,
+        endpoint: &EndpointName,
+        limit: usize,
+    ) -> Result<Vec<Confirmation>, RecordsError> {
+        self.read(|state| {
+            let own = state.confirmations.values().rev().filter(|one| one.endpoint == *endpoint);
+            own.take(limit).map(|one| Confirmation { link: None, ..one.clone() }).collect()
+        })
+    }
+
+    async fn note_visit(
+        &self,
+        visited: &Confirmation,
+        visit: Visit,
+        journal: Option<JournalEntry>,
+    ) -> Result<bool, RecordsError> {
+        self.write(|state| {
+            let is_meant = |one: &&mut Confirmation| {
+                one.handshake == visited.handshake && one.state == ConfirmationState::Open
+            };
+            let Some(open) = state.confirmations.get_mut(&visited.number).filter(is_meant) else {
+                return Ok(false);
+            };
+            (open.state, open.tries, open.tried_at) = (visit.state, open.tries + 1, Some(visit.at));
+            open.why = visit.why;
+            open.link = open.link.take().filter(|_| visit.state == ConfirmationState::Open);
+            state.journal.extend(journal);
+            Ok(true)
+        })
+    }
+}
+
+#[async_trait]
 impl OwnerRecords for RecordsDouble {
     async fn owners_after(&self, after: EventRef, limit: usize) -> Result<OwnersPage, RecordsError> {
         self.read(|state| state.owners_after(after, limit))
@@ -107,10 +148,9 @@ impl OwnerRecords for RecordsDouble {
 
     async fn id_of(&self, number: EntryNumber) -> Result<Option<DeliveryId>, RecordsError> {
         self.read(|state| match state.kept(number)? {
-            Kept::Received { id, .. }
-            | Kept::Replay { id }
-            | Kept::Learnt { id }
-            | Kept::Confirmed { id } => Some(id),
+            Kept::Received { id, .. } | Kept::Replay { id } | Kept::Learnt { id } | Kept::Link { id } => {
+                Some(id)
+            }
             Kept::Damaged => None,
         })
     }
