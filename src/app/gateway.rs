@@ -10,7 +10,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{House, Options, Serving, readiness::Signs, shared::Others, upkeep};
+use super::{House, Options, Serving, readiness::Signs, revealing, shared::Others, upkeep};
 use crate::{
     config::Config,
     console::{self, Console},
@@ -219,6 +219,7 @@ fn console(
         committed: house.committed.subscribe(),
         local_token: Secret::new(house.local_token.as_bytes()),
         readiness: signs.asked(),
+        learnt: revealing::learnt(house),
         render_metrics: Arc::new(move || recorder.render()),
         namespace: house.config.events.namespace.clone(),
         heartbeat: house.config.publication.feed_heartbeat.0,
@@ -256,7 +257,7 @@ fn start_work(
         work.spawn(others.follow(config.ledger.clone(), house.committed, reachable, stop.clone()));
     }
     work.spawn(house.reloader.run(hang_up, stop.clone()));
-    if roles.intake {
+    if roles.intake || roles.console {
         work.spawn(house.learning.run(stop.clone()));
     }
     if roles.translate {

@@ -14,6 +14,7 @@ mod memory;
 mod readiness;
 mod rehearsal;
 mod reloader;
+mod revealing;
 mod serving;
 mod shared;
 mod upkeep;

@@ -58,6 +58,12 @@ pub(super) enum PartnerVerb {
         #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = humantime_duration)]
         duration: Duration,
     },
+    /// Show the secret that an endpoint learnt last, once, where the partner's system asks a person for it (Notion)
+    Reveal {
+        /// The endpoint, as `partner/endpoint`; of a partner with one, the partner
+        #[arg(value_name = "ENDPOINT")]
+        endpoint: String,
+    },
     /// Say why a partner's requests were turned away, newest first
     Refusals {
         /// The partner, or `partner/endpoint`
@@ -86,6 +92,7 @@ pub(super) fn run(common: &Common, verb: &PartnerVerb) -> anyhow::Result<Verdict
         PartnerVerb::Arm { endpoint, duration } => {
             block_on(arm::arm(&common.load(Vec::new())?, endpoint, *duration))
         }
+        PartnerVerb::Reveal { endpoint } => block_on(arm::reveal(&common.load(Vec::new())?, endpoint)),
         PartnerVerb::Refusals { partner, code, request, limit, format } => {
             let (partner, endpoint) = split(partner);
             let filter = RefusalFilter {

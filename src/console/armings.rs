@@ -46,15 +46,21 @@ pub(super) struct ArmedList {
 impl ArmRequest {
     /// Which endpoint and until when, or what is wrong with the wish.
     pub fn settled(&self, now: Timestamp) -> Result<(EndpointName, Timestamp), String> {
-        let named = self.endpoint.split_once('/').filter(|(partner, endpoint)| {
-            !partner.is_empty() && !endpoint.is_empty() && !endpoint.contains('/')
-        });
-        let (partner, endpoint) = named.ok_or("name the endpoint as \"partner/endpoint\"")?;
+        let name = named(&self.endpoint)?;
         if !(1..=MAX_ARMED_SECONDS).contains(&self.seconds) {
             return Err(format!("an endpoint is armed for 1 to {MAX_ARMED_SECONDS} seconds"));
         }
-        Ok((EndpointName::new(partner, endpoint), now.plus(Duration::from_secs(self.seconds))))
+        Ok((name, now.plus(Duration::from_secs(self.seconds))))
     }
+}
+
+/// `partner/endpoint` taken apart.
+pub(super) fn named(text: &str) -> Result<EndpointName, String> {
+    let parts = text
+        .split_once('/')
+        .filter(|(partner, endpoint)| !partner.is_empty() && !endpoint.is_empty() && !endpoint.contains('/'));
+    let (partner, endpoint) = parts.ok_or("name the endpoint as \"partner/endpoint\"")?;
+    Ok(EndpointName::new(partner, endpoint))
 }
 
 /// The endpoints that are armed.

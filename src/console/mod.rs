@@ -1,5 +1,5 @@
-//! Room `console`: the private door. Reads the ledger; all it ever writes are replay requests, tokens, armings and
-//! journal entries. May not know partners, mappings or the public door: what it must say about them is told to it.
+//! Room `console`: the private door. Reads the ledger; all it ever writes are replay requests, tokens, armings, that a
+//! secret was shown, and journal entries. May not know partners, mappings or the public door: what it must say about them is told to it.
 //!
 //! ```text
 //! /livez /readyz /metrics          health        no token
@@ -8,6 +8,7 @@
 //! /api/v1/events                   events        consumer
 //! /api/v1/dead-letters /refusals   dead_letters  auditor
 //! /api/v1/armings                  armings       auditor; operator to arm
+//! /api/v1/reveals                  reveals       operator
 //! /api/v1/journal                  journal       auditor
 //! /api/v1/replays                  replays       operator
 //! /api/v1/tokens                   tokens        operator
@@ -27,6 +28,7 @@ mod problem;
 pub mod publications;
 mod refusals;
 pub mod replays;
+pub mod reveals;
 pub mod stored;
 pub mod tokens;
 mod waiting;
@@ -42,6 +44,7 @@ use tokio::sync::watch;
 
 pub use access::{OPERATOR_HEADER, Role};
 pub use health::Readiness;
+pub use reveals::{AskLearnt, Learnt};
 
 use crate::{
     clock::Clock,
@@ -69,6 +72,8 @@ pub struct Console {
     pub local_token: Secret,
     /// See [`AskReadiness`].
     pub readiness: AskReadiness,
+    /// See [`AskLearnt`].
+    pub learnt: AskLearnt,
     /// See [`RenderMetrics`].
     pub render_metrics: RenderMetrics,
     /// Goes before every event type; a consumer may leave it out.
@@ -91,6 +96,7 @@ pub fn router(console: Console) -> Router {
         .route("/refusals", get(refusals::list))
         .route("/dead-letters", get(dead_letters::list))
         .route("/armings", get(armings::list).post(armings::arm))
+        .route("/reveals", post(reveals::reveal))
         .route("/journal", get(journal::list).post(journal::note))
         .route("/replays", post(replays::request))
         .route("/tokens", get(tokens::list).post(tokens::create))

@@ -36,6 +36,7 @@ use super::problem::Problem;
         super::dead_letters::list,
         super::armings::list,
         super::armings::arm,
+        super::reveals::reveal,
         super::journal::list,
         super::journal::note,
         super::replays::request,

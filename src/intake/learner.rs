@@ -59,6 +59,14 @@ impl LearntSecrets {
         believed.filter_map(|one| schemes.learnt_key(&one.id, &one.secret).ok()).collect()
     }
 
+    /// The id and the secret that an endpoint learnt last, less those that its file says are forgotten. For a person who must
+    /// see it once; whoever asks sees to it that this is so.
+    pub fn last(&self, endpoint: &Endpoint) -> Option<(String, Secret)> {
+        let learnt = self.of(&endpoint.name);
+        let last = learnt.into_iter().rev().find(|one| !endpoint.forgotten.contains(&one.id));
+        last.map(|one| (one.id, one.secret))
+    }
+
     fn of(&self, endpoint: &EndpointName) -> Vec<Learnt> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(endpoint).cloned().unwrap_or_default()
     }

@@ -24,6 +24,15 @@ pub trait LearningRecords: Send + Sync {
     /// The endpoints that are armed at this time, or were once armed for longer, and until when each is or was.
     async fn armed(&self, now: Timestamp) -> Result<Vec<(EndpointName, Timestamp)>, RecordsError>;
 
+    /// Notes that a learnt secret is shown to a person, and journals it, in one transaction; `false` when it was shown before. Of
+    /// any number that ask at once, one is told `true`.
+    async fn reveal(
+        &self,
+        endpoint: &EndpointName,
+        secret_id: &str,
+        journal: JournalEntry,
+    ) -> Result<bool, RecordsError>;
+
     /// Every secret that was learnt and worked, oldest first.
     async fn learnt(&self) -> Result<Vec<LearntSecret>, RecordsError>;
 }

@@ -57,6 +57,11 @@ impl Endpoint {
     pub fn learns(&self) -> bool {
         self.handshakes.iter().any(|handshake| handshake.learn.is_some())
     }
+
+    /// Whether a person may be shown, once, what it was taught.
+    pub fn reveals(&self) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.reveal)
+    }
 }
 
 /// How an endpoint's requests are verified.

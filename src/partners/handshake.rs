@@ -30,6 +30,8 @@ pub struct Handshake {
     pub headers: Vec<(String, AnswerValue)>,
     /// The text that is a secret of the endpoint from now on, if the endpoint is armed.
     pub learn: Option<FieldPath>,
+    /// Whether a person must see what was learnt, once, because the partner's system asks for it.
+    pub reveal: bool,
     /// The link that is visited.
     pub confirm: Option<ConfirmRule>,
 }
@@ -183,6 +185,9 @@ impl fmt::Display for Handshake {
         }
         self.headers.iter().try_for_each(|(name, value)| write!(f, ", {name}: {value}"))?;
         self.learn.iter().try_for_each(|path| write!(f, "; teaches the secret {path} while armed"))?;
+        if self.reveal {
+            write!(f, ", which a person is shown once")?;
+        }
         self.confirm.iter().try_for_each(|rule| write!(f, "; the link {} is visited", rule.path))
     }
 }

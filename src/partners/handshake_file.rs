@@ -13,7 +13,7 @@ use crate::{
     signatures::{Guard, GuardUse},
 };
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "signed",
     "method",
     "when",
@@ -29,6 +29,7 @@ const KEYS: [&str; 18] = [
     "json",
     "headers",
     "learn",
+    "reveal",
     "confirm",
     "confirm_host",
     "confirm_within",
@@ -83,6 +84,7 @@ pub(super) fn read(table: &Table<'_>, known: Known<'_>, problems: &mut Vec<Diagn
         status: reader.status(),
         body: body?,
         headers,
+        reveal: table.truth("reveal", reader.problems),
         learn: table.get("learn").and_then(|entry| path(&entry, reader.problems)),
         confirm: reader.confirm(),
     };
@@ -321,6 +323,10 @@ impl Reader<'_, '_> {
             let help = "add `signed = true`: anyone could have us visit a link of theirs";
             wrong("handshake_confirm", "a link is visited although nobody signed for it", help);
         }
+        if handshake.reveal && handshake.learn.is_none() {
+            let help = "remove `reveal`, or say what is learnt with `learn`";
+            wrong("handshake_reveal", "a secret is shown that nobody teaches", help);
+        }
         if handshake.learn.is_some() && !self.known.has_key {
             let help = "remove `learn`, or say how requests are verified with [signature]";
             wrong("handshake_key", "a secret is taught to an endpoint that verifies nothing", help);
@@ -440,6 +446,7 @@ colour = 1",
                 "method = 'GET'\nconfirm = 'body.u'\nconfirm_host = 'body.c'\nconfirm_within = '3d'",
                 "handshake_confirm",
             ),
+            ("method = 'GET'\nreveal = true", "handshake_reveal"),
             ("method = 'GET'\necho = 'item.c'", "bad_path"),
             ("method = 'GET'\nwhen = { 'challenge' = 'x' }", "bad_path"),
             ("method = 'GET'\nguard = 'a-z'", "handshake_guard"),

@@ -14,7 +14,7 @@ use crate::{
     wire::{self, Answer},
 };
 
-const TAUGHT: &str = "b537207f20cbfa02357cf448134da559";
+pub const TAUGHT: &str = "b537207f20cbfa02357cf448134da559";
 const THEIRS: &str = "00112233445566778899aabbccddeeff";
 const SIGNED: &str = "algorithm = \"hmac-sha256\"\nsecret = { as = \"text\" }\nvalue = { path = \"header.x-hook-signature\", as = \"hex\" }\nmessage = \"{body}\"\nassurance = \"full\"";
 const TEACHING: &str = "[[handshake]]\nmethod = \"POST\"\npresent = [\"header.x-hook-secret\"]\nlearn = \"header.x-hook-secret\"\n\
@@ -24,6 +24,15 @@ fn learner() -> Folder {
     let folder = Folder::new();
     folder.change_partner("unsigned = true", &format!("{SIGNED}\n\n{TEACHING}"));
     folder
+}
+
+/// Adds a partner that is taught its secret, which a person is shown once.
+pub fn add_learner(folder: &Folder, name: &str) {
+    folder.another_partner(name);
+    let file = format!("partners/{name}/partner.toml");
+    let text = fs::read_to_string(folder.path().join(&file)).expect("readable");
+    let teaching = TEACHING.replace("learn =", "reveal = true\nlearn =");
+    folder.write(&file, &text.replace("unsigned = true", &format!("{SIGNED}\n\n{teaching}")));
 }
 
 fn post(gateway: &Process, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -238,4 +247,63 @@ fn support_finds_out_why_a_request_was_turned_away() {
     assert_eq!((&rows[0]["status"], &rows[0]["request"]), (&Value::from(401), &Value::from(request)));
     let none = lab.verb(&["partner", "refusals", "nobody"]).ended(0).out;
     assert!(none.contains("nothing was turned away"), "{none}");
+}
+
+/// Notion's page wants the token that Notion sent: a person must see it, and nobody else ever.
+#[test]
+fn what_was_learnt_is_shown_once_to_an_operator_where_its_handshake_says_so() {
+    let folder = learner();
+    let text = fs::read_to_string(folder.path().join("partners/lab/partner.toml")).expect("readable");
+    let revealing =
+        text.replace("learn = \"header.x-hook-secret\"", "learn = \"header.x-hook-secret\"\nreveal = true");
+    folder.write("partners/lab/partner.toml", &revealing);
+    let lab = Lab::with(folder, &[]);
+    let early = lab.verb(&["partner", "reveal", "lab"]).ended(2);
+    assert!(early.err.contains("has learnt nothing"), "{}", early.err);
+    let armed = lab.verb(&["partner", "arm", "lab"]).ended(0);
+    assert!(armed.out.contains("douane partner reveal lab/default"), "{}", armed.out);
+    assert_eq!(teach(&lab.gateway, TAUGHT).status, 200);
+
+    let wish = json!({ "endpoint": "lab/default" });
+    let auditor = lab.token("eve", "auditor");
+    assert_eq!(lab.gateway.ask("POST", "/api/v1/reveals", &auditor, &wish).status, 403);
+    let shown = lab.verb(&["partner", "reveal", "lab"]).ended(0);
+    assert_eq!(shown.out, format!("{TAUGHT}\n"));
+    let again = lab.verb(&["partner", "reveal", "lab/default"]).ended(2);
+    assert!(again.err.contains("was shown before") && !again.err.contains(TAUGHT), "{}", again.err);
+    let refused = lab.gateway.ask("POST", "/api/v1/reveals", &lab.gateway.token, &wish);
+    assert_eq!((refused.status, refused.code().as_str()), (409, "shown_before"));
+    let acts = lab.journal("secret.revealed");
+    assert_eq!(
+        (acts.len(), &acts[0]["subject"], &acts[0]["who"]),
+        (1, &"lab/default".into(), &"cli:ada".into())
+    );
+    assert_eq!(acts[0]["detail"]["secret"], lab.journal("secret.learnt")[0]["detail"]["secret"]);
+    assert_eq!(lab.gateway.told(TAUGHT), 0, "in no log");
+
+    lab.verb(&["partner", "arm", "lab"]).ended(0);
+    assert_eq!(teach(&lab.gateway, THEIRS).status, 200);
+    let latest = lab.gateway.ask("POST", "/api/v1/reveals", &lab.gateway.token, &wish);
+    assert_eq!(
+        (latest.json()["secret"].as_str(), latest.header("cache-control")),
+        (Some(THEIRS), "no-store")
+    );
+    assert!(!stands_in(&lab.data(), TAUGHT) && !stands_in(&lab.data(), THEIRS), "it stands in no file");
+}
+
+#[test]
+fn what_is_learnt_elsewhere_is_shown_to_nobody() {
+    let lab = Lab::with(learner(), &[]);
+    lab.verb(&["partner", "arm", "lab"]).ended(0);
+    assert_eq!(teach(&lab.gateway, TAUGHT).status, 200);
+    let refused = lab.verb(&["partner", "reveal", "lab"]).ended(2);
+    assert!(
+        refused.err.contains("asks a person for the secret") && !refused.err.contains(TAUGHT),
+        "{}",
+        refused.err
+    );
+    let wish = json!({ "endpoint": "lab/default" });
+    let refused = lab.gateway.ask("POST", "/api/v1/reveals", &lab.gateway.token, &wish);
+    assert_eq!((refused.status, refused.code().as_str()), (409, "never_shown"));
+    assert!(lab.journal("secret.revealed").is_empty());
 }

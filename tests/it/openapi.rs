@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     folder::Folder,
+    handshakes,
     lab::{Lab, event, measured},
     wire::{self, Answer},
 };
@@ -66,7 +67,7 @@ fn every_operation_is_named_once_and_told() {
         assert!(is_text(&operation["summary"]) || is_text(&operation["description"]), "{name} says nothing");
         assert!(ids.insert(operation["operationId"].as_str().expect("an id")), "{name}: its id is taken");
     }
-    assert_eq!(operations.len(), 19);
+    assert_eq!(operations.len(), 20);
 }
 
 #[test]
@@ -265,6 +266,7 @@ fn what_is_answered_is_what_is_described() {
 /// A gateway that publishes to a file.
 fn with_a_broker() -> Lab {
     let mappings = Folder::new();
+    handshakes::add_learner(&mappings, "school");
     let (config, file) = (mappings.path().join("douane.toml"), mappings.path().join("events.ndjson"));
     let broker = format!(
         "[[broker]]\nname = \"file\"\nkind = \"file\"\nfrom = \"beginning\"\npath = \"{}\"\n",
@@ -283,6 +285,10 @@ fn hold_acts(reader: &mut Reader, lab: &Lab, auditor: &str) {
     let (replay, wish) = (json!({ "partner": "lab" }), json!({ "name": "new", "role": "consumer" }));
     let dry = json!({ "partner": "lab", "dry_run": true });
     let arm = json!({ "endpoint": "lab/default", "seconds": 60 });
+    let reveal = json!({ "endpoint": "lab/default" });
+    let school = json!({ "endpoint": "school/default" });
+    ask("POST", "/api/v1/armings", mine, &json!({ "endpoint": "school/default", "seconds": 60 }));
+    wire::exchange(lab.gateway.public, "POST", "/in/school", &[("x-hook-secret", handshakes::TAUGHT)], b"{}");
     let note = json!({ "at": "2026-11-23T12:00:00Z", "who": "x", "act": "x", "subject": "x", "detail": {} });
     for (method, path, token, sent) in [
         ("post", "/api/v1/replays", mine, &dry),
@@ -295,6 +301,12 @@ fn hold_acts(reader: &mut Reader, lab: &Lab, auditor: &str) {
         ("post", "/api/v1/armings", mine, &arm),
         ("post", "/api/v1/armings", mine, &json!({ "endpoint": "lab", "seconds": 60 })),
         ("post", "/api/v1/armings", auditor, &arm),
+        ("post", "/api/v1/reveals", mine, &school),
+        ("post", "/api/v1/reveals", mine, &school),
+        ("post", "/api/v1/reveals", mine, &reveal),
+        ("post", "/api/v1/reveals", mine, &json!({ "endpoint": "lab/nothing" })),
+        ("post", "/api/v1/reveals", mine, &json!({ "endpoint": "lab" })),
+        ("post", "/api/v1/reveals", auditor, &reveal),
         ("post", "/api/v1/journal", mine, &note),
         ("post", "/api/v1/journal", auditor, &note),
     ] {

@@ -44,6 +44,19 @@ impl LearningRecords for PostgresRecords {
         Ok(armed.collect::<Result<_, _>>()?)
     }
 
+    async fn reveal(
+        &self,
+        endpoint: &EndpointName,
+        secret_id: &str,
+        journal: JournalEntry,
+    ) -> Result<bool, RecordsError> {
+        let revealed = "INSERT INTO revealed_secrets (partner, endpoint, secret, revealed_at) \
+                        VALUES ($6, $7, $8, $9) ON CONFLICT DO NOTHING";
+        let (partner, name) = (endpoint.partner.as_bytes(), endpoint.endpoint.as_bytes());
+        let at = journal.at.micros();
+        self.act(&journal, revealed, &[&partner, &name, &secret_id.as_bytes(), &at]).await
+    }
+
     async fn learnt(&self) -> Result<Vec<LearntSecret>, RecordsError> {
         const LEARNT: &str = "SELECT number, learnt_at, id, partner, endpoint, secret, sealed
             FROM learnt_secrets ORDER BY number";

@@ -53,6 +53,26 @@ impl LearningRecords for SqliteRecords {
         .await
     }
 
+    async fn reveal(
+        &self,
+        endpoint: &EndpointName,
+        secret_id: &str,
+        journal: JournalEntry,
+    ) -> Result<bool, RecordsError> {
+        let (name, secret) = (endpoint.clone(), secret_id.to_owned());
+        self.write(move |connection, _| {
+            let sql = "INSERT INTO revealed_secrets (partner, endpoint, secret, revealed_at) VALUES (?1, ?2, ?3, ?4) \
+                       ON CONFLICT DO NOTHING";
+            let values = params![&*name.partner, &*name.endpoint, secret, journal.at];
+            let first = connection.prepare_cached(sql)?.execute(values)? > 0;
+            if first {
+                write_journal(connection, &journal)?;
+            }
+            Ok(first)
+        })
+        .await
+    }
+
     async fn learnt(&self) -> Result<Vec<LearntSecret>, RecordsError> {
         self.read(|connection| {
             let sql = "SELECT number, learnt_at, id, partner, endpoint, secret, sealed FROM learnt_secrets \

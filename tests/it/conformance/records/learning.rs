@@ -66,3 +66,14 @@ pub(super) async fn keeps_what_was_learnt_and_counts_it_as_worked(records: &dyn 
     let conservation = records.conservation().await.expect("reads");
     assert_eq!((conservation.worked, conservation.identified, conservation.orphans), (3, 0, 0));
 }
+
+pub(super) async fn shows_a_secret_once(records: &dyn Records) {
+    let reveal = async |endpoint, secret, number| {
+        records.reveal(&endpoint, secret, act(number, "revealed")).await.expect("is asked")
+    };
+    assert!(reveal(stripe(), "learnt-1", 1).await);
+    assert!(!reveal(stripe(), "learnt-1", 2).await, "once");
+    assert!(reveal(github(), "learnt-1", 3).await, "another endpoint's");
+    assert!(reveal(stripe(), "learnt-2", 4).await, "another secret");
+    assert_eq!(acts(records).await, ["revealed"; 3]);
+}

@@ -159,6 +159,7 @@ suite! {
     learning {
         arms_an_endpoint_once_and_for_a_while
         keeps_what_was_learnt_and_counts_it_as_worked
+        shows_a_secret_once
     }
     confirmations {
         are_open_until_they_are_confirmed_or_given_up

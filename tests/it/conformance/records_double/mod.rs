@@ -6,7 +6,7 @@ mod questions;
 mod traits;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
 
@@ -41,6 +41,7 @@ struct State {
     tokens: BTreeMap<String, TokenRow>,
     desks: BTreeMap<String, (Revision, Vec<u8>)>,
     armed: BTreeMap<EndpointName, Timestamp>,
+    revealed: BTreeSet<(EndpointName, String)>,
     confirmations: BTreeMap<EntryNumber, Confirmation>,
 }
 

@@ -85,6 +85,21 @@ impl LearningRecords for RecordsDouble {
         self.read(|state| state.armed.clone().into_iter().filter(|(_, until)| *until > now).collect())
     }
 
+    async fn reveal(
+        &self,
+        endpoint: &EndpointName,
+        secret_id: &str,
+        journal: JournalEntry,
+    ) -> Result<bool, RecordsError> {
+        self.write(|state| {
+            let first = state.revealed.insert((endpoint.clone(), secret_id.to_owned()));
+            if first {
+                state.journal.push(journal);
+            }
+            Ok(first)
+        })
+    }
+
     async fn learnt(&self) -> Result<Vec<LearntSecret>, RecordsError> {
         self.read(|state| {
             let learnt = state.entries.iter().filter_map(|(number, entry)| match &entry.kind {
