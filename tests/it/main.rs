@@ -30,6 +30,7 @@ mod links;
 mod memory;
 mod openapi;
 mod partners;
+mod played;
 mod presets;
 mod process;
 mod proofs;
