@@ -16,7 +16,7 @@ fuzz_target!(|input: (u8, bool, bool, &[u8])| {
     let mut headers = Headers::default();
     headers.push("content-type", TYPES[usize::from(kind) % TYPES.len()]);
     let form_json = json_in_form.then(|| "payload".to_owned());
-    let rules = BodyRules { form_json, token };
+    let rules = BodyRules { form_json, token, ..BodyRules::default() };
     let _ = read_body(&headers, &body.to_vec().into(), &rules);
     let _ = strict_json::read(body);
 });

@@ -364,6 +364,7 @@ fn accepted(endpoint: &EndpointSummary) -> String {
 fn show_identify(identify: &IdentifySummary) {
     let or = |rule: &Option<String>, without: &str| rule.clone().unwrap_or_else(|| without.to_owned());
     line("form_json", or(&identify.form_json, ""));
+    line("text", or(&identify.text, ""));
     line("split", or(&identify.split, ""));
     line("external_id", or(&identify.external_id, "none: nothing is deduplicated"));
     line("event_type", &identify.event_type);

@@ -17,6 +17,9 @@ pub struct BodyRules {
     /// When the body is a form that has this field, the field's JSON is the body (GitHub and Slack: `payload`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form_json: Option<String>,
+    /// The body is neither JSON nor a form, but a text (XML, Atom): an object with that text under this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// The body is a token (RFC 7515, compact), whose payload is what is read as the body. Its signature is not looked at here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub token: bool,
@@ -41,6 +44,9 @@ pub enum Unreadable {
     /// A body that should be a token is none.
     #[error("the body is no token")]
     Token,
+    /// A body that should be a text is none.
+    #[error("the body is no text in UTF-8")]
+    Text,
     /// A form with too many fields.
     #[error("the form has more than {MAX_FORM_FIELDS} fields")]
     FormFields,
@@ -59,10 +65,15 @@ pub enum BodyKind {
     Multipart,
 }
 
-/// Reads a body by its content type: the two kinds of forms as forms, all else as strict JSON.
+/// Reads a body by its content type: the two kinds of forms as forms, all else as strict JSON; or as the rules say, whatever its
+/// content type.
 pub fn read_body(headers: &Headers, body: &Bytes, rules: &BodyRules) -> Result<Value, Unreadable> {
     if rules.token {
         return read_token(body);
+    }
+    if let Some(name) = &rules.text {
+        let whole = std::str::from_utf8(body).map_err(|_| Unreadable::Text)?;
+        return Ok(Value::Object([(KeyString::from(name.as_str()), text(whole))].into()));
     }
     let form = match body_kind(headers) {
         BodyKind::Json => return Ok(strict_json::read_shared(body)?),
@@ -174,6 +185,19 @@ mod tests {
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_text_is_an_object_of_one_name() {
+        let rules = BodyRules { text: Some("feed".to_owned()), ..BodyRules::default() };
+        let read = |body: &'static [u8]| read_body(&Headers::default(), &Bytes::from_static(body), &rules);
+        let atom = "<feed>\u{2615}</feed>";
+        assert_eq!(json(read(atom.as_bytes()).expect("a text")), serde_json::json!({ "feed": atom }));
+        assert_eq!(
+            json(read(b"{\"feed\":1}").expect("a text")),
+            serde_json::json!({ "feed": "{\"feed\":1}" })
+        );
+        assert_eq!(read(b"\xff"), Err(Unreadable::Text));
     }
 
     fn json(value: Value) -> serde_json::Value {

@@ -14,7 +14,7 @@ use super::{
     handshake::Handshake,
     handshake_file::{self, Known},
     identify::{self, Findings},
-    parameters,
+    parameters::{self, Parameters},
     reading::{Entry, Source, Table, parse},
     secrets, signing,
 };
@@ -201,10 +201,10 @@ fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &
     let (toml, preset_problems) = parse(source);
     problems.extend(preset_problems);
     let preset = Table::of(source, 0, toml.get_ref());
-    answers_of_the_preset(plan, table, &preset);
     let own = table.get("handshake").or(shared.handshake);
     let answered = own.or_else(|| preset.get("handshake"));
     plan.check = checked(plan, table, [&signature, &preset], answered.as_ref(), shared.presets);
+    answers_of_the_preset(plan, table, &preset);
     let Some(check) = plan.check.clone() else { return };
     if !table.has("secrets") {
         plan.secrets = secrets::read(&preset, "public_keys", &mut plan.door_problems);
@@ -219,7 +219,11 @@ fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &
 fn answers_of_the_preset(plan: &mut EndpointPlan, table: &Table<'_>, preset: &Table<'_>) {
     let problems = &mut plan.door_problems;
     if !table.has("reply") {
-        plan.accepted = preset.table("reply", problems).map(|table| reply(&table, problems));
+        let parameters = Parameters(plan.parameters.clone());
+        plan.accepted = preset.table("reply", problems).map(|table| {
+            let reply = reply(&table, problems);
+            Reply { body: parameters.fill(&reply.body), ..reply }
+        });
     }
     if !table.has("signature_failure_status")
         && let Some(status) = status(preset, "signature_failure_status", 400..=499, problems)

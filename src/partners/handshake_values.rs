@@ -15,7 +15,8 @@ impl Reader<'_, '_> {
     pub(super) fn value(&mut self, entry: &Entry<'_>) -> Option<AnswerValue> {
         const HELP: &str = "write a text, a number, { echo = path }, { hmac = \"sha256\", of = [paths], as = \"hex\" } or { sha256 = [parts] }";
         if !entry.value.is_table() {
-            let fixed = serde_json::to_value(owned(entry.value, &Parameters::default())).ok();
+            let parameters = Parameters(self.known.parameters.clone());
+            let fixed = serde_json::to_value(owned(entry.value, &parameters)).ok();
             let plain = fixed.filter(|value| !value.is_array() && !value.is_object() && !value.is_null());
             if plain.is_none() {
                 self.problems.push(entry.problem(

@@ -21,8 +21,9 @@ const DEFAULT_WINDOW: Duration = Duration::from_hours(35 * 24);
 /// A window below this is shorter than most partners go on retrying.
 const SHORT_WINDOW: Duration = Duration::from_hours(24);
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "form_json",
+    "text",
     "split",
     "external_id",
     "event_type",
@@ -77,7 +78,11 @@ fn values(
     let identity = entry(table, "identity", rules::paths, problems).unwrap_or_default();
     let event_type = event_type(table, problems);
     Some(Identify {
-        body: BodyRules { form_json: table.text("form_json", problems).map(str::to_owned), token: false },
+        body: BodyRules {
+            form_json: table.text("form_json", problems).map(str::to_owned),
+            text: table.text("text", problems).map(str::to_owned),
+            token: false,
+        },
         external_id: entry(table, "external_id", rules::value, problems),
         ordering_key: entry(table, "ordering_key", rules::value, problems),
         occurred_at: entry(table, "occurred_at", rules::time, problems),
@@ -118,7 +123,7 @@ fn item_needs_split(table: &Table<'_>, split: Option<&Split>, problems: &mut Vec
     if split.is_some() || table.has("split") {
         return;
     }
-    let holds_paths = |entry: &&Entry<'_>| !["form_json", "window", "same_body"].contains(&entry.key);
+    let holds_paths = |entry: &&Entry<'_>| !["form_json", "text", "window", "same_body"].contains(&entry.key);
     for entry in table.iter().filter(holds_paths).filter(|entry| names_item(entry.value)) {
         let message = format!("`{}` starts with item, and nothing is split", entry.key);
         problems.push(entry.problem("item_without_split", message, "start with body, or add `split`"));
@@ -147,8 +152,15 @@ fn what_is_signed_is_split(table: &Table<'_>, split: Option<&Split>, scheme: &Sc
 }
 
 /// The same for a scheme that signs fields of the body's JSON: forms are refused at the door. One that says it reads a form
-/// looks into the same field of it.
+/// looks into the same field of it. A text has no fields that could be signed.
 fn what_is_signed_is_no_form(table: &Table<'_>, schemes: &Schemes) -> Option<Diagnostic> {
+    let looks_into = [BodyKind::Json, BodyKind::Form, BodyKind::Multipart];
+    if let Some(entry) = table.get("text")
+        && looks_into.iter().any(|kind| schemes.reads_body_as(*kind))
+    {
+        let message = "fields of the body are signed, and a text has none";
+        return Some(entry.problem("text_not_signed", message, "remove `text`"));
+    }
     let entry = table.get("form_json").filter(|_| schemes.reads_body_as(BodyKind::Json))?;
     let message = "fields are signed in the body's JSON, and a form could show others";
     let help =

@@ -167,6 +167,8 @@ pub struct SubscriptionSummary {
 pub struct IdentifySummary {
     /// The field of a form whose JSON is the body.
     pub form_json: Option<String>,
+    /// The name of the text that the body is, where it is no JSON and no form.
+    pub text: Option<String>,
     /// Where one delivery is taken apart.
     pub split: Option<String>,
     /// The partner's id of an event; `None`: nothing is deduplicated.
@@ -333,6 +335,7 @@ fn identify(identify: &Identify) -> IdentifySummary {
     let text = |rule: &Option<_>| rule.as_ref().map(ToString::to_string);
     IdentifySummary {
         form_json: identify.body.form_json.clone(),
+        text: identify.body.text.clone(),
         split: identify.split.as_ref().map(ToString::to_string),
         external_id: text(&identify.external_id),
         external_id_signed: identify.id_is_covered,

@@ -8,7 +8,7 @@ use super::{
     jose::jwk::{self, NoKey},
     special::{Special, parsed_as},
 };
-use crate::model::{HttpsUrl, RawRequest, Timestamp};
+use crate::model::{FieldPath, HttpsRule, HttpsUrl, RawRequest, Secret, Timestamp};
 
 /// Where a provider publishes its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,19 @@ pub(super) enum KeySource {
     Jwks(HttpsUrl),
     /// A certificate, whose address stands in the request.
     Certificate(CertificateSource),
+    /// A public key in PEM, whose path stands in the request.
+    Pem(PemSource),
+}
+
+/// Where a sender names its key, and where that may lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PemSource {
+    /// Where its path stands.
+    pub(super) at: FieldPath,
+    /// The host that publishes it: TLS to that host vouches for it.
+    pub(super) host: String,
+    /// Which addresses the two may make.
+    pub(super) rule: HttpsRule,
 }
 
 /// The key that a request needs.
@@ -33,6 +46,8 @@ enum Which {
     Named(JwsAlgorithm, Option<String>),
     /// That of the certificate.
     OfCertificate,
+    /// The document itself.
+    Whole,
 }
 
 /// Why what was fetched has no key for a request.
@@ -74,6 +89,16 @@ impl Scheme {
                     .map_err(|_| SignatureError::Malformed("the address of the key is not the provider's"))?;
                 Ok(Some(Needed { url, which: Which::OfCertificate }))
             }
+            (KeySource::Pem(source), _) => {
+                views(self, request, &body)?.iter().try_for_each(|view| gather(self, view).map(drop))?;
+                let path = view.text_at(&source.at)?;
+                // What does not begin a path could go on with the host's name.
+                let url = path.starts_with('/').then(|| format!("https://{}{path}", source.host));
+                let url = url.and_then(|url| source.rule.check(&url).ok());
+                let url =
+                    url.ok_or(SignatureError::Malformed("the path of the key is not the provider's"))?;
+                Ok(Some(Needed { url, which: Which::Whole }))
+            }
             (KeySource::Jwks(_), _) => Ok(None),
         }
     }
@@ -100,6 +125,11 @@ impl Scheme {
                 let spki = source.key_in(document, roots, now).map_err(unusable)?;
                 let id = needed.url.path().rsplit('/').next().unwrap_or_default().to_owned();
                 (id, self.key_algorithm(), spki)
+            }
+            (Which::Whole, _) => {
+                let id = needed.url.path().rsplit('/').next().unwrap_or_default();
+                let key = self.key(id, &Secret::new(document));
+                return key.map_err(|error| unusable(&error.to_string()));
             }
             (Which::OfCertificate, _) => return Err(unusable("this scheme takes no certificates")),
         };

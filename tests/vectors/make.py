@@ -369,8 +369,8 @@ def vectors(provider):
     elif provider.tamper is None and not token:
         yield case("tampered body", unlike, body=tampered_body(body))
     if not provider.inside and not provider.inside_token and provider.tamper is None and not token and not provider.stamp:
-        # Where nothing stands between body and header, only JSON documents count.
-        glued = "refused" if provider.name in ("framer", "klaviyo") else unlike
+        # Where nothing stands between body and header, or a field of the body is looked at, only JSON documents count.
+        glued = "refused" if provider.name in ("framer", "klaviyo", "adobe-io-events") else unlike
         yield case("body cut short", glued, body=body[:-1])
         yield case("body with a line break more", glued, body=body + b"\n")
     yield from altered("tampered signature", spelled, tampered(signature))
@@ -698,6 +698,8 @@ hexadecimal("sentry", "Sentry-Hook-Signature", compact({"action": "created", "in
             headers=lambda request, signature: [["Sentry-Hook-Signature", signature], ["Sentry-Hook-Resource", "issue"], ["Request-ID", "r-1"], ["Sentry-Hook-Timestamp", str(request.now)]])
 hexadecimal("circleci", "circleci-signature", compact({"id": "3888f21b-eaa7", "type": "workflow-completed", "happened_at": iso(NOW), "pipeline": {"id": "1285fe1d"}}), prefix="v1=", extra=[only_named("v1", "v2")])
 hexadecimal("vercel", "x-vercel-signature", compact({"id": "evt_1", "type": "deployment.created", "createdAt": NOW * 1000, "payload": {"deployment": {"id": "dpl_1"}}}), algorithm="sha1")
+hexadecimal("vercel-drains", "x-vercel-signature", compact([{"id": "1573817187330377061717300000", "timestamp": NOW * 1000, "source": "lambda", "projectId": "gdufoJxB6b9b1fEqr1jUtFkyavUU", "deploymentId": "dpl_1", "requestId": "643af4e3", "message": "Hello"}, {"id": "1573817250283254651097202070", "timestamp": NOW * 1000, "source": "static", "projectId": "gdufoJxB6b9b1fEqr1jUtFkyavUU", "deploymentId": "dpl_1"}]),
+            algorithm="sha1", parameters={"verify": "6f1e0c3a9b7d42e65f1e0c3a9b7d42e6"}, extra=[unicode_body])
 provider("netlify", compact({"id": "5f1e", "state": "ready", "site_id": "site_1", "updated_at": iso(NOW)}),
          lambda request: jws({"alg": "HS256", "typ": "JWT"}, {"iss": "netlify", "sha256": sha256(request.body).hex()}, hs(request.key)),
          lambda request, signature: [["X-Webhook-Signature", signature], ["X-Netlify-Event", "deploy_created"]], header="X-Webhook-Signature", kind="jwt", extra=[jwt_attacks(False)])
@@ -797,6 +799,11 @@ hexadecimal("twitch", "Twitch-Eventsub-Message-Signature", compact({"subscriptio
             extra=[without("Twitch-Eventsub-Message-Id"), another("Twitch-Eventsub-Message-Id", "another", "signature_mismatch")])
 hexadecimal("websub", "X-Hub-Signature", compact({"version": "https://jsonfeed.org/version/1.1", "title": "A blog", "home_page_url": "https://blog.example.com/", "items": []}), prefix="sha256=",
             parameters={"topics": "https://blog.example.com/feed.json"}, extra=[another("X-Hub-Signature", "sha1=" + "0" * 40, "signature_malformed")])
+YOUTUBE = """<?xml version='1.0' encoding='UTF-8'?>
+<feed xmlns:yt="http://www.youtube.com/xml/schemas/2015" xmlns="http://www.w3.org/2005/Atom"><link rel="hub" href="https://pubsubhubbub.appspot.com"/><link rel="self" href="https://www.youtube.com/xml/feeds/videos.xml?channel_id=UC1"/><title>YouTube video feed</title><updated>2026-11-23T12:00:00+00:00</updated><entry><id>yt:video:dQw4w9WgXcQ</id><yt:videoId>dQw4w9WgXcQ</yt:videoId><yt:channelId>UC1</yt:channelId><title>Café ☕</title></entry></feed>
+""".encode()
+hexadecimal("youtube", "X-Hub-Signature", YOUTUBE, prefix="sha1=", algorithm="sha1", content_type="application/atom+xml", parameters={"topics": "https://www.youtube.com/xml/feeds/videos.xml?channel_id=UC1"},
+            tamper=lambda body: body.replace(b"dQw4w9WgXcQ", b"dQw4w9WgXcR"), extra=[another("X-Hub-Signature", "sha256=" + "0" * 64, "signature_malformed")])
 hexadecimal("zoom", "x-zm-signature", compact({"event": "meeting.started", "event_ts": NOW * 1000, "payload": {"account_id": "AAAAAABBBB", "object": {"id": "1234567890", "uuid": "4444AAAiAAAAAiAiAiiAii=="}}}),
             message=lambda request: b"v0:" + colon(request), time=seconds, headers=stamped("x-zm-signature", "x-zm-request-timestamp", "v0="), extra=[without("x-zm-request-timestamp"), unicode_body])
 
@@ -997,6 +1004,30 @@ def paypal_extra(provider, key, wrong, headers, body, signature, case):
     for url in ("https://api.paypal.com.evil.example/v1/notifications/certs/CERT-1", "http://api.paypal.com/v1/notifications/certs/CERT-1", "https://api.paypal.com/v1/other/CERT-1", "https://evil@api.paypal.com/v1/notifications/certs/CERT-1", "https://api.paypal.com:8443/v1/notifications/certs/CERT-1"):
         yield case(f"certificate at {url}", "refused", headers=with_header(headers, "PAYPAL-CERT-URL", lambda _, url=url: url))
 
+
+ADOBE_PATH = "/prod/keys/pub-key-lyTiz3gQe4.pem"
+ADOBE = compact({"specversion": "1.0", "id": "83b0eac0-7e46-4e2a-8c44-1c2d6a5a1d7e", "source": "acct:aem-p46652-e1074060@adobe.com", "type": "aem.assets.asset.created", "datacontenttype": "application/json", "time": iso(NOW), "event_id": "18abfb47-d24a-4684-ade8-f442a3444033", "recipient_client_id": "606d4074c7ea4962aaf3bc2a5ac3b7f9", "data": {"path": "/content/dam/x"}})
+
+
+def adobe_headers(request, signature):
+    second = b64(OTHER_RSA_KEY.sign(b"second:" + request.body))
+    return [["x-adobe-digital-signature-1", signature], ["x-adobe-public-key1-path", ADOBE_PATH], ["x-adobe-digital-signature-2", second],
+            ["x-adobe-public-key2-path", "/prod/keys/pub-key-kruhWwu4Or.pem"], ["x-adobe-event-id", "b555a1b1"]]
+
+
+def adobe_extra(provider, key, wrong, headers, body, signature, case):
+    theirs = body.replace(b"606d4074", b"706d4074")
+    made, _, _ = provider.request(key, body=theirs)
+    yield case("an event for another client, as genuine", "refused", headers=made, body=theirs)
+    made, _, _ = provider.request(key, body=b'{"event_id":"1"}')
+    yield case("an event for nobody, as genuine", "refused", headers=made, body=b'{"event_id":"1"}')
+    for path in ("@attacker.example/prod/keys/pub-key-a.pem", ".attacker.example/prod/keys/pub-key-a.pem", ":8443/prod/keys/pub-key-a.pem", "//attacker.example/prod/keys/pub-key-a.pem",
+                 "https://attacker.example/prod/keys/pub-key-a.pem", "/prod/keys/../../pub-key-a.pem", "/stage/keys/pub-key-a.pem", "/prod/keys/pub-key-a.pem?x=/pub-key-b.pem", ""):
+        yield case(f"key at {path}", "refused", headers=with_header(headers, "x-adobe-public-key1-path", lambda _, path=path: path))
+
+
+provider("adobe-io-events", ADOBE, lambda request: b64(request.key.sign(request.body)), adobe_headers, header="x-adobe-digital-signature-1", kind="public", secret=None, private=(RSA_KEY, OTHER_RSA_KEY),
+         parameters={"client_id": "606d4074c7ea4962aaf3bc2a5ac3b7f9"}, documents={"https://static.adobeioevents.com" + ADOBE_PATH: RSA_KEY.public()}, encoding="base64", extra=[adobe_extra, without("x-adobe-public-key1-path")])
 
 provider("paypal", PAYPAL, paypal_sign, paypal_headers, header="PAYPAL-TRANSMISSION-SIG", kind="public", secret=None, private=(RSA_KEY, OTHER_RSA_KEY), parameters={"webhook_id": "1JE4291016473214C"},
          documents={PAYPAL_URL: certificate("messageverificationcerts.paypal.com", RSA_KEY, "Vectors Root", OTHER_RSA_KEY)}, extra=[paypal_extra, without("PAYPAL-TRANSMISSION-ID")])
@@ -1278,6 +1309,8 @@ hexadecimal("npm", "x-npm-signature", compact({"event": "package:publish", "name
 token("hugging-face", "X-Webhook-Secret", compact({"event": {"action": "update", "scope": "repo.content"}, "repo": {"type": "model", "name": "a/b", "id": "621ffdc036468d709f17434d"}}))
 provider("meraki", compact({"version": "0.1", "sharedSecret": "@", "sentAt": iso(NOW), "networkId": "N_24329156", "deviceSerial": "Q234-ABCD-5678", "alertId": "0000000000000000", "alertType": "APs came up", "alertTypeId": "started_reporting", "occurredAt": iso(NOW)}),
          lambda request: request.key.decode(), lambda request, signature: [], inside=lambda body, signature: body.replace(b'"@"', json.dumps(signature).encode()), kind="token")
+token("acrobat-sign", "X-AdobeSign-ClientId", compact({"webhookId": "3AAABLblqZhB9BF", "webhookName": "w", "webhookNotificationId": "n-1", "webhookScope": "ACCOUNT", "event": "AGREEMENT_CREATED", "eventDate": iso(NOW), "eventResourceType": "agreement", "agreement": {"id": "CBJCHBCAABAA", "name": "a", "status": "OUT_FOR_SIGNATURE"}}),
+      secret="CBJCHBCAABAAo8FMOkgkLBnvKB_zQeWc", wrong="CBJCHBCAABAAo8FMOkgkLBnvKB_zQeWd", parameters={"client_id": "CBJCHBCAABAAo8FMOkgkLBnvKB_zQeWc"})
 token("ringcentral", "Verification-Token", compact({"uuid": "5794186513434923", "event": "/restapi/v1.0/account/1/extension/2/message-store", "timestamp": iso(NOW), "subscriptionId": "s1", "body": {"id": "b1"}}))
 token("deepgram", "dg-token", compact({"metadata": {"request_id": "9dfbd4bf", "created": iso(NOW)}, "results": {}}))
 

@@ -7,7 +7,9 @@ use super::{SchemeError, SignatureTable, algorithms::secret_form, places::path};
 use crate::{
     model::{HttpsRule, HttpsUrl},
     signatures::{
-        Algorithm, Family, KeyEncoding, SecretForm, certificate::CertificateSource, published::KeySource,
+        Algorithm, Family, KeyEncoding, SecretForm,
+        certificate::CertificateSource,
+        published::{KeySource, PemSource},
     },
 };
 
@@ -16,6 +18,7 @@ use crate::{
 pub(super) struct KeysTable {
     jwks: Option<Spanned<String>>,
     certificate: Option<Spanned<String>>,
+    pem: Option<Spanned<String>>,
     hosts: Option<Vec<String>>,
     path: Option<String>,
     subjects: Option<Vec<String>>,
@@ -31,12 +34,21 @@ pub(super) fn key_source(
     let given = keys.get_ref();
     let of_certificate =
         [given.hosts.is_some(), given.path.is_some(), given.subjects.is_some(), given.chain.is_some()];
-    let source = match (&given.jwks, &given.certificate) {
-        (Some(url), None) if algorithm == Algorithm::Jwt && !of_certificate.contains(&true) => jwks(url)?,
-        (None, Some(at)) if takes_certificates(algorithm) => KeySource::Certificate(certificate(keys, at)?),
+    let names = given.subjects.is_some() || given.chain.is_some();
+    let source = match (&given.jwks, &given.certificate, &given.pem) {
+        (Some(url), None, None) if algorithm == Algorithm::Jwt && !of_certificate.contains(&true) => {
+            jwks(url)?
+        }
+        (None, Some(at), None) if takes_certificates(algorithm) => {
+            KeySource::Certificate(certificate(keys, at)?)
+        }
+        (None, None, Some(at)) if takes_certificates(algorithm) && algorithm != Algorithm::Sns && !names => {
+            KeySource::Pem(pem(keys, at)?)
+        }
         _ => {
             let help = "a jwt has keys = { jwks = \"https://…\" }; an algorithm with public keys has \
-                        keys = { certificate = \"header.x-cert-url\", hosts = [\"…\"], path = \"/…\", subjects = [\"…\"] }";
+                        keys = { certificate = \"header.x-cert-url\", hosts = [\"…\"], path = \"/…\", subjects = [\"…\"] } \
+                        or keys = { pem = \"header.x-key-path\", hosts = [\"…\"], path = \"/…\" }";
             let message = "these keys and this algorithm do not go together";
             return Err(SchemeError::new("keys_mismatch", message, help).at(keys));
         }
@@ -84,6 +96,24 @@ fn certificate(keys: &Spanned<KeysTable>, at: &Spanned<String>) -> Result<Certif
     Ok(CertificateSource { at: path(at)?, rule, subjects: subjects.clone(), chain })
 }
 
+/// A key at a path that the request names, on the one host that publishes such keys.
+fn pem(keys: &Spanned<KeysTable>, at: &Spanned<String>) -> Result<PemSource, SchemeError> {
+    let given = keys.get_ref();
+    let (Some([host]), Some(pattern)) = (given.hosts.as_deref(), &given.path) else {
+        let help =
+            "add hosts = [\"…\"], with the one host, and path = \"/…\": a sender must not choose its own key";
+        return Err(SchemeError::new("missing_key", "nothing says which keys count", help).at(keys));
+    };
+    let rule = HttpsRule::new(std::slice::from_ref(host), pattern).map_err(|error| error.to_string());
+    let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    let rule = rule.and_then(|rule| plain.then_some(rule).ok_or_else(|| format!("{host:?} is not one host")));
+    let rule = rule.map_err(|message| {
+        SchemeError::new("invalid_url", message, "write host and path as the provider documents them")
+            .at(keys)
+    })?;
+    Ok(PemSource { at: path(at)?, host: host.clone(), rule })
+}
+
 /// How the endpoint's own keys are written; nothing, where the provider publishes them.
 pub(super) fn secret(
     table: &SignatureTable,
@@ -111,6 +141,31 @@ keys      = { certificate = "header.paypal-cert-url", hosts = ["api.paypal.com"]
 message   = "{header.paypal-transmission-id}|{body}"
 assurance = "full"
 "#;
+
+    #[test]
+    fn a_key_at_a_path_has_its_one_host() {
+        let adobe = r#"
+algorithm = "rsa-pkcs1-sha256"
+value     = { path = "header.x-signature", as = "base64" }
+keys      = { pem = "header.x-key-path", hosts = ["keys.acme.example"], path = "/keys/*.pem" }
+message   = "{body}"
+assurance = "full"
+"#;
+        assert!(Scheme::parse(adobe).expect("a scheme").has_published_keys());
+        let refused = |from: &str, to: &str| {
+            assert!(adobe.contains(from), "{from}");
+            Scheme::parse(&adobe.replace(from, to)).expect_err("must be refused").code
+        };
+        assert_eq!(refused("hosts = [\"keys.acme.example\"], ", ""), "missing_key");
+        assert_eq!(
+            refused("[\"keys.acme.example\"]", "[\"a.acme.example\", \"b.acme.example\"]"),
+            "missing_key"
+        );
+        assert_eq!(refused("[\"keys.acme.example\"]", "[\"*.acme.example\"]"), "invalid_url");
+        assert_eq!(refused(", path = \"/keys/*.pem\"", ""), "missing_key");
+        assert_eq!(refused("*.pem\"", "*.pem\", chain = false"), "keys_mismatch");
+        assert_eq!(refused("rsa-pkcs1-sha256", "hmac-sha256"), "keys_mismatch");
+    }
 
     #[test]
     fn a_certificate_has_its_hosts_its_path_and_its_names() {
