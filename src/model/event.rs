@@ -31,6 +31,9 @@ pub struct ExternalEvent {
     pub identity_digest: [u8; 32],
     /// The event itself: the split item, or the whole body.
     pub item: Value,
+    /// What a split item stood in, the body first, each without its lists; shared by the items of one element. Empty when
+    /// nothing was split.
+    pub outer: Arc<[Arc<Value>]>,
 }
 
 /// A fact in our words, as a mapping returned it; not yet checked. Only `translate` makes one.

@@ -1,5 +1,6 @@
 //! Room `model`: paths into a delivery, as partner files write them: `body.data.id`, `header.x-github-event`,
-//! `query.shop`, `item.pspReference`. The part after `body.` and `item.` is a VRL path.
+//! `query.shop`, `item.pspReference`. The part after `body.` and `item.` is a VRL path. Where a batch is taken apart,
+//! `body.entry[].id` is of the element that an item stands in.
 
 use std::{borrow::Cow, fmt};
 
@@ -28,6 +29,7 @@ pub enum Root {
 pub struct FieldPath {
     root: Root,
     name: String,
+    lists: Vec<OwnedValuePath>,
     path: OwnedValuePath,
     text: String,
 }
@@ -72,7 +74,21 @@ impl FieldPath {
             Root::Header => rest.to_ascii_lowercase(),
             _ => rest.to_owned(),
         };
-        Ok(Self { root, name, path, text: text.to_owned() })
+        Ok(Self { root, name, lists: Vec::new(), path, text: text.to_owned() })
+    }
+
+    /// Parses what [`Self::parse`] does, and paths through the lists of a batch: `body.entry[].changes[].field`.
+    pub fn parse_in_batch(text: &str) -> Result<Self, PathError> {
+        let mut steps = text.split("[]");
+        let first = Self::parse(steps.next().unwrap_or_default())?;
+        let steps: Option<Vec<_>> = steps.map(below).collect();
+        let mut lists = steps.ok_or_else(|| PathError::Path(text.to_owned()))?;
+        let Some(path) = lists.pop() else { return Ok(first) };
+        if first.root != Root::Body {
+            return Err(PathError::Path(text.to_owned()));
+        }
+        lists.insert(0, first.path);
+        Ok(Self { lists, path, text: text.to_owned(), ..first })
     }
 
     /// What it starts from.
@@ -87,17 +103,32 @@ impl FieldPath {
 
     /// The last name of it: `message` of `body.message`, the header's or parameter's own name.
     pub fn last_name(&self) -> String {
-        let named = self.path.segments.iter().rev().find_map(|segment| match segment {
+        let segments = self.lists.iter().chain([&self.path]).flat_map(|path| &path.segments);
+        let mut names = segments.filter_map(|segment| match segment {
             OwnedSegment::Field(name) => Some(name.to_string()),
             OwnedSegment::Index(_) => None,
         });
-        named.unwrap_or_else(|| self.name.clone())
+        names.next_back().unwrap_or_else(|| self.name.clone())
     }
 
-    /// The path below the root, for `body` and `item`.
+    /// The lists it goes through, each below an element of the one before; none unless it was parsed in a batch.
+    pub fn lists(&self) -> &[OwnedValuePath] {
+        &self.lists
+    }
+
+    /// The path below the root, for `body` and `item`; below an element of the last list where there is one.
     pub fn value_path(&self) -> &OwnedValuePath {
         &self.path
     }
+}
+
+/// A path below an element, with its dot in front; empty: the element itself.
+fn below(step: &str) -> Option<OwnedValuePath> {
+    if step.is_empty() {
+        return Some(OwnedValuePath::root());
+    }
+    let path = step.strip_prefix('.').filter(|path| !path.starts_with('.'))?;
+    parse_value_path(path).ok().filter(|path| !path.is_root())
 }
 
 impl fmt::Display for FieldPath {
@@ -121,8 +152,12 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The value at a path. `None` when it is absent or null; a header or query parameter that stands twice is absent,
-    /// because two readers could disagree on which one counts.
+    /// because two readers could disagree on which one counts. A path through lists is absent too: nothing here says
+    /// which of their elements is meant.
     pub fn get(&self, path: &FieldPath) -> Option<Cow<'a, Value>> {
+        if !path.lists.is_empty() {
+            return None;
+        }
         let found = match path.root {
             Root::Body => self.body.get(&path.path).map(Cow::Borrowed),
             Root::Item => self.item.get(&path.path).map(Cow::Borrowed),
@@ -190,6 +225,34 @@ mod tests {
         assert_eq!(text("body.n"), None);
         assert_eq!(text("header.x-twice"), None);
         assert_eq!(text("query.t"), None);
+    }
+
+    #[test]
+    fn a_path_in_a_batch_goes_through_lists() {
+        let path = |text| FieldPath::parse_in_batch(text).expect("a path");
+        let inner = path("body.entry[].changes[].value.field");
+        let lists: Vec<_> = inner.lists().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (lists.join(" "), inner.value_path().to_string()),
+            ("entry changes".into(), "value.field".into())
+        );
+        assert_eq!(
+            (inner.to_string().as_str(), inner.last_name().as_str()),
+            ("body.entry[].changes[].value.field", "field")
+        );
+        let element = path("body.entry[].changes[]");
+        assert_eq!((element.value_path().is_root(), element.last_name().as_str()), (true, "changes"));
+        assert_eq!(path("body[][].id").lists().len(), 2, "an array of arrays");
+        assert_eq!(path("body.id"), FieldPath::parse("body.id").expect("a path"));
+        let body = strict_json::read(br#"{"id":1}"#).expect("valid");
+        let fields = Fields { headers: &Headers::default(), query: "", body: &body, item: &body };
+        assert_eq!(fields.get(&path("body[].id")), None, "of which element?");
+        for bad in
+            ["item.a[].b", "header.x[]", "body.a[]b", "body.a[].", "body.a[]..b", "[]", "body.a[].b..c[]"]
+        {
+            assert!(FieldPath::parse_in_batch(bad).is_err(), "{bad:?}");
+        }
+        assert!(FieldPath::parse("body.a[].b").is_err());
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub struct EndpointDesk {
 pub struct Identify {
     /// How the bytes become a value.
     pub body: BodyRules,
-    /// Where the items of a batch stand: an array path, and below each element an optional path (`body.items[].Item`).
+    /// Where the items of a batch stand.
     pub split: Option<Split>,
     /// The partner's id of an event.
     pub external_id: Option<ValueRule>,
@@ -87,8 +87,8 @@ pub struct Identify {
     pub event_type: ValueRule,
     /// The ordering key; `None`: the external id.
     pub ordering_key: Option<ValueRule>,
-    /// When it happened.
-    pub occurred_at: Option<TimeRule>,
+    /// When it happened: the first of these that tells a time.
+    pub occurred_at: Vec<TimeRule>,
     /// The version of the partner's API.
     pub version: Option<ValueRule>,
     /// The parts that must not differ between repeats; empty: the whole item less `volatile`.
@@ -103,13 +103,31 @@ pub struct Identify {
     pub id_is_covered: bool,
 }
 
-/// Where the items of a batch stand.
+/// Where the items of a batch stand: in lists, which may stand in elements of lists (`body.entry[].changes[]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// The array.
-    pub array: FieldPath,
-    /// The item below each element; root: the element itself.
-    pub element: OwnedValuePath,
+    /// What is looked for in the body.
+    pub body: Level,
+    /// The paths as they are written.
+    pub paths: Vec<FieldPath>,
+}
+
+/// What is looked for in the body, or in an element of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// The lists that may stand in it, in the order they are written.
+    pub lists: Vec<List>,
+    /// Where the one item stands when no list has an element; root: it is the item itself. `None`: there must be a list.
+    pub item: Option<OwnedValuePath>,
+}
+
+/// A list, and what is looked for in each of its elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Where it stands in the body or in an element.
+    pub path: OwnedValuePath,
+    /// What is looked for in its elements.
+    pub element: Level,
 }
 
 /// A value of a delivery, as partner files write it.
@@ -117,10 +135,10 @@ pub struct Split {
 pub enum ValueRule {
     /// `"body.id"`.
     Path(FieldPath),
-    /// `{ join = [paths], by = ":" }`: absent parts count as empty, trailing empty parts are left out; absent when all are.
-    Join(Vec<FieldPath>, String),
-    /// `{ first_of = [paths] }`: the first that is there and not empty; absent when none is.
-    FirstOf(Vec<FieldPath>),
+    /// `{ join = [values], by = ":" }`: absent parts count as empty, trailing empty parts are left out; absent when all are.
+    Join(Vec<ValueRule>, String),
+    /// `{ first_of = [values] }`: the first that is there and not empty; absent when none is.
+    FirstOf(Vec<ValueRule>),
     /// `{ digest = [paths] }`: SHA-256 (hex) of the values as canonical JSON.
     Digest(Vec<FieldPath>),
     /// `{ name_of = [paths] }`: the last name of the first path where something stands: `message` of `body.message`. For

@@ -9,7 +9,7 @@ use super::{
     desk::{Identify, SameBody, Split, ValueRule},
     door::SignatureCheck,
     reading::{Entry, Table, suggestion},
-    rules, signing,
+    rules, signing, splits,
 };
 use crate::{
     model::{BodyKind, BodyRules, Diagnostic, FieldPath, Root},
@@ -20,6 +20,10 @@ use crate::{
 const DEFAULT_WINDOW: Duration = Duration::from_hours(35 * 24);
 /// A window below this is shorter than most partners go on retrying.
 const SHORT_WINDOW: Duration = Duration::from_hours(24);
+
+/// The keys that say how an event is named: those with paths but for `split`.
+pub(super) const NAMING: [&str; 6] =
+    ["external_id", "event_type", "occurred_at", "ordering_key", "version", "identity"];
 
 const KEYS: [&str; 12] = [
     "form_json",
@@ -52,8 +56,16 @@ pub(super) struct Findings {
 pub(super) fn read(table: &Table<'_>, check: &SignatureCheck, found: &mut Findings) -> Option<Identify> {
     let before = found.problems.len();
     table.only(&KEYS, &mut found.problems);
-    let split = entry(table, "split", rules::split, &mut found.problems);
+    let split = entry(table, "split", splits::split, &mut found.problems);
     item_needs_split(table, split.as_ref(), &mut found.problems);
+    if split.is_some() || !table.has("split") {
+        splits::refuse_others(
+            table,
+            &NAMING,
+            &split.as_slice().iter().collect::<Vec<_>>(),
+            &mut found.problems,
+        );
+    }
     if let SignatureCheck::Scheme(scheme) = check {
         found.unsafe_door.extend(what_is_signed_is_split(table, split.as_ref(), scheme));
         found.unsafe_door.extend(what_is_signed_is_no_form(table, scheme));
@@ -61,7 +73,7 @@ pub(super) fn read(table: &Table<'_>, check: &SignatureCheck, found: &mut Findin
     let window = window(table, found);
     let identify = values(table, split, window, &mut found.problems)?;
     let id_is_covered =
-        identify.external_id.as_ref().is_some_and(|id| signing::covers(check, rules::paths_of(id)));
+        identify.external_id.as_ref().is_some_and(|id| signing::covers(check, &rules::paths_of(id)));
     let sound = found.problems.len() == before && found.unsafe_door.is_empty();
     let token = matches!(check, SignatureCheck::Scheme(scheme) if scheme.body_is_token());
     let body = BodyRules { token, ..identify.body.clone() };
@@ -85,7 +97,7 @@ fn values(
         },
         external_id: entry(table, "external_id", rules::value, problems),
         ordering_key: entry(table, "ordering_key", rules::value, problems),
-        occurred_at: entry(table, "occurred_at", rules::time, problems),
+        occurred_at: entry(table, "occurred_at", rules::times, problems).unwrap_or_default(),
         version: entry(table, "version", rules::value, problems),
         same_body: same_body(table, problems),
         event_type: event_type?,
@@ -142,7 +154,7 @@ fn names_item(value: &DeValue<'_>) -> bool {
 /// What was verified is what is translated: a scheme that signs items must be split into just these.
 fn what_is_signed_is_split(table: &Table<'_>, split: Option<&Split>, scheme: &Schemes) -> Option<Diagnostic> {
     let signed = scheme.signed_items()?;
-    if split.is_some() && split == rules::split_of(signed).as_ref() {
+    if split.is_some() && split == splits::split_of(&[signed]).as_ref() {
         return None;
     }
     let at = table.get("split").map_or_else(|| table.at, |entry| entry.at);
@@ -254,6 +266,10 @@ mod tests {
             ("external_id = 'body.id'", "missing_event_type"),
             ("event_type = 'item.type'", "item_without_split"),
             ("event_type = 'body.type'\nsplit = 'body.items'", "bad_split"),
+            ("event_type = 'body.a[].type'", "not_split"),
+            ("event_type = 'body.b[].type'\nsplit = 'body.a[].b[]'", "not_split"),
+            ("event_type = 'body.type'\nsplit = 'body.a[]'\nidentity = ['body.a[].x[].y']", "not_split"),
+            ("event_type = 'body.type'\nsplit = 'body.a[]'\nvolatile = ['body.a[].x']", "bad_path"),
             ("event_type = 'body.type'\nvolatile = ['header.x']", "volatile_outside"),
             ("event_type = 'item.type'\nsplit = 'body.a[]'\nvolatile = ['body.x']", "volatile_outside"),
             ("event_type = 'body.type'\nsame_body = 'ignore'", "bad_value"),

@@ -28,12 +28,13 @@ mod reload;
 mod rules;
 mod secrets;
 mod signing;
+mod splits;
 mod summary;
 
 pub use check::{CheckOptions, Report, check};
 pub use desk::{
-    Desk, DeskSources, EndpointDesk, Identify, Ignore, MappingRule, SameBody, Split, TimeRule, TimeUnit,
-    ValueRule,
+    Desk, DeskSources, EndpointDesk, Identify, Ignore, Level, List, MappingRule, SameBody, Split, TimeRule,
+    TimeUnit, ValueRule,
 };
 pub use door::{
     ClientCertificate, Door, Endpoint, NotConfigured, Reply, SecretUse, SecretsFrom, SignatureCheck,
@@ -45,6 +46,8 @@ pub(crate) use handshake_file::handshakes_of;
 pub use opening::STAND_IN;
 pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
+#[cfg(test)]
+pub(crate) use splits::split_of;
 pub use summary::{
     EndpointSummary, IdentifySummary, IgnoreSummary, LearntSummary, MappingSummary, PartnerSummary,
     PublishedKeys, SecretSummary, SignatureSummary, SubscriptionSummary,

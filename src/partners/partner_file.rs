@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    desk::ValueRule,
+    desk::{Split, ValueRule},
     endpoint_file::{self, EndpointPlan, FindPreset, Shared},
     folder::is_module,
     reading::{Source, Table, closest, parse},
-    rules,
+    rules, splits,
 };
 use crate::model::{Diagnostic, Secret, TypePattern};
 
@@ -156,12 +156,25 @@ impl PartnerFile {
         let names: BTreeSet<String> = self.endpoints.iter().map(|plan| plan.name.to_string()).collect();
         let problems = &mut self.desk_problems;
         for table in root.tables("mapping", problems) {
-            self.mappings.extend(mapping(&table, &names, problems));
+            let plan = mapping(&table, &names, problems);
+            if let Some(splits) = plan.as_ref().and_then(|plan| splits_of(&self.endpoints, &plan.scope)) {
+                splits::refuse_others(&table, &["ordering_key"], &splits, problems);
+            }
+            self.mappings.extend(plan);
         }
         for table in root.tables("ignore", problems) {
             self.ignores.extend(ignore(&table, &names, problems));
         }
     }
+}
+
+/// How the endpoints of a scope take batches apart; `None` when one of them could not be read.
+fn splits_of<'e>(endpoints: &'e [EndpointPlan], scope: &Scope) -> Option<Vec<&'e Split>> {
+    let here = |plan: &&EndpointPlan| {
+        scope.endpoints.is_empty() || scope.endpoints.iter().any(|name| **name == *plan.name)
+    };
+    let read: Option<Vec<_>> = endpoints.iter().filter(here).map(|plan| plan.identify.as_ref()).collect();
+    Some(read?.into_iter().filter_map(|identify| identify.split.as_ref()).collect())
 }
 
 /// The endpoints of a file that is not TOML all through, as far as their names can be made out.

@@ -1,18 +1,16 @@
-//! Room `partners`: the small languages of partner files: paths, values, times and splits. May not know keys.
+//! Room `partners`: the small languages of partner files: paths, values and times. May not know keys.
 
 use std::fmt;
 
-use vrl::path::{OwnedValuePath, parse_value_path};
+use vrl::path::OwnedValuePath;
 
 use super::{
-    desk::{Split, TimeRule, TimeUnit, ValueRule},
+    desk::{TimeRule, TimeUnit, ValueRule},
     reading::{Entry, Table},
 };
-use crate::model::{CREDENTIAL_PARTS, Diagnostic, FieldPath, Root, is_credential_header};
+use crate::model::{CREDENTIAL_PARTS, Diagnostic, FieldPath, PathError, Root, is_credential_header};
 
-const VALUE_HELP: &str = "write \"body.id\", { join = [paths], by = \":\" }, { first_of = [paths] }, { digest = [paths] } or { name_of = [paths] }";
-const SPLIT_HELP: &str =
-    "write the path of an array with `[]` after it, as \"body.items[]\" or \"body.items[].Item\"";
+const VALUE_HELP: &str = "write \"body.id\", { join = [values], by = \":\" }, { first_of = [values] }, { digest = [paths] } or { name_of = [paths] }";
 
 /// What goes between joined parts when `by` is not there.
 const DEFAULT_JOINT: &str = ":";
@@ -22,10 +20,22 @@ pub(super) fn path(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<
     let text = entry.text(problems)?;
     if text.contains("[]") {
         let help = "name one element, as body.items[0].id; to take a batch apart, use `split`";
-        problems.push(entry.problem("bad_path", "`[]` stands only in `split`", help));
+        problems.push(entry.problem(
+            "bad_path",
+            "`[]` stands only in `split` and what names its items",
+            help,
+        ));
         return None;
     }
-    match FieldPath::parse(text) {
+    path_of(entry, FieldPath::parse(text), problems)
+}
+
+fn path_of(
+    entry: &Entry<'_>,
+    path: Result<FieldPath, PathError>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<FieldPath> {
+    match path {
         Ok(path) => Some(path),
         Err(error) => {
             let help = "start with body, header, query or item, and write fields with dots";
@@ -36,9 +46,10 @@ pub(super) fn path(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<
 }
 
 /// A path that stage 1 reads, when only what was kept is there: a credential was sealed before, and its ciphertext is
-/// another one each time.
+/// another one each time. It may go through the lists of a split.
 fn kept_path(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<FieldPath> {
-    let path = path(entry, problems)?;
+    let text = entry.text(problems)?;
+    let path = path_of(entry, FieldPath::parse_in_batch(text), problems)?;
     if path.root() != Root::Header || !is_credential_header(path.name()) {
         return Some(path);
     }
@@ -55,17 +66,23 @@ fn kept_path(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<FieldP
 
 /// An array of paths, with at least one.
 pub(super) fn paths(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<Vec<FieldPath>> {
+    each(entry, kept_path, problems)
+}
+
+/// An array of what `rule` reads, with at least one.
+fn each<T>(
+    entry: &Entry<'_>,
+    rule: impl Fn(&Entry<'_>, &mut Vec<Diagnostic>) -> Option<T>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Vec<T>> {
     let before = problems.len();
-    let paths: Vec<_> =
-        entry.elements(problems).iter().filter_map(|element| kept_path(element, problems)).collect();
-    if paths.is_empty() && problems.len() == before {
-        problems.push(entry.problem(
-            "empty",
-            format!("`{}` names no path", entry.key),
-            "name at least one path",
-        ));
+    let read: Vec<_> =
+        entry.elements(problems).iter().filter_map(|element| rule(element, problems)).collect();
+    if read.is_empty() && problems.len() == before {
+        let message = format!("`{}` names no path", entry.key);
+        problems.push(entry.problem("empty", message, "name at least one path"));
     }
-    (problems.len() == before).then_some(paths)
+    (problems.len() == before).then_some(read)
 }
 
 /// A value: a path, or one way to make a value of several.
@@ -93,20 +110,24 @@ fn value_of(way: &Entry<'_>, table: &Table<'_>, problems: &mut Vec<Diagnostic>) 
     if let Some(by) = table.get("by").filter(|_| way.key != "join") {
         problems.push(by.problem("bad_value", "`by` goes with `join` only", "remove it"));
     }
-    let paths = paths(way, problems)?;
     Some(match way.key {
         "join" => {
             let by = table.text("by", problems).unwrap_or(DEFAULT_JOINT);
-            ValueRule::Join(paths, by.to_owned())
+            ValueRule::Join(each(way, value, problems)?, by.to_owned())
         }
-        "first_of" => ValueRule::FirstOf(paths),
-        "name_of" => ValueRule::NameOf(paths),
-        _ => ValueRule::Digest(paths),
+        "first_of" => ValueRule::FirstOf(each(way, value, problems)?),
+        "name_of" => ValueRule::NameOf(paths(way, problems)?),
+        _ => ValueRule::Digest(paths(way, problems)?),
     })
 }
 
+/// A time, or a list of them: the first that tells one counts.
+pub(super) fn times(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<Vec<TimeRule>> {
+    if entry.value.is_array() { each(entry, time, problems) } else { Some(vec![time(entry, problems)?]) }
+}
+
 /// A time: `{ path = "body.created", as = "unix_s" }`.
-pub(super) fn time(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<TimeRule> {
+fn time(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<TimeRule> {
     const HELP: &str = "write { path = \"body.created\", as = \"unix_s\" }; as is unix_s, unix_ms or rfc3339";
     if !entry.value.is_table() {
         problems.push(entry.problem(
@@ -141,42 +162,12 @@ fn unit(text: &str) -> Option<TimeUnit> {
     }
 }
 
-/// Where a batch is taken apart: `"body.items[].Item"`.
-pub(super) fn split(entry: &Entry<'_>, problems: &mut Vec<Diagnostic>) -> Option<Split> {
-    let text = entry.text(problems)?;
-    let split = split_of(text);
-    if split.is_none() {
-        problems.push(entry.problem(
-            "bad_split",
-            format!("{text:?} does not say where the items are"),
-            SPLIT_HELP,
-        ));
-    }
-    split
-}
-
-/// The same from text alone; `None` when it is no split.
-pub(super) fn split_of(text: &str) -> Option<Split> {
-    let (array, element) = text.split_once("[]")?;
-    let array = FieldPath::parse(array).ok().filter(|array| array.root() == Root::Body)?;
-    let element = match element {
-        "" => OwnedValuePath::root(),
-        element => {
-            let path = element.strip_prefix('.').filter(|path| !path.contains("[]"))?;
-            parse_value_path(path).ok().filter(|path| !path.is_root())?
-        }
-    };
-    Some(Split { array, element })
-}
-
 /// The paths a value is made of.
-pub(super) fn paths_of(rule: &ValueRule) -> &[FieldPath] {
+pub(super) fn paths_of(rule: &ValueRule) -> Vec<&FieldPath> {
     match rule {
-        ValueRule::Path(path) => std::slice::from_ref(path),
-        ValueRule::Join(paths, _)
-        | ValueRule::FirstOf(paths)
-        | ValueRule::Digest(paths)
-        | ValueRule::NameOf(paths) => paths,
+        ValueRule::Path(path) => vec![path],
+        ValueRule::Join(values, _) | ValueRule::FirstOf(values) => values.iter().flat_map(paths_of).collect(),
+        ValueRule::Digest(paths) | ValueRule::NameOf(paths) => paths.iter().collect(),
     }
 }
 
@@ -185,15 +176,25 @@ impl fmt::Display for ValueRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.fmt(f),
-            Self::Join(paths, by) => write!(f, "{{ join = {}, by = {by:?} }}", listed(paths)),
-            Self::FirstOf(paths) => write!(f, "{{ first_of = {} }}", listed(paths)),
+            Self::Join(values, by) => write!(f, "{{ join = {}, by = {by:?} }}", all(values)),
+            Self::FirstOf(values) => write!(f, "{{ first_of = {} }}", all(values)),
             Self::Digest(paths) => write!(f, "{{ digest = {} }}", listed(paths)),
             Self::NameOf(paths) => write!(f, "{{ name_of = {} }}", listed(paths)),
         }
     }
 }
 
-fn listed(paths: &[FieldPath]) -> String {
+/// Values as the array that they are written in.
+fn all(values: &[ValueRule]) -> String {
+    let written = values.iter().map(|value| match value {
+        ValueRule::Path(path) => format!("{:?}", path.to_string()),
+        other => other.to_string(),
+    });
+    format!("[{}]", written.collect::<Vec<_>>().join(", "))
+}
+
+/// Paths as the array that they are written in.
+pub(super) fn listed(paths: &[FieldPath]) -> String {
     let quoted: Vec<_> = paths.iter().map(|path| format!("{:?}", path.to_string())).collect();
     format!("[{}]", quoted.join(", "))
 }
@@ -209,9 +210,15 @@ impl fmt::Display for TimeRule {
     }
 }
 
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", below(&format!("{}[]", self.array), &self.element))
+/// Times as they are written: one alone, several as an array.
+pub(super) fn times_text(times: &[TimeRule]) -> Option<String> {
+    match times {
+        [] => None,
+        [time] => Some(time.to_string()),
+        times => {
+            let written: Vec<_> = times.iter().map(ToString::to_string).collect();
+            Some(format!("[{}]", written.join(", ")))
+        }
     }
 }
 
@@ -253,7 +260,8 @@ mod tests {
         };
         let (a, b) = (at("body.a"), at("header.b"));
         assert_eq!(value_of("x = 'body.a'"), ValueRule::Path(a.clone()));
-        let both = vec![a, b];
+        let both = vec![ValueRule::Path(a.clone()), ValueRule::Path(b.clone())];
+        let paths = vec![a, b];
         assert_eq!(
             value_of("x = { join = ['body.a', 'header.b'], by = '-' }"),
             ValueRule::Join(both.clone(), "-".to_owned())
@@ -263,21 +271,29 @@ mod tests {
             ValueRule::Join(both.clone(), ":".to_owned())
         );
         assert_eq!(value_of("x = { first_of = ['body.a', 'header.b'] }"), ValueRule::FirstOf(both.clone()));
-        assert_eq!(value_of("x = { name_of = ['body.a', 'header.b'] }"), ValueRule::NameOf(both.clone()));
-        assert_eq!(value_of("x = { digest = ['body.a', 'header.b'] }"), ValueRule::Digest(both));
+        assert_eq!(value_of("x = { name_of = ['body.a', 'header.b'] }"), ValueRule::NameOf(paths.clone()));
+        assert_eq!(value_of("x = { digest = ['body.a', 'header.b'] }"), ValueRule::Digest(paths));
+        let nested = value_of("x = { first_of = [{ join = ['body.a', 'header.b'] }, 'body.a[].b'] }");
+        let inner = FieldPath::parse_in_batch("body.a[].b").expect("a path");
+        assert_eq!(
+            nested,
+            ValueRule::FirstOf(vec![ValueRule::Join(both, ":".to_owned()), ValueRule::Path(inner)])
+        );
     }
 
     #[test]
     fn values_that_are_none_are_refused() {
         for (text, code) in [
             ("x = 'id'", "bad_path"),
-            ("x = 'body.items[].id'", "bad_path"),
+            ("x = 'item.items[].id'", "bad_path"),
             ("x = 7", "bad_value"),
             ("x = {}", "bad_value"),
             ("x = { join = ['body.a'], digest = ['body.a'] }", "bad_value"),
             ("x = { first_of = ['body.a'], by = '-' }", "bad_value"),
             ("x = { join = [] }", "empty"),
             ("x = { firstof = ['body.a'] }", "unknown_key"),
+            ("x = { first_of = [{ join = [] }] }", "empty"),
+            ("x = { digest = [{ join = ['body.a'] }] }", "wrong_type"),
         ] {
             let (_, problems) = read(text, value);
             assert_eq!(problems.first().map(|problem| problem.code), Some(code), "{text}");
@@ -286,11 +302,15 @@ mod tests {
 
     #[test]
     fn times_say_how_they_are_written() {
-        let (rule, problems) = read("x = { path = 'body.t', as = 'unix_ms' }", time);
+        let (rule, problems) = read("x = { path = 'body.t', as = 'unix_ms' }", times);
         assert_eq!(problems, []);
-        assert_eq!(rule, Some(TimeRule { path: at("body.t"), unit: TimeUnit::UnixMs }));
+        let told = TimeRule { path: at("body.t"), unit: TimeUnit::UnixMs };
+        assert_eq!(rule, Some(vec![told.clone()]));
+        let two = "x = [{ path = 'body.t', as = 'unix_ms' }, { path = 'body.u', as = 'rfc3339' }]";
+        let other = TimeRule { path: at("body.u"), unit: TimeUnit::Rfc3339 };
+        assert_eq!(read(two, times), (Some(vec![told, other]), vec![]));
         for text in ["x = 'body.t'", "x = { path = 'body.t' }", "x = { path = 'body.t', as = 'iso' }"] {
-            let (rule, problems) = read(text, time);
+            let (rule, problems) = read(text, times);
             assert_eq!((rule, problems.len()), (None, 1), "{text}");
         }
     }
@@ -304,6 +324,7 @@ mod tests {
             r#"{ first_of = ["body.a", "body.b[0]"] }"#,
             r#"{ name_of = ["body.a", "body.b"] }"#,
             r#"{ digest = ["body"] }"#,
+            r#"{ first_of = ["body.a[].b", { join = ["item.a", "item.b"], by = "-" }] }"#,
         ] {
             let quoted = if text.starts_with('{') { text.to_owned() } else { format!("{text:?}") };
             let (rule, problems) = read(&format!("x = {quoted}"), value);
@@ -312,19 +333,5 @@ mod tests {
         }
         let text = r#"{ path = "body.t", as = "unix_ms" }"#;
         assert_eq!(read(&format!("x = {text}"), time).0.expect("a rule").to_string(), text);
-        for text in ["body[]", "body.items[]", "body.items[].Item.x"] {
-            assert_eq!(split_of(text).expect("a split").to_string(), text);
-        }
-    }
-
-    #[test]
-    fn a_split_is_an_array_and_what_stands_below() {
-        let items = split_of("body.items[].Item").expect("a split");
-        assert_eq!((items.array, items.element.to_string()), (at("body.items"), "Item".to_owned()));
-        let whole = split_of("body[]").expect("a split");
-        assert_eq!((whole.array, whole.element.is_root()), (at("body"), true));
-        for bad in ["body.items", "header.x[]", "body.items[]Item", "body.a[].b[]", "[]", "body.items[]."] {
-            assert_eq!(split_of(bad), None, "{bad}");
-        }
     }
 }

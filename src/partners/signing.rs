@@ -241,10 +241,13 @@ fn located(error: SchemeError, grammar: &Table<'_>, starts: &[(usize, Entry<'_>)
     }
 }
 
-/// Whether the signature covers every one of these paths.
-pub(super) fn covers(check: &SignatureCheck, paths: &[FieldPath]) -> bool {
+/// Whether the signature covers every one of these paths. One through the lists of a batch it covers with the whole body.
+pub(super) fn covers(check: &SignatureCheck, paths: &[&FieldPath]) -> bool {
     let SignatureCheck::Scheme(schemes) = check else { return false };
-    paths.iter().all(|path| schemes.covers_path(path))
+    let body = FieldPath::parse("body").ok();
+    let place =
+        |path: &&FieldPath| if path.lists().is_empty() { Some((*path).clone()) } else { body.clone() };
+    paths.iter().all(|path| place(path).is_some_and(|path| schemes.covers_path(&path)))
 }
 
 #[cfg(test)]

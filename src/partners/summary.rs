@@ -341,7 +341,7 @@ fn identify(identify: &Identify) -> IdentifySummary {
         external_id_signed: identify.id_is_covered,
         event_type: identify.event_type.to_string(),
         ordering_key: text(&identify.ordering_key),
-        occurred_at: identify.occurred_at.as_ref().map(ToString::to_string),
+        occurred_at: rules::times_text(&identify.occurred_at),
         version: text(&identify.version),
         identity: identify.identity.iter().map(FieldPath::to_string).collect(),
         volatile: identify.volatile.iter().map(|path| rules::below(root, path)).collect(),

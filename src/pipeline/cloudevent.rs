@@ -161,7 +161,7 @@ pub(super) fn same_fact(one: &StoredEvent, other: &StoredEvent) -> bool {
 }
 
 /// When the delivery behind an event was accepted.
-pub(super) fn recorded_at(event: &StoredEvent) -> Option<Timestamp> {
+pub fn recorded_at(event: &StoredEvent) -> Option<Timestamp> {
     read(event).ok().map(|event| event.recordedtime)
 }
 
@@ -187,6 +187,8 @@ fn read(event: &StoredEvent) -> Result<CloudEvent<'_, Box<RawValue>>, serde_json
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use std::sync::Arc;
+
     use vrl::value::Value;
 
     use super::*;
@@ -204,6 +206,7 @@ mod tests {
             version: None,
             identity_digest: [0; 32],
             item: Value::Null,
+            outer: Arc::default(),
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) fn endpoint_desk() -> EndpointDesk {
         external_id: Some(rule("body.id")),
         event_type: rule("body.type"),
         ordering_key: Some(rule("body.order")),
-        occurred_at: None,
+        occurred_at: Vec::new(),
         version: None,
         identity: Vec::new(),
         volatile: Vec::new(),

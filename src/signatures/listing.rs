@@ -45,6 +45,8 @@ impl Preset {
         let schemes = schemes(&table);
         let text = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
         let identify = |key: &str| file.identify.get(key).and_then(Value::as_str).map(str::to_owned);
+        let paths = file.identify.get("split").and_then(Value::as_array);
+        let listed = paths.map(|paths| paths.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "));
         Ok(PresetSummary {
             name: self.name,
             title: file.title,
@@ -53,7 +55,7 @@ impl Preset {
             family: joined(schemes.iter().map(|scheme| family(scheme))),
             assurance: joined(schemes.iter().map(|scheme| text_of(scheme, "assurance"))),
             handshakes: file.handshake.iter().map(handshake).collect(),
-            batch: identify("split"),
+            batch: identify("split").or(listed),
             window: identify("window").unwrap_or_else(|| DEFAULT_WINDOW.to_owned()),
             ack_deadline: text("ack_deadline"),
             parameters: file.parameters,

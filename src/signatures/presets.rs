@@ -394,7 +394,7 @@ mod tests {
             let mut found = Vec::new();
             paths(&Value::Table(file.identify), &mut found);
             for path in found {
-                let parsed = FieldPath::parse(&path);
+                let parsed = FieldPath::parse_in_batch(&path);
                 assert!(parsed.is_ok(), "{}: {path}", preset.name);
                 let sealed = path.strip_prefix("header.").is_some_and(is_credential_header);
                 assert!(!sealed, "{}: {path} is sealed before anything is identified", preset.name);

@@ -72,7 +72,8 @@ impl Mapping {
 
     fn resolve(&self, input: &MappingInput<'_>, bounds: &Bounds) -> Result<Value, MappingError> {
         let metadata = view::metadata(input, self.needs());
-        let mut target = view::EventView { item: &input.event.item, metadata: &metadata };
+        let mut target =
+            view::EventView { item: &input.event.item, outer: &input.event.outer, metadata: &metadata };
         let mut left = bounds.max_steps;
         let mut budget = || match left.checked_sub(1) {
             Some(rest) => {
@@ -176,6 +177,8 @@ fn names_types_only(cause: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use vrl::value;
 
     use super::*;
@@ -198,6 +201,7 @@ mod tests {
             version: None,
             identity_digest: [0; 32],
             item,
+            outer: Arc::default(),
         }
     }
 
@@ -239,6 +243,32 @@ mod tests {
             "paid"
         ]);
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_module_sees_what_an_item_stood_in() {
+        let outer = [value!({"object": "page"}), value!({"id": 7, "changes": []})];
+        let event = ExternalEvent { outer: outer.map(Arc::new).into(), ..event(value!({"a": 1})) };
+        let (headers, emits) = (Headers::default(), ["a.B.v1".to_owned()]);
+        let input = MappingInput { event: &event, headers: &headers, emits: &emits };
+        for (source, expected) in [
+            (
+                "[%outer[0].object, %outer[1].id, %outer[-1].id, %outer[2], %outer[-3]]",
+                serde_json::json!(["page", 7, 7, null, null]),
+            ),
+            ("[length(%outer), %outer[1].changes]", serde_json::json!([2, []])),
+            (
+                "o = %outer\n{\"o\": o}",
+                serde_json::json!({"o": [{"object": "page"}, {"id": 7, "changes": []}]}),
+            ),
+        ] {
+            let last = source.lines().last().expect("a line");
+            let module =
+                source.replace(last, &format!("{{ \"type\": \"a.B.v1\", \"data\": {{\"it\": {last}}} }}"));
+            let mapping = compile("m.vrl", &module).unwrap_or_else(|problems| panic!("{}", problems[0]));
+            let events = mapping.run(input, &BOUNDS).expect("an event");
+            assert_eq!(events[0].data["it"], expected, "{source}");
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Room `translate`: the event as a module sees it: `.` borrowed from the external event, `%` made for the run.
 //! Read-only, and without anything that would let a mapping tell one run from another.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use vrl::{
     compiler::{ProgramInfo, SecretTarget, Target},
-    path::{OwnedSegment, OwnedTargetPath, PathPrefix},
+    path::{OwnedSegment, OwnedTargetPath, OwnedValuePath, PathPrefix},
     value::{
         Kind, ObjectMap, Value,
         kind::{Collection, Field},
@@ -16,8 +16,11 @@ use super::run::MappingInput;
 use crate::model::{Headers, is_credential_header};
 
 /// The metadata there is.
-pub(super) const METADATA: [&str; 6] =
-    ["partner", "endpoint", "event_type", "external_id", "received_at", "headers"];
+pub(super) const METADATA: [&str; 7] =
+    ["partner", "endpoint", "event_type", "external_id", "received_at", "headers", OUTER];
+
+/// What the item of a batch stood in, from the body to the element around it.
+const OUTER: &str = "outer";
 
 /// The type of `.`: any object. (An item that is something else reads as `null` wherever it is asked for a field.)
 pub(super) fn event_kind() -> Kind {
@@ -34,7 +37,8 @@ pub(super) fn metadata_kind() -> Kind {
         .with_known("event_type", Kind::bytes())
         .with_known("external_id", Kind::bytes().or_null())
         .with_known("received_at", Kind::timestamp())
-        .with_known("headers", Kind::object(headers));
+        .with_known("headers", Kind::object(headers))
+        .with_known(OUTER, Kind::array(Collection::from_unknown(Kind::any())));
     Kind::object(fields)
 }
 
@@ -43,6 +47,7 @@ pub(super) fn metadata_kind() -> Kind {
 pub(super) struct Needs {
     metadata: bool,
     headers: bool,
+    outer: bool,
 }
 
 impl Needs {
@@ -50,11 +55,12 @@ impl Needs {
     pub(super) fn of(info: &ProgramInfo) -> Self {
         let asked = info.target_queries.iter().filter(|path| path.prefix == PathPrefix::Metadata);
         asked.fold(Self::default(), |needs, path| {
-            let headers = match path.path.segments.first() {
-                Some(OwnedSegment::Field(name)) => name.as_str() == "headers",
+            let asks = |name| match path.path.segments.first() {
+                Some(OwnedSegment::Field(asked)) => asked.as_str() == name,
                 _ => true,
             };
-            Self { metadata: true, headers: needs.headers || headers }
+            let outer = asks(OUTER) && Outermost::of(path).is_none();
+            Self { metadata: true, headers: needs.headers || asks("headers"), outer: needs.outer || outer }
         })
     }
 }
@@ -75,6 +81,10 @@ pub(super) fn metadata(input: &MappingInput<'_>, needs: Needs) -> Value {
     if needs.headers {
         fields.insert("headers".into(), Value::Object(headers(input.headers)));
     }
+    if needs.outer {
+        let outer = event.outer.iter().map(|element| Value::clone(element));
+        fields.insert(OUTER.into(), Value::Array(outer.collect()));
+    }
     Value::Object(fields)
 }
 
@@ -94,10 +104,36 @@ fn headers(headers: &Headers) -> ObjectMap {
     fields
 }
 
+/// One of the elements that the item stood in, as `%outer[1].id` asks for it: borrowed, because a body is large and its
+/// items are many. Below zero it counts from the item outwards.
+struct Outermost<'p> {
+    index: isize,
+    below: &'p [OwnedSegment],
+}
+
+impl<'p> Outermost<'p> {
+    fn of(path: &'p OwnedTargetPath) -> Option<Self> {
+        match path.path.segments.as_slice() {
+            [OwnedSegment::Field(name), OwnedSegment::Index(index), below @ ..] if name.as_str() == OUTER => {
+                Some(Self { index: *index, below })
+            }
+            _ => None,
+        }
+    }
+
+    fn get<'a>(&self, outer: &'a [Arc<Value>]) -> Option<&'a Value> {
+        let index =
+            usize::try_from(self.index).ok().or_else(|| outer.len().checked_add_signed(self.index))?;
+        outer.get(index)?.get(&OwnedValuePath { segments: self.below.to_vec() })
+    }
+}
+
 /// What a program runs against.
 pub(super) struct EventView<'a> {
     /// `.`
     pub item: &'a Value,
+    /// `%outer`
+    pub outer: &'a [Arc<Value>],
     /// `%`
     pub metadata: &'a Value,
 }
@@ -118,7 +154,12 @@ impl Target for EventView<'_> {
     fn target_get(&self, path: &OwnedTargetPath) -> Result<Option<&Value>, String> {
         let root = match path.prefix {
             PathPrefix::Event => self.item,
-            PathPrefix::Metadata => self.metadata,
+            PathPrefix::Metadata => {
+                if let Some(outer) = Outermost::of(path) {
+                    return Ok(outer.get(self.outer));
+                }
+                self.metadata
+            }
         };
         Ok(root.get(&path.path))
     }

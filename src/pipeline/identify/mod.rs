@@ -1,16 +1,23 @@
 //! Room `pipeline`, step 5: which external events are in a delivery, and what are they called? The only place that makes
 //! an [`ExternalEvent`]. A body is parsed once; items are moved out of it, not copied. May not decide or translate.
 
+mod around;
+mod batch;
 mod naming;
 mod times;
 
+use std::sync::Arc;
+
 use vrl::value::Value;
 
-use self::naming::{Unnamed, name, optional_name};
+use self::{
+    around::{Around, Places},
+    naming::{Unnamed, name, optional_name},
+};
 use super::canonical;
 use crate::{
     model::{Delivery, EventRef, ExternalEvent, Fields, ReasonCode, read_body, reads_as_form},
-    partners::{Desk, Identify, Split, ValueRule},
+    partners::{Desk, Identify, ValueRule},
 };
 
 /// What explains that nothing stands where it should.
@@ -60,7 +67,12 @@ pub(super) fn identify(opened: &Opened<'_>, max_items: usize) -> Vec<Found> {
     let found = match read_body(&opened.delivery.meta.headers, &opened.delivery.body, &rules.body) {
         Ok(body) => match &rules.split {
             None => Ok(vec![single(opened, rules, body)]),
-            Some(split) => batch(opened, rules, split, body, max_items),
+            Some(split) => {
+                let named = batch::name_all(split, &body, max_items, |ordinal, item, around| {
+                    identify_item(opened, rules, ordinal, &Looked { body: &body, item, around })
+                });
+                named.map(|named| batch::take_all(split, body, named))
+            }
         },
         Err(unreadable) => Err(Unidentified::new(ReasonCode::Unreadable, unreadable.to_string())),
     };
@@ -74,64 +86,28 @@ pub(super) fn identify(opened: &Opened<'_>, max_items: usize) -> Vec<Found> {
 }
 
 fn single(opened: &Opened<'_>, rules: &Identify, body: Value) -> Found {
-    let named = identify_item(opened, rules, 0, &body, &body)?;
+    let named = identify_item(opened, rules, 0, &Looked { body: &body, item: &body, around: &[] })?;
     Ok(ExternalEvent { item: body, ..named })
 }
 
-fn batch(
-    opened: &Opened<'_>,
-    rules: &Identify,
-    split: &Split,
-    mut body: Value,
-    max_items: usize,
-) -> Result<Vec<Found>, Unidentified> {
-    let no_array = || {
-        let detail = format!("there is no array at {}, where the items of a batch should stand", split.array);
-        Unidentified::new(ReasonCode::Unidentifiable, detail)
-    };
-    let items = body.get(split.array.value_path()).and_then(Value::as_array).ok_or_else(no_array)?;
-    if items.len() > max_items {
-        let detail = format!("{} items in one delivery; at most {max_items} are taken", items.len());
-        return Err(Unidentified::new(ReasonCode::OverLimit, detail));
-    }
-    let named: Vec<Found> = items
-        .iter()
-        .zip(0..)
-        .map(|(element, ordinal)| {
-            let item = element.get(&split.element).ok_or_else(|| no_element(split))?;
-            identify_item(opened, rules, ordinal, &body, item)
-        })
-        .collect();
-    let items = body.get_mut(split.array.value_path()).and_then(Value::as_array_mut).ok_or_else(no_array)?;
-    Ok(named
-        .into_iter()
-        .zip(items)
-        .map(|(named, element)| named.map(|event| take(event, split, element)))
-        .collect())
-}
-
-/// Moves the item out of its element into the event that was named after it.
-fn take(event: ExternalEvent, split: &Split, element: &mut Value) -> ExternalEvent {
-    let item =
-        element.get_mut(&split.element).map_or(Value::Null, |item| std::mem::replace(item, Value::Null));
-    ExternalEvent { item, ..event }
-}
-
-fn no_element(split: &Split) -> Unidentified {
-    let detail = format!("an element of {} has nothing at {}", split.array, split.element);
-    Unidentified::new(ReasonCode::Unidentifiable, detail)
+/// What an event is named after.
+struct Looked<'a> {
+    body: &'a Value,
+    item: &'a Value,
+    around: &'a [Around<'a>],
 }
 
 /// Names one event. Its `item` is still empty: the value is moved in when nobody looks at the body any more.
-fn identify_item(opened: &Opened<'_>, rules: &Identify, ordinal: u32, body: &Value, item: &Value) -> Found {
+fn identify_item(opened: &Opened<'_>, rules: &Identify, ordinal: u32, looked: &Looked<'_>) -> Found {
     let Delivery { number, received_at, meta, .. } = opened.delivery;
     let query = meta.target.split_once('?').map_or("", |(_, query)| query);
-    let fields = Fields { headers: &meta.headers, query, body, item };
+    let fields = Fields { headers: &meta.headers, query, body: looked.body, item: looked.item };
+    let places = Places { fields, around: looked.around };
     let at = EventRef { number: *number, ordinal };
-    let event_type = name("event_type", &rules.event_type, &fields)?;
-    let external_id = optional_name("external_id", rules.external_id.as_ref(), &fields)?;
+    let event_type = name("event_type", &rules.event_type, &places)?;
+    let external_id = optional_name("external_id", rules.external_id.as_ref(), &places)?;
     let key_rule = key_rule(opened.desk, rules, &meta.endpoint.endpoint, &event_type);
-    let ordering_key = optional_name("ordering_key", key_rule, &fields)?
+    let ordering_key = optional_name("ordering_key", key_rule, &places)?
         .or_else(|| external_id.clone())
         .unwrap_or_else(|| at.to_string());
     Ok(ExternalEvent {
@@ -141,10 +117,11 @@ fn identify_item(opened: &Opened<'_>, rules: &Identify, ordinal: u32, body: &Val
         external_id,
         event_type,
         ordering_key,
-        occurred_at: rules.occurred_at.as_ref().and_then(|rule| times::read(rule, &fields)),
-        version: rules.version.as_ref().and_then(|rule| naming::text(rule, &fields).ok().flatten()),
-        identity_digest: identity_digest(rules, &fields)?,
+        occurred_at: rules.occurred_at.iter().find_map(|rule| times::read(rule, &places)),
+        version: rules.version.as_ref().and_then(|rule| naming::text(rule, &places).ok().flatten()),
+        identity_digest: identity_digest(rules, &places)?,
         item: Value::Null,
+        outer: Arc::default(),
     })
 }
 
@@ -165,11 +142,11 @@ fn key_rule<'d>(
     mapping.and_then(|mapping| mapping.ordering_key.as_ref()).or(rules.ordering_key.as_ref())
 }
 
-fn identity_digest(rules: &Identify, fields: &Fields<'_>) -> Result<[u8; 32], Unidentified> {
+fn identity_digest(rules: &Identify, places: &Places<'_>) -> Result<[u8; 32], Unidentified> {
     let digest = if rules.identity.is_empty() {
-        canonical::digest_without(fields.item, &rules.volatile)
+        canonical::digest_without(places.fields.item, &rules.volatile)
     } else {
-        let values: Vec<_> = rules.identity.iter().map(|path| fields.get(path)).collect();
+        let values: Vec<_> = rules.identity.iter().map(|path| places.get(path)).collect();
         canonical::digest_of(values.iter().map(|value| value.as_deref()))
     };
     digest.map_err(|_| Unidentified::new(ReasonCode::Unidentifiable, "the item has no canonical JSON"))

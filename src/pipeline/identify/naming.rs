@@ -5,11 +5,8 @@ use std::borrow::Cow;
 
 use vrl::value::Value;
 
-use super::super::canonical;
-use crate::{
-    model::{FieldPath, Fields},
-    partners::ValueRule,
-};
+use super::{super::canonical, around::Places};
+use crate::{model::FieldPath, partners::ValueRule};
 
 /// The longest id, type or key, in bytes.
 const MAX_NAME_BYTES: usize = 512;
@@ -34,18 +31,18 @@ pub(super) enum Unnamed {
 pub(super) struct NoText;
 
 /// The name a rule must give.
-pub(super) fn name(what: &'static str, rule: &ValueRule, fields: &Fields<'_>) -> Result<String, Unnamed> {
-    optional_name(what, Some(rule), fields)?.ok_or(Unnamed::Absent(what))
+pub(super) fn name(what: &'static str, rule: &ValueRule, places: &Places<'_>) -> Result<String, Unnamed> {
+    optional_name(what, Some(rule), places)?.ok_or(Unnamed::Absent(what))
 }
 
 /// The name a rule gives; `None` without a rule, or when nothing stands where it looks.
 pub(super) fn optional_name(
     what: &'static str,
     rule: Option<&ValueRule>,
-    fields: &Fields<'_>,
+    places: &Places<'_>,
 ) -> Result<Option<String>, Unnamed> {
     let Some(rule) = rule else { return Ok(None) };
-    let Some(text) = text(rule, fields).map_err(|NoText| Unnamed::NoText(what))? else { return Ok(None) };
+    let Some(text) = text(rule, places).map_err(|NoText| Unnamed::NoText(what))? else { return Ok(None) };
     if text.is_empty() {
         return Err(Unnamed::Empty(what));
     }
@@ -59,25 +56,24 @@ pub(super) fn optional_name(
 }
 
 /// The text a rule gives, of any length.
-pub(super) fn text(rule: &ValueRule, fields: &Fields<'_>) -> Result<Option<String>, NoText> {
+pub(super) fn text(rule: &ValueRule, places: &Places<'_>) -> Result<Option<String>, NoText> {
     match rule {
-        ValueRule::Path(path) => text_at(path, fields),
-        ValueRule::FirstOf(paths) => {
-            let told =
-                |path| text_at(path, fields).map(|text| text.filter(|text| !text.is_empty())).transpose();
-            paths.iter().find_map(told).transpose()
+        ValueRule::Path(path) => text_at(path, places),
+        ValueRule::FirstOf(rules) => {
+            let told = |rule| text(rule, places).map(|text| text.filter(|text| !text.is_empty())).transpose();
+            rules.iter().find_map(told).transpose()
         }
-        ValueRule::Join(paths, by) => join(paths, by, fields),
-        ValueRule::Digest(paths) => digest(paths, fields),
+        ValueRule::Join(rules, by) => join(rules, by, places),
+        ValueRule::Digest(paths) => digest(paths, places),
         ValueRule::NameOf(paths) => {
-            let there = paths.iter().find(|path| fields.get(path).is_some());
+            let there = paths.iter().find(|path| places.get(path).is_some());
             Ok(there.map(FieldPath::last_name))
         }
     }
 }
 
-fn text_at(path: &FieldPath, fields: &Fields<'_>) -> Result<Option<String>, NoText> {
-    match fields.get(path).as_deref() {
+fn text_at(path: &FieldPath, places: &Places<'_>) -> Result<Option<String>, NoText> {
+    match places.get(path).as_deref() {
         None => Ok(None),
         Some(Value::Bytes(bytes)) => {
             std::str::from_utf8(bytes).map(|text| Some(text.to_owned())).map_err(|_| NoText)
@@ -90,8 +86,8 @@ fn text_at(path: &FieldPath, fields: &Fields<'_>) -> Result<Option<String>, NoTe
 }
 
 /// Absent parts count as empty, trailing empty parts are left out; absent when all parts are.
-fn join(paths: &[FieldPath], by: &str, fields: &Fields<'_>) -> Result<Option<String>, NoText> {
-    let parts = paths.iter().map(|path| text_at(path, fields)).collect::<Result<Vec<_>, _>>()?;
+fn join(rules: &[ValueRule], by: &str, places: &Places<'_>) -> Result<Option<String>, NoText> {
+    let parts = rules.iter().map(|rule| text(rule, places)).collect::<Result<Vec<_>, _>>()?;
     if parts.iter().all(Option::is_none) {
         return Ok(None);
     }
@@ -102,8 +98,8 @@ fn join(paths: &[FieldPath], by: &str, fields: &Fields<'_>) -> Result<Option<Str
     Ok(Some(parts.join(by)))
 }
 
-fn digest(paths: &[FieldPath], fields: &Fields<'_>) -> Result<Option<String>, NoText> {
-    let values: Vec<Option<Cow<'_, Value>>> = paths.iter().map(|path| fields.get(path)).collect();
+fn digest(paths: &[FieldPath], places: &Places<'_>) -> Result<Option<String>, NoText> {
+    let values: Vec<Option<Cow<'_, Value>>> = paths.iter().map(|path| places.get(path)).collect();
     if values.iter().all(Option::is_none) {
         return Ok(None);
     }

@@ -3,14 +3,15 @@
 
 use vrl::value::Value;
 
+use super::around::Places;
 use crate::{
-    model::{Fields, Timestamp},
+    model::Timestamp,
     partners::{TimeRule, TimeUnit},
 };
 
 /// Reads the time a rule points at.
-pub(super) fn read(rule: &TimeRule, fields: &Fields<'_>) -> Option<Timestamp> {
-    let value = fields.get(&rule.path)?;
+pub(super) fn read(rule: &TimeRule, places: &Places<'_>) -> Option<Timestamp> {
+    let value = places.get(&rule.path)?;
     let time = match (rule.unit, value.as_ref()) {
         (TimeUnit::Rfc3339, value) => Timestamp::from_rfc3339(text(value)?),
         (TimeUnit::UnixS, Value::Integer(seconds)) => Timestamp::from_seconds(*seconds),
@@ -51,13 +52,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{FieldPath, Headers, strict_json};
+    use crate::model::{FieldPath, Fields, Headers, strict_json};
 
     fn time(json: &str, unit: TimeUnit) -> Option<String> {
         let body = strict_json::read(format!("{{\"at\":{json}}}").as_bytes()).expect("valid");
         let rule = TimeRule { path: FieldPath::parse("body.at").expect("a path"), unit };
         let fields = Fields { headers: &Headers::default(), query: "", body: &body, item: &body };
-        read(&rule, &fields).map(|time| time.to_string())
+        read(&rule, &Places { fields, around: &[] }).map(|time| time.to_string())
     }
 
     #[test]

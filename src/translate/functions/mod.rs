@@ -29,7 +29,7 @@ mod tests {
     fn evaluate(source: &str) -> Result<Value, String> {
         let mapping = compile("example.vrl", source).map_err(|problems| problems[0].to_string())?;
         let item = Value::Object(ObjectMap::new());
-        let mut view = EventView { item: &item, metadata: &item };
+        let mut view = EventView { item: &item, outer: &[], metadata: &item };
         let timezone = TimeZone::parse("UTC").expect("known");
         let mut control = || ControlFlow::Continue(());
         Runtime::default()

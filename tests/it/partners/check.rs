@@ -230,11 +230,11 @@ fn mistakes_of_what_is_identified() {
     let identify = |line: &'static str, code, says| partner("window = \"35d\"", line, code, line, says);
     for case in [
         identify("external_id = \"id\"", "bad_path", ["must start with body", "body, header, query or item"]),
-        identify("external_id = \"body.items[].id\"", "bad_path", ["only in `split`", "split"]),
+        identify("external_id = \"body.items[].id\"", "not_split", ["that are not split", "with `split`"]),
         identify("external_id = { joined = [\"body.id\"] }", "bad_value", ["one of join", "join"]),
         identify("occurred_at = \"body.at\"", "bad_time", ["how it is written", "unix_s"]),
         identify("version = \"item.v\"", "item_without_split", ["nothing is split", "add `split`"]),
-        identify("split = \"body.items\"", "bad_split", ["where the items are", "body.items[]"]),
+        identify("split = \"body.items\"", "bad_split", ["goes through a list", "body.items[]"]),
         identify(
             "volatile = [\"header.x\"]",
             "volatile_outside",
