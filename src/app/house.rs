@@ -126,7 +126,8 @@ impl House {
             publications(&config, &options, &ledger.records).await?,
         );
         let leases = opened.others.as_ref().map(|others| others.keeper(&config));
-        let (translation, confirmation, publications) = sharing(stages, leases.as_ref());
+        let shared = leases.as_ref().zip(opened.others.as_ref());
+        let (translation, confirmation, publications) = sharing(stages, shared);
         Ok(Self {
             local_token: chance()?,
             lock: opened.lock,
@@ -153,11 +154,11 @@ impl House {
 type Stages = (TranslationStage, ConfirmationStage, Vec<PublicationStage>);
 
 /// Has each stage work only what this process leases, where processes share the work.
-fn sharing(stages: Stages, leases: Option<&LeaseKeeper>) -> Stages {
-    let Some(leases) = leases else { return stages };
+fn sharing(stages: Stages, shared: Option<(&LeaseKeeper, &Others)>) -> Stages {
+    let Some((leases, others)) = shared else { return stages };
     let (translation, confirmation, publications) = stages;
     (
-        translation.sharing(leases.held()),
+        translation.sharing(leases.held(), others.suspects()),
         confirmation.sharing(leases.held()),
         publications.into_iter().map(|stage| stage.sharing(leases.held())).collect(),
     )

@@ -18,7 +18,7 @@ use crate::{
     config::{Config, LedgerConfig},
     keys::seal::Sealer,
     ledger::{
-        IntakeLog, Leases, Ledger, PostgresLeases, Records, Takes,
+        IntakeLog, Leases, Ledger, PostgresLeases, Records, SuspectRecords, Takes,
         log::{
             lock::FolderLock,
             postgres::{self, PostgresReader},
@@ -43,7 +43,12 @@ pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Opened> {
     let (writer, reader) = postgres::open(&database, config.partition.0).await?;
     let records = Arc::new(PostgresRecords::open(database.clone(), config.partition.0).await?);
     let leases = Arc::new(PostgresLeases::new(database, config.lease.0)?);
-    let others = Others { log: reader.clone(), records: Arc::clone(&records) as _, leases };
+    let others = Others {
+        log: reader.clone(),
+        records: Arc::clone(&records) as _,
+        leases,
+        suspects: Arc::clone(&records) as _,
+    };
     let ledger = Ledger { log: Arc::new(reader), records };
     Ok(Opened { lock, writer: Box::new(writer), ledger, sealer, others: Some(others) })
 }
@@ -168,12 +173,18 @@ pub(super) struct Others {
     log: PostgresReader,
     records: Arc<dyn Records>,
     leases: Arc<dyn Leases>,
+    suspects: Arc<dyn SuspectRecords>,
 }
 
 impl Others {
     /// Changes with the last number of the intake log, whoever gave it.
     pub(super) fn news(&self) -> watch::Receiver<EntryNumber> {
         self.log.news()
+    }
+
+    /// What is known of processes that died at work.
+    pub(super) fn suspects(&self) -> Arc<dyn SuspectRecords> {
+        Arc::clone(&self.suspects)
     }
 
     /// Keeps this process's leases: of endpoints and of brokers, as its roles say.

@@ -1,7 +1,8 @@
 //! Room `pipeline`: the crash note. A mapping can end the process in ways nobody can catch (stack, memory). So the range
 //! of entries being worked stands in a small file while it is; what an unclean end leaves there is worked one event at
 //! a time afterwards, each named in the note while it is tried, and one that killed twice is set aside.
-//! May not decide what becomes of an event, only whether it may be tried.
+//! May not decide what becomes of an event, only whether it may be tried. Processes that share a ledger have what they learn
+//! from one another too (`suspicion`).
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,19 +14,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
 
-use crate::model::{EntryNumber, EventRef};
+use crate::{ledger::Suspect, model::EntryNumber};
 
 /// So many unclean ends make an event a dead letter.
-const KILLS_ALLOWED: u32 = 2;
-
-/// What is tried alone: the reading of a delivery, or the translation of one of its events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Suspect {
-    /// Reading and identifying a delivery.
-    Delivery(EntryNumber),
-    /// Translating an external event.
-    Event(EventRef),
-}
+pub(super) const KILLS_ALLOWED: u32 = 2;
 
 /// First and last number of a range of entries.
 type Range = (EntryNumber, EntryNumber);
@@ -165,6 +157,7 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::EventRef;
 
     const EVENT: Suspect = Suspect::Event(EventRef { number: EntryNumber(7), ordinal: 3 });
 

@@ -1,5 +1,5 @@
 //! Room `pipeline`: how the work of a batch is contained. Together: in parallel, a panic costs one event. Alone: one after
-//! another, each named in the crash note, after an earlier process ended in this range.
+//! another, each named in the crash note, after an earlier process ended in this range; or in the ledger, after another did.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,9 +7,13 @@ use std::{
 };
 
 use rayon::prelude::*;
+use tokio::runtime::Handle;
 
-use super::crash_note::{CrashNote, Suspect, Tried};
-use crate::model::ReasonCode;
+use super::{
+    crash_note::{CrashNote, Tried},
+    suspicion::SharedNote,
+};
+use crate::{ledger::Suspect, model::ReasonCode};
 
 /// How the work of a batch is contained.
 #[derive(Clone, Debug)]
@@ -18,6 +22,8 @@ pub(super) enum Guard {
     Together,
     /// One after another, under the crash note.
     Alone(Arc<Mutex<CrashNote>>),
+    /// One after another, each told to the processes that share the work.
+    Watched(Arc<SharedNote>, Handle),
 }
 
 impl Guard {
@@ -29,7 +35,7 @@ impl Guard {
     ) -> Vec<R> {
         match self {
             Self::Together if items.len() > 1 => items.into_par_iter().map(work).collect(),
-            Self::Together | Self::Alone(_) => items.into_iter().map(work).collect(),
+            Self::Together | Self::Alone(_) | Self::Watched(..) => items.into_iter().map(work).collect(),
         }
     }
 
@@ -39,13 +45,17 @@ impl Guard {
         match self {
             Self::Together => contained(),
             Self::Alone(note) => {
-                let mut note = note.lock().unwrap_or_else(PoisonError::into_inner);
-                match note.alone(suspect, contained) {
-                    Tried::Done(done) => done,
-                    Tried::SetAside => Err(ReasonCode::CrashedTheTranslator),
-                }
+                tried(note.lock().unwrap_or_else(PoisonError::into_inner).alone(suspect, contained))
             }
+            Self::Watched(note, runtime) => tried(note.alone(runtime, suspect, contained)),
         }
+    }
+}
+
+fn tried<T>(tried: Tried<Result<T, ReasonCode>>) -> Result<T, ReasonCode> {
+    match tried {
+        Tried::Done(done) => done,
+        Tried::SetAside => Err(ReasonCode::CrashedTheTranslator),
     }
 }
 

@@ -24,6 +24,7 @@ mod replay;
 mod retry;
 mod rungs;
 mod set_aside;
+mod suspicion;
 mod threads;
 mod translate;
 mod translation;
@@ -56,7 +57,7 @@ pub async fn translate_next(stage: &mut TranslationStage) -> Result<Progress, St
             stage.translate(decided, &guard).await? // 7
         }
     };
-    stage.end()?;
+    stage.end(&guard).await?;
     stage.commit(batch.place, worked, batch.settled).await // 8: outcomes, domain events and cursors, one transaction
 }
 

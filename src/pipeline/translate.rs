@@ -8,13 +8,12 @@ use sha2::{Digest, Sha256};
 use super::{
     batch::Arrival,
     cloudevent::{Origin, compose},
-    crash_note::Suspect,
     guard::{Guard, explain},
     identify::{Opened, Unidentified, identify},
     rungs::{Decided, Identified, Judged, Kept},
 };
 use crate::{
-    ledger::{IdentifiedEvent, WorkedEntry, WorkedEvent, WorkedKind},
+    ledger::{IdentifiedEvent, Suspect, WorkedEntry, WorkedEvent, WorkedKind},
     model::{Delivery, DomainEvent, EventRef, ExternalEvent, Outcome, ReasonCode, StoredEvent, Verdict},
     partners::{Desk, MappingRule},
     translate::{Bounds, MappingInput},

@@ -142,7 +142,7 @@ impl Service {
 
 /// The address space has room for a gateway and not for what the mapping takes. The operator allows the steps for it, and
 /// the allocator sets nothing aside beforehand.
-fn with_little_memory() -> Command {
+pub fn with_little_memory() -> Command {
     let mut limited = Command::new("sh");
     limited.env_clear().env("PATH", "/usr/bin:/bin");
     limited.env("MIMALLOC_ARENA_RESERVE", "65536").env("DOUANE_TRANSLATION_THREADS", "1");
@@ -151,8 +151,8 @@ fn with_little_memory() -> Command {
     limited
 }
 
-#[test]
-fn an_event_that_takes_all_memory_is_set_aside() {
+/// A mapping that takes all memory when the event is the poison and its text has 900,000 letters.
+pub fn hoard() -> String {
     // Each copy is within what the meter allows a value; all of them together are 2.8 GB.
     let copies: Vec<_> = (0..200).map(|n| format!("copy_{n} = text + \"{n}\"")).collect();
     let names: Vec<_> = (0..200).map(|n| format!("copy_{n}")).collect();
@@ -161,7 +161,12 @@ fn an_event_that_takes_all_memory_is_set_aside() {
         copies.join("\n  "),
         names.join(", ")
     );
-    let mut service = Service::new(&harmful(&hoard), &"x".repeat(900_000), with_little_memory, false);
+    harmful(&hoard)
+}
+
+#[test]
+fn an_event_that_takes_all_memory_is_set_aside() {
+    let mut service = Service::new(&hoard(), &"x".repeat(900_000), with_little_memory, false);
     let (process, restarts) = service.run();
     assert_eq!(restarts, MAX_RESTARTS);
     service.lost_nothing_but_the_poison(&process);

@@ -18,6 +18,7 @@ mod console;
 mod containment;
 mod crash;
 mod database;
+mod deaths;
 mod deploy;
 mod door;
 mod failover;

@@ -133,7 +133,7 @@ impl Shared {
         };
         let publication = PublicationStage::open(publication, Some(BrokerFrom::Beginning)).await;
         Process {
-            stage: stage.expect("threads").sharing(keeper.held()),
+            stage: stage.expect("threads").sharing(keeper.held(), Arc::clone(&records) as _),
             publication: publication.expect("it is introduced").sharing(keeper.held()),
             keeper,
             reader,

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
 };
 
 use douane::config::LedgerConfig;
@@ -82,6 +82,12 @@ impl Site {
         let mut binary = douane();
         binary.env("DOUANE_CONFIG", self.configuration()).envs(settings.iter().copied());
         self.started(&mut binary, self.mappings.path(), name)
+    }
+
+    /// Starts a process of this binary with these roles; an error when it ends at once.
+    pub fn try_start(&self, binary: &mut Command, name: &str, roles: &str) -> Result<Process, ExitStatus> {
+        binary.env("DOUANE_CONFIG", self.configuration()).env("DOUANE_PROCESS_ROLES", roles);
+        Process::try_start(binary, &self.data(name), self.mappings.path())
     }
 
     fn started(&self, binary: &mut Command, mappings: &Path, name: &str) -> Process {

@@ -5,12 +5,14 @@
 //! raises it, and the records refuse a cursor that moves by an older one ([`RecordsError::Stale`]).
 
 mod postgres;
+mod suspects;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 pub use postgres::PostgresLeases;
+pub use suspects::{Suspect, SuspectRecords};
 
 use super::RecordsError;
 use crate::model::{EndpointName, Epoch, Tenure};

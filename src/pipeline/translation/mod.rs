@@ -22,6 +22,7 @@ use super::{
     positions::Positions,
     rungs::{Decided, Identified},
     set_aside::set_aside,
+    suspicion::{SharedNote, Suspicion},
     threads::Threads,
     translate::{Terms, identify_all, translate_all},
     translate_next,
@@ -31,7 +32,10 @@ use crate::{
     clock::Clock,
     config::TranslationConfig,
     dedupe::SharedMemory,
-    ledger::{Held, LogReader, RecordsError, TranslationCommit, TranslationRecords, WorkedEntry, WorkedKind},
+    ledger::{
+        Held, LogReader, RecordsError, SuspectRecords, TranslationCommit, TranslationRecords, WorkedEntry,
+        WorkedKind,
+    },
     model::{EntryNumber, EventNumber, Tenure, Timestamp},
     partners::Registry,
     translate::Bounds,
@@ -75,6 +79,9 @@ pub struct TranslationStage {
     committed: watch::Sender<EventNumber>,
     links: watch::Sender<EntryNumber>,
     leases: HeldLeases,
+    /// What processes that share the work know of deaths at it, and what of that concerns this one now.
+    shared_note: Option<Arc<SharedNote>>,
+    suspicion: Suspicion,
     /// Under which all below was read.
     tenure: Tenure,
     /// `None` until the records' cursors are read: at the start, after a commit that failed, and when other leases are held.
@@ -109,6 +116,8 @@ impl TranslationStage {
             committed: parts.committed,
             links: parts.links,
             leases: HeldLeases::default(),
+            shared_note: None,
+            suspicion: Suspicion::default(),
             positions: None,
             passing: None,
             limit: config.batch_entries,
@@ -117,10 +126,11 @@ impl TranslationStage {
         })
     }
 
-    /// Shares the work with other processes: only endpoints that are held are worked, by leave of their epochs.
+    /// Shares the work with other processes: only endpoints that are held are worked, by leave of their epochs; and what killed
+    /// another is tried with care.
     #[must_use]
-    pub fn sharing(self, held: watch::Receiver<Arc<Held>>) -> Self {
-        Self { leases: HeldLeases::told(held), ..self }
+    pub fn sharing(self, held: watch::Receiver<Arc<Held>>, suspects: Arc<dyn SuspectRecords>) -> Self {
+        Self { leases: HeldLeases::told(held), shared_note: Some(SharedNote::new(suspects)), ..self }
     }
 
     /// Step 4: reads what follows for those whose turn it is, with the desks of this moment, unless it was read ahead.
@@ -155,9 +165,9 @@ impl TranslationStage {
         let Work::Deliveries(arrivals) = batch.work else { return None };
         let identified = match self.begin(&batch.place).ok()? {
             guard @ Guard::Together => self.identify(arrivals, &guard).await.ok(),
-            Guard::Alone(_) => None,
+            Guard::Alone(_) | Guard::Watched(..) => None,
         };
-        self.end().ok()?;
+        self.note().end().ok()?;
         Some(Batch { work: Work::ReadAhead(identified?), ..batch })
     }
 
@@ -166,13 +176,20 @@ impl TranslationStage {
         let (first, last) = place.range();
         let mut note = self.note();
         note.begin(first, last).map_err(|error| cannot_note(&error))?;
+        if let Some(watched) = self.watched(place) {
+            return Ok(watched);
+        }
         let suspects = note.suspects(first, last);
         Ok(if suspects { Guard::Alone(Arc::clone(&self.crash_note)) } else { Guard::Together })
     }
 
     /// Notes that nothing is being worked any more: what follows cannot be an event's doing.
-    pub(super) fn end(&self) -> Result<(), StageError> {
-        self.note().end().map_err(|error| cannot_note(&error))
+    pub(super) async fn end(&self, guard: &Guard) -> Result<(), StageError> {
+        self.note().end().map_err(|error| cannot_note(&error))?;
+        if let Guard::Watched(note, _) = guard {
+            note.came_back().await?;
+        }
+        Ok(())
     }
 
     fn note(&self) -> MutexGuard<'_, CrashNote> {
@@ -217,6 +234,7 @@ impl TranslationStage {
             entries.sort_by_key(|entry| entry.number);
         }
         if entries.is_empty() && self.may_pass() {
+            self.absolve(&place).await;
             if let Some(positions) = &mut self.positions {
                 positions.advance(&place.group, place.advance);
             }
@@ -231,6 +249,7 @@ impl TranslationStage {
             Ok(last_event) => {
                 (self.ahead, self.passing) = (ahead, None);
                 self.limit = self.limit.saturating_mul(2).min(self.config.batch_entries);
+                self.absolve(&place).await;
                 self.advance(place, last_event);
                 Ok(Progress::Worked)
             }

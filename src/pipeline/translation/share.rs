@@ -3,8 +3,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use tokio::runtime::Handle;
+
 use super::{
-    super::{StageError, figures, positions::Positions},
+    super::{StageError, batch::Place, figures, guard::Guard, positions::Positions, suspicion::Suspicion},
     TranslationStage,
 };
 use crate::{
@@ -43,8 +45,40 @@ impl TranslationStage {
                     Positions::of_leases(own, held.endpoints.clone())
                 }
             });
+            let learnt = self.learn_of_deaths().await;
+            if learnt.is_err() {
+                self.positions = None;
+            }
+            learnt?;
         }
         Ok(())
+    }
+
+    /// Whether a process died at what is to be worked now; positions were read anew.
+    async fn learn_of_deaths(&mut self) -> Result<(), StageError> {
+        let (Some(note), Some(positions)) = (&self.shared_note, &self.positions) else { return Ok(()) };
+        let (cursors, durable) = (positions.standing(), self.log.durable());
+        let suspected = if cursors.is_empty() { Vec::new() } else { note.suspected().await? };
+        self.suspicion = Suspicion::of(&suspected, &cursors, durable, self.config.batch_entries);
+        note.absolve(self.suspicion.take_cleared()).await;
+        Ok(())
+    }
+
+    /// How a batch is worked that another process may have died at.
+    pub(super) fn watched(&self, place: &Place) -> Option<Guard> {
+        let (note, positions) = (self.shared_note.as_ref()?, self.positions.as_ref()?);
+        let moves = || positions.cursors(&place.group, &place.advance);
+        let watched = !self.suspicion.is_empty() && self.suspicion.touches(place.range().0, &moves());
+        watched.then(|| Guard::Watched(note.begin(), Handle::current()))
+    }
+
+    /// A batch was worked: what is suspected no longer is told.
+    pub(super) async fn absolve(&mut self, place: &Place) {
+        let (Some(note), Some(positions)) = (&self.shared_note, &self.positions) else { return };
+        if !self.suspicion.is_empty() {
+            self.suspicion.committed(&positions.cursors(&place.group, &place.advance));
+            note.absolve(self.suspicion.take_cleared()).await;
+        }
     }
 
     /// When another server took over, nothing that was read from the one before is believed: numbers may be given again. It is

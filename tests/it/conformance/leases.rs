@@ -10,11 +10,13 @@ use douane::{
     config::{HumanDuration, LedgerConfig},
     ledger::{
         CursorMove, EncodedEntry, Held, IntakeLog, Leases, Leave, PostgresLeases, PublicationRecords,
-        RecordsError, Renewed, Takes, TranslationCommit, TranslationRecords, log,
+        RecordsError, Renewed, Suspect, SuspectRecords, Takes, TranslationCommit, TranslationRecords, log,
         postgres::{Database, migrate},
         records::PostgresRecords,
     },
-    model::{DeliveryId, EndpointName, EntryMeta, EntryNumber, Epoch, EventNumber, NewEntry, ReplayMeta},
+    model::{
+        DeliveryId, EndpointName, EntryMeta, EntryNumber, Epoch, EventNumber, EventRef, NewEntry, ReplayMeta,
+    },
 };
 
 use super::records::worked::{Filled, commit, delivery, time_of, translated};
@@ -203,6 +205,66 @@ async fn what_a_silent_member_held_is_taken_over_when_its_lease_is_over() {
         assert!(other.last.held.endpoints[endpoint] > *epoch);
     }
     assert!(silent.renew().await.held.is_empty(), "it comes back as one that holds nothing");
+}
+
+#[tokio::test]
+async fn an_endpoint_whose_holder_died_is_suspected_until_its_present_holder_absolves_it() {
+    let shared = Shared::new().await;
+    shared.receive(&["a", "b"]).await;
+    let (mut dies, mut other) = (shared.translator(SHORT), shared.translator(LONG));
+    dies.renew().await;
+    assert_eq!(shared.records.suspected().await.expect("read"), [], "it is alive");
+    let begun = Instant::now();
+    while other.load() < 2 {
+        other.renew().await;
+        assert!(begun.elapsed() < PATIENCE, "it is never taken over");
+    }
+    let suspected = || async {
+        let mut names = shared.records.suspected().await.expect("read");
+        names.sort();
+        names
+    };
+    assert_eq!(suspected().await, [name("a"), name("b")]);
+    let held = other.last.held.endpoints.clone();
+    let absolve = |endpoint: &'static str, epoch: Epoch| {
+        let endpoints = [(name(endpoint), epoch)];
+        let records = &shared.records;
+        async move { records.absolve(&endpoints, &[]).await.expect("absolved") }
+    };
+    absolve("a", Epoch(held[&name("a")].0 - 1)).await;
+    assert_eq!(suspected().await.len(), 2, "its epoch is over");
+    absolve("a", held[&name("a")]).await;
+    assert_eq!(suspected().await, [name("b")]);
+    other.leases.leave().await.expect("left");
+    let mut next = shared.translator(LONG);
+    next.renew().await;
+    assert_eq!(suspected().await, [name("b")], "who takes it from one that left knows too");
+}
+
+#[tokio::test]
+async fn a_try_that_nobody_came_back_from_counts_for_everybody() {
+    let shared = Shared::new().await;
+    let other = PostgresRecords::open(shared.database.clone(), DAY).await.expect("opened");
+    let event = |ordinal| Suspect::Event(EventRef { number: EntryNumber(7), ordinal });
+    let reading = Suspect::Delivery(EntryNumber(7));
+    let mut tries = Vec::new();
+    // The first one dies at event 1; the second comes back from all but that; the third finds two deaths.
+    for (records, done, next) in [
+        (&shared.records, None, Some(reading)),
+        (&shared.records, Some(reading), Some(event(0))),
+        (&shared.records, Some(event(0)), Some(event(1))),
+        (&other, None, Some(reading)),
+        (&other, Some(reading), Some(event(0))),
+        (&other, Some(event(0)), Some(event(1))),
+        (&shared.records, None, Some(event(1))),
+        (&shared.records, Some(event(1)), None),
+        (&other, None, Some(event(1))),
+    ] {
+        tries.push(records.try_alone(done, next).await.expect("noted"));
+    }
+    assert_eq!(tries, [0, 0, 0, 0, 0, 1, 2, 0, 2], "whoever comes back takes back only its own try");
+    shared.records.absolve(&[], &[event(1)]).await.expect("absolved");
+    assert_eq!(other.try_alone(None, Some(event(1))).await.expect("noted"), 0);
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod query;
 mod replays;
 mod rows;
 mod search;
+mod suspects;
 mod translation;
 
 use std::time::Duration;
