@@ -80,8 +80,9 @@ impl Gateway {
         let (data_dir, clock) = (house.config.ledger.data_dir.clone(), Arc::clone(&house.options.clock));
         let roles = house.config.process.roles;
         let disk = house.others.is_none().then(|| data_dir.clone());
+        let brokers = house.config.broker.iter().map(|broker| broker.name.clone()).collect();
         let (mut work, after, lock) = start_work(house, reachable, &work_stop)?;
-        work.spawn(upkeep::tidy_metrics(recorder, disk, ledger.clone(), clock, work_stop));
+        work.spawn(upkeep::tidy_metrics(recorder, (disk, brokers), ledger.clone(), clock, work_stop));
         tracing::info!(public = serving.public.map(tracing::field::display), private = %serving.private, %roles, "serving");
         Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, after, _lock: lock })
     }

@@ -1,4 +1,5 @@
-//! Room `app`: what waits for stage 1, told from the ledger and not by the stage: one that is stuck tells nothing.
+//! Room `app`: what waits for the stages, told from the ledger and not by the stages: one that is stuck, or that runs nowhere,
+//! tells nothing. Every process tells it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,10 +7,12 @@ use metrics::gauge;
 
 use crate::{
     clock::Clock,
-    ledger::{Ledger, LogItem},
-    model::{EndpointName, EntryNumber},
-    pipeline::frontier_name,
-    telemetry::metrics::{TRANSLATION_LAG_ENTRIES, TRANSLATION_LAG_SECONDS},
+    ledger::{EventFilter, Ledger, LogItem},
+    model::{EndpointName, EntryNumber, EventNumber, Timestamp},
+    pipeline::{frontier_name, recorded_at},
+    telemetry::metrics::{
+        PUBLICATION_LAG_EVENTS, PUBLICATION_LAG_SECONDS, TRANSLATION_LAG_ENTRIES, TRANSLATION_LAG_SECONDS,
+    },
 };
 
 /// So many entries are looked at for the oldest that waits, at most.
@@ -30,6 +33,33 @@ pub(super) async fn tell(ledger: &Ledger, clock: &dyn Clock) -> anyhow::Result<(
     }
     gauge!(TRANSLATION_LAG_SECONDS).set(age(ledger, &cursors, clock).await?.as_secs_f64());
     Ok(())
+}
+
+/// Tells how many events wait for each of these brokers, and how old the first of them is. A broker that nobody introduced
+/// yet has no lag.
+pub(super) async fn tell_of_brokers(
+    ledger: &Ledger,
+    brokers: &[String],
+    clock: &dyn Clock,
+) -> anyhow::Result<()> {
+    if brokers.is_empty() {
+        return Ok(());
+    }
+    let last = ledger.records.last_event().await?;
+    for broker in ledger.records.brokers().await?.into_iter().filter(|known| brokers.contains(&known.name)) {
+        let waiting = last.0.saturating_sub(broker.cursor.0);
+        let since = if waiting > 0 { first_after(ledger, broker.cursor).await? } else { None };
+        let age = since.map_or(Duration::ZERO, |since| clock.now().since(since));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; lags are far below 2^52")]
+        gauge!(PUBLICATION_LAG_EVENTS, "broker" => broker.name.clone()).set(waiting as f64);
+        gauge!(PUBLICATION_LAG_SECONDS, "broker" => broker.name).set(age.as_secs_f64());
+    }
+    Ok(())
+}
+
+async fn first_after(ledger: &Ledger, cursor: EventNumber) -> anyhow::Result<Option<Timestamp>> {
+    let next = ledger.records.events_after(cursor, 1, &EventFilter::default()).await?;
+    Ok(next.first().and_then(recorded_at))
 }
 
 /// How long ago the oldest entry that waits was accepted; nothing when none does, or its time cannot be read any more. When

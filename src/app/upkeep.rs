@@ -27,16 +27,17 @@ const RETENTION_EVERY: Duration = Duration::from_mins(1);
 const SCRUB_EVERY: Duration = Duration::from_secs(10);
 
 /// Moves raw samples of metrics into their buckets, and looks at what nobody counts: the free space, and what waits for
-/// a stage that may be stuck. `disk` is the folder of the intake log, where it is in one.
+/// a stage that may be stuck. `disk` is the folder of the intake log, where it is in one; `brokers` are those that events are for.
 pub(super) async fn tidy_metrics(
     recorder: Recorder,
-    disk: Option<PathBuf>,
+    (disk, brokers): (Option<PathBuf>, Vec<String>),
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut pace = interval(TIDY_EVERY);
-    let mut outage = Outage::of("the lag of the stages is not known");
+    let mut outage = Outage::of("the lag of translation is not known");
+    let mut unpublished = Outage::of("the lag of the brokers is not known");
     loop {
         tokio::select! {
             _ = pace.tick() => {}
@@ -48,6 +49,7 @@ pub(super) async fn tidy_metrics(
             gauge!(LEDGER_FREE_BYTES).set(free as f64);
         }
         outage.told(lag::tell(&ledger, &*clock).await);
+        unpublished.told(lag::tell_of_brokers(&ledger, &brokers, &*clock).await);
     }
 }
 

@@ -31,7 +31,7 @@ pub struct LedgerConfig {
     /// The PostgreSQL schema of this ledger: several ledgers can share a database. Lower-case letters, digits and underscores.
     #[validate(length(min = 1, max = 63))]
     pub schema: String,
-    /// At most so many connections to PostgreSQL in the pool of this process; intake and the leases have one more each.
+    /// At most so many connections to PostgreSQL in the pool of this process, of which the console's questions never have the last quarter; intake and the leases have one more each.
     #[validate(range(min = 2, max = 1_000))]
     pub connections: usize,
     /// A connection to PostgreSQL, or a free one of the pool, is waited for so long.

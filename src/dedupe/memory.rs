@@ -96,6 +96,16 @@ pub trait Memory: Send + Sync {
     /// Begins a new filling, empty, whatever was there before.
     async fn begin(&self, endpoint: &EndpointName, window: Duration, mark: &Mark) -> Result<(), MemoryError>;
 
+    /// Drops what a filling left, after another began: what owners accepted through `until` were told under `old`, the last
+    /// mark of it that is known. In small steps, so that nobody waits for it. What is overlooked goes by itself.
+    async fn drop_filling(
+        &self,
+        endpoint: &EndpointName,
+        window: Duration,
+        old: &Mark,
+        until: Timestamp,
+    ) -> Result<(), MemoryError>;
+
     /// Answers as of `mark`, all at one moment.
     async fn recall(&self, question: &Question<'_>, mark: &Mark) -> Result<Recalled, MemoryError>;
 

@@ -30,6 +30,7 @@ mod translate;
 mod translation;
 mod verdicts;
 
+pub use cloudevent::recorded_at;
 pub use confirm::{Confirm, ConfirmationStage};
 pub use crash_note::CrashNote;
 pub use failure::{Failure, Remedy, StageError};

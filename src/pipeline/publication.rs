@@ -148,9 +148,9 @@ impl PublicationStage {
         if epoch == self.epoch {
             return Ok(());
         }
-        if epoch.is_none() {
-            figures::publication_lag(name, 0, Duration::ZERO);
-        } else if let Some(known) = self.parts.records.broker(name).await? {
+        if epoch.is_some()
+            && let Some(known) = self.parts.records.broker(name).await?
+        {
             self.cursor = known.cursor;
         }
         self.epoch = epoch;

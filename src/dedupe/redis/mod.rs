@@ -33,6 +33,9 @@ const SHELVES: u32 = 4;
 const KEEP_WINDOWS: u32 = 2;
 const KEEP_LEAST: Duration = Duration::from_hours(24);
 
+/// No mark that tells of more ids is believed when what it left is dropped.
+const MOST_IDS: u64 = 1 << 40;
+
 /// The memory of one ledger in Redis.
 #[derive(Debug)]
 pub struct RedisMemory {
@@ -104,6 +107,27 @@ impl Memory for RedisMemory {
         begin.cmd("PEXPIRE").arg(&layer).arg(kept);
         begin.cmd("SET").arg(keys.mark()).arg(text(mark)?).arg("PX").arg(kept);
         self.ask(&begin).await.map(drop)
+    }
+
+    async fn drop_filling(
+        &self,
+        endpoint: &EndpointName,
+        window: Duration,
+        old: &Mark,
+        until: Timestamp,
+    ) -> Result<(), MemoryError> {
+        let keys = self.keys(endpoint);
+        // One layer more than its ids filled may have been begun; one shelf more than the window may not have expired.
+        let layers = (0..=layer_after(old.ids.min(MOST_IDS)) + 1).map(|layer| keys.layer(old, layer));
+        let last = Shelf::of(until, window);
+        let shelves = last.nth - i64::from(SHELVES) - 1..=last.nth;
+        let shelves = shelves.map(|nth| keys.owners(old, Shelf { nth, ..last }));
+        for key in layers.chain(shelves) {
+            let mut unlink = pipe();
+            unlink.cmd("UNLINK").arg(key);
+            self.ask(&unlink).await?;
+        }
+        Ok(())
     }
 
     async fn recall(&self, question: &Question<'_>, mark: &Mark) -> Result<Recalled, MemoryError> {

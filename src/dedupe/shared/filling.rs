@@ -49,6 +49,9 @@ impl SharedMemory {
         if self.rests(&state) {
             return false;
         }
+        if self.probe_is_due(&state) && !self.probe(&mut state).await {
+            return false;
+        }
         let done = match state.filling.take() {
             None => self.take_up(&mut state, frontier).await,
             Some(filling) => self.read_on(&mut state, filling).await,
@@ -62,6 +65,20 @@ impl SharedMemory {
         };
         gauge!(MEMORY_FILLING).set(state.incomplete());
         more
+    }
+
+    fn probe_is_due(&self, state: &State) -> bool {
+        self.clock.now() >= state.probed_at.plus(self.pause)
+    }
+
+    /// Whether it answers: asked without a need, so that what is told of it is true when nothing comes in, too.
+    async fn probe(&self, state: &mut State) -> bool {
+        state.probed_at = self.clock.now();
+        match self.memory.mark(&nobodys()).await {
+            Ok(_) => state.answered(),
+            Err(error) => self.trip(state, &error),
+        }
+        state.up
     }
 
     fn give_up(&self, state: &mut State, trouble: Trouble) {
@@ -78,13 +95,17 @@ impl SharedMemory {
     async fn take_up(&self, state: &mut State, until: EntryNumber) -> Result<bool, Trouble> {
         let (tenure, mut starts) = (self.records.tenure(), BTreeMap::new());
         for (endpoint, window, afresh) in state.unknown() {
-            let found = if afresh { None } else { self.memory.mark(&endpoint).await? };
+            let left = self.memory.mark(&endpoint).await?;
+            let found = left.clone().filter(|_| !afresh);
             let (standing, after) = if let Some(mark) = self.take_over(state, &endpoint, found).await? {
                 let after = EventRef { number: mark.through, ordinal: 0 };
                 (Standing::Filling { afresh: false, last: mark.through, mark }, after)
             } else {
                 let mark = state.new_mark();
                 self.memory.begin(&endpoint, window, &mark).await?;
+                if let Some(left) = &left {
+                    self.memory.drop_filling(&endpoint, window, left, self.clock.now()).await?;
+                }
                 (Standing::Filling { mark, afresh: true, last: EntryNumber(0) }, BEGINNING)
             };
             state.answered();
@@ -183,6 +204,11 @@ impl SharedMemory {
         state.stand(endpoint, standing);
         Ok(())
     }
+}
+
+/// No partner has this endpoint.
+fn nobodys() -> EndpointName {
+    EndpointName::new("-", "-")
 }
 
 /// The owners of a page that are wanted.

@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct State {
     /// Whether it answered last.
     pub(super) up: bool,
+    /// When it was last asked whether it answers at all.
+    pub(super) probed_at: Timestamp,
     /// Until then nobody asks, so that slowness is not paid for again and again.
     pub(super) rests_until: Timestamp,
     /// Whether the ledger can be walked through.
@@ -76,6 +78,7 @@ impl State {
     pub(super) fn new(writer: Uuid) -> Self {
         Self {
             up: true,
+            probed_at: Timestamp::from_micros(i64::MIN),
             rests_until: Timestamp::from_micros(i64::MIN),
             unfilled: Outage::of("the memory of verdicts cannot be filled"),
             filling: None,

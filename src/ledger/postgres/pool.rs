@@ -9,7 +9,10 @@ use std::{
 };
 
 use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
@@ -22,11 +25,15 @@ use crate::model::{Incarnation, Tenure};
 /// While one connection is waited for, no more than so many servers take over from one another.
 const SERVERS_AT_ONCE: usize = 3;
 
+/// Of so many connections one is kept from those who ask for people: their questions can be slow, and many.
+const ONE_RESERVED_OF: usize = 4;
+
 /// A database of PostgreSQL and the schema in it that is this ledger's. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Database {
     connector: Connector,
     lent_from: Arc<Mutex<Lending>>,
+    for_people: Arc<Semaphore>,
 }
 
 /// The connections of one tenure. One that leads to another server ends the tenure, so none such is ever lent from it.
@@ -41,7 +48,8 @@ impl Database {
     pub fn new(settings: DatabaseSettings) -> Result<Self, PostgresError> {
         let connector = Connector::new(Arc::new(settings));
         let lending = Lending { tenure: connector.tenures.now(), pool: pool(&connector)? };
-        Ok(Self { connector, lent_from: Arc::new(Mutex::new(lending)) })
+        let for_people = Arc::new(Semaphore::new(for_people(connector.settings.connections)));
+        Ok(Self { connector, lent_from: Arc::new(Mutex::new(lending)), for_people })
     }
 
     /// Which of the servers that this process has met holds the ledger now; asks nobody.
@@ -72,10 +80,22 @@ impl Database {
             let lent = pool.get().await;
             if tenure == self.tenure() {
                 let settings = Arc::clone(&self.connector.settings);
-                return Ok(Session { lent: Some(lent?), tenure, unsound: AtomicBool::new(false), settings });
+                let (lent, unsound) = (Some(lent?), AtomicBool::new(false));
+                return Ok(Session { lent, tenure, unsound, settings, turn: None });
             }
         }
         Err(PostgresError::passing("several servers take over from one another"))
+    }
+
+    /// The same for what a person asks. A part of the pool is never lent this way, so that however many slow questions there
+    /// are, the stages and the signs of readiness have connections left.
+    pub async fn session_for_people(&self) -> Result<Session, PostgresError> {
+        let turn =
+            timeout(self.connector.settings.connect_timeout, Arc::clone(&self.for_people).acquire_owned());
+        let turn = turn.await.map_err(|_| PostgresError::timed_out("finish other questions"))?;
+        let mut session = self.session().await?;
+        session.turn = turn.ok();
+        Ok(session)
     }
 
     /// The pool of the present tenure. That of the one before is closed; what is lent of it is closed when it comes back.
@@ -93,6 +113,11 @@ impl Database {
     pub async fn dedicated(&self) -> Result<Dedicated, PostgresError> {
         self.connector.dedicated().await
     }
+}
+
+/// How many connections people's questions may have of so many.
+fn for_people(connections: usize) -> usize {
+    connections.saturating_sub(connections.div_ceil(ONE_RESERVED_OF)).max(1)
 }
 
 fn pool(connector: &Connector) -> Result<Pool, PostgresError> {
@@ -117,6 +142,8 @@ pub struct Session {
     tenure: Tenure,
     unsound: AtomicBool,
     settings: Arc<DatabaseSettings>,
+    /// Given back with the connection.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
@@ -215,5 +242,8 @@ impl Drop for Session {
             // Out of the pool, and closed.
             drop(self.lent.take().map(Object::take));
         }
+        // The connection first: whoever has the turn next finds it.
+        drop(self.lent.take());
+        drop(self.turn.take());
     }
 }

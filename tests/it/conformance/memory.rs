@@ -79,6 +79,7 @@ suite! {
     keeps_any_id
     answers_and_is_told_under_its_mark_alone
     begins_anew_without_what_was_there
+    drops_what_a_filling_left
     keeps_endpoints_and_ledgers_apart
     notices_that_a_part_was_evicted
     grows
@@ -208,6 +209,18 @@ async fn begins_anew_without_what_was_there(stage: &Stage) {
     assert_eq!(answers(&*memory, &["a"], &new).await, [Answer::Never]);
 }
 
+async fn drops_what_a_filling_left(stage: &Stage) {
+    let memory = stage.memory(1);
+    let old = tell(&*memory, &named(&["a"]), &begun(&*memory).await).await;
+    let new = Mark { build: "another build".to_owned(), ..mark(1) };
+    memory.begin(&acme(), WINDOW, &new).await.expect("answers");
+    let new = tell(&*memory, &named(&["b"]), &new).await;
+    assert!(stage.keys("*:a build:*").len() >= 2, "a filter and a shelf");
+    memory.drop_filling(&acme(), WINDOW, &old, time(60)).await.expect("answers");
+    assert_eq!(stage.keys("*:a build:*"), Vec::<String>::new());
+    assert_eq!(answers(&*memory, &["a", "b"], &new).await, [Answer::Never, Answer::Owner(owner(1))]);
+}
+
 async fn keeps_endpoints_and_ledgers_apart(stage: &Stage) {
     let (memory, of_another) = (stage.memory(1), stage.memory(2));
     let mark = tell(&*memory, &named(&["a"]), &begun(&*memory).await).await;
@@ -233,6 +246,16 @@ async fn notices_that_a_part_was_evicted(stage: &Stage) {
 }
 
 impl Stage {
+    /// The keys of this pattern, wherever they are.
+    fn keys(&self, pattern: &str) -> Vec<String> {
+        let nodes = self.redis.iter().filter(|redis| !redis.info("server").contains("redis_mode:sentinel"));
+        let found = nodes.map(|redis| redis.tell(&["KEYS", pattern]));
+        found
+            .flat_map(|keys| keys.lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter(|key| !key.is_empty())
+            .collect()
+    }
+
     /// As eviction does it: whole keys.
     fn drop_keys(&self, part: &str) {
         let mut dropped = 0;

@@ -52,7 +52,7 @@ impl InspectRecords for PostgresRecords {
     }
 
     async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Page<DeliveryRow>, RecordsError> {
-        let session = self.session().await?;
+        let session = self.session_for_people().await?;
         let mut found = search::deliveries(&session, filter, filter.limit.saturating_add(1)).await?;
         let more = found.integers.len() > filter.limit;
         found.integers.truncate(filter.limit);
@@ -65,7 +65,7 @@ impl InspectRecords for PostgresRecords {
     async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, RecordsError> {
         const FIND: &str =
             "SELECT number, received_at FROM entries WHERE id = $1 AND kind = 0 ORDER BY number LIMIT 1";
-        let session = self.session().await?;
+        let session = self.session_for_people().await?;
         let Some(row) = session.query_opt(FIND, &[&id.0]).await? else { return Ok(None) };
         let found = Found { integers: vec![column(&row, 0)?], times: vec![column(&row, 1)?] };
         Ok(delivery_rows(&session, &found).await?.pop())
@@ -76,7 +76,7 @@ impl InspectRecords for PostgresRecords {
         filter: &DeliveryFilter,
         after: Option<EventRef>,
     ) -> Result<Vec<EventRow>, RecordsError> {
-        let session = self.session().await?;
+        let session = self.session_for_people().await?;
         let found = search::events(&session, filter, after).await?;
         Ok(event_rows(&session, (&found.integers, &found.integers), &found.times).await?)
     }
@@ -85,13 +85,18 @@ impl InspectRecords for PostgresRecords {
         const LOWEST: &str = "SELECT min(w.place) FROM endpoints p CROSS JOIN LATERAL
             (SELECT x.place FROM external_events x WHERE x.endpoint = p.id AND x.outcome = $1
              ORDER BY x.place LIMIT 1) w WHERE p.id > 0";
-        let row = self.session().await?.query_one(LOWEST, &[&outcome_code(OutcomeKind::DeadLetter)]).await?;
+        let row = self
+            .session_for_people()
+            .await?
+            .query_one(LOWEST, &[&outcome_code(OutcomeKind::DeadLetter)])
+            .await?;
         let lowest: Option<EventRef> = read_some(&row, 0)?;
         Ok(lowest.map(|at| at.number))
     }
 
     async fn dropped_through(&self) -> Result<EntryNumber, RecordsError> {
-        let row = self.session().await?.query_one("SELECT dropped_through FROM retention", &[]).await?;
+        let row =
+            self.session_for_people().await?.query_one("SELECT dropped_through FROM retention", &[]).await?;
         Ok(read(&row, 0)?)
     }
 
@@ -101,7 +106,7 @@ impl InspectRecords for PostgresRecords {
               AND k.place BETWEEN d.number << 16 AND (d.number << 16) + 65535 OFFSET 0) x
             WHERE x.outcome = $1 ORDER BY d.number DESC LIMIT $2";
         let parameters: [&(dyn ToSql + Sync); 2] = [&outcome_code(OutcomeKind::DeadLetter), &whole(limit)];
-        let rows = self.session().await?.query(DAMAGED, &parameters).await?;
+        let rows = self.session_for_people().await?.query(DAMAGED, &parameters).await?;
         let damaged = |row| {
             let reason = read_some(row, 2)?.unwrap_or_default();
             Ok::<_, PostgresError>(DamagedEntry { number: read(row, 0)?, received_at: read(row, 1)?, reason })
@@ -110,14 +115,14 @@ impl InspectRecords for PostgresRecords {
     }
 
     async fn publications(&self, filter: &PublicationFilter) -> Result<Vec<PublicationRow>, RecordsError> {
-        Ok(published::publications(&self.session().await?, filter).await?)
+        Ok(published::publications(&self.session_for_people().await?, filter).await?)
     }
 
     async fn publication_dead_letters(
         &self,
         limit: usize,
     ) -> Result<Vec<(String, EventNumber, String)>, RecordsError> {
-        Ok(publication::dead_letters(&self.session().await?, limit).await?)
+        Ok(publication::dead_letters(&self.session_for_people().await?, limit).await?)
     }
 
     async fn kept(&self, numbers: &[EntryNumber]) -> Result<Vec<Option<Kept>>, RecordsError> {
@@ -125,18 +130,18 @@ impl InspectRecords for PostgresRecords {
             "SELECT e.number, e.kind, e.id, e.size, e.body_sha256 FROM unnest($1::bigint[]) AS w (number)
             CROSS JOIN LATERAL (SELECT * FROM entries k WHERE k.number = w.number OFFSET 0) e";
         let numbers = numbers.iter().map(|number| entry_integer(*number)).collect::<Result<Vec<_>, _>>()?;
-        let rows = self.session().await?.query(KEPT, &[&numbers]).await?;
+        let rows = self.session_for_people().await?.query(KEPT, &[&numbers]).await?;
         let kept = rows.iter().map(|row| Ok::<_, PostgresError>((column(row, 0)?, kept(row)?)));
         let kept = kept.collect::<Result<HashMap<i64, _>, _>>()?;
         Ok(numbers.iter().map(|number| kept.get(number).cloned()).collect())
     }
 
     async fn check(&self) -> Result<Vec<String>, RecordsError> {
-        Ok(check(&self.session().await?).await?)
+        Ok(check(&self.session_for_people().await?).await?)
     }
 
     async fn conservation(&self) -> Result<Conservation, RecordsError> {
-        Ok(conservation(&self.session().await?).await?)
+        Ok(conservation(&self.session_for_people().await?).await?)
     }
 }
 

@@ -65,6 +65,10 @@ impl PostgresRecords {
         Ok(self.database.session().await?)
     }
 
+    async fn session_for_people(&self) -> Result<Session, RecordsError> {
+        Ok(self.database.session_for_people().await?)
+    }
+
     /// For what was read and decided under `tenure`: another server may lack what that stands on.
     async fn session_under(&self, tenure: Tenure) -> Result<Session, RecordsError> {
         let session = self.session().await?;
