@@ -33,9 +33,9 @@ const REACH: &str = "SELECT reach.first, reach.last,
     ORDER BY b.last";
 
 /// The rows of some places of some batches, in any order. Batch by batch (OFFSET 0 keeps it so), by the key of its
-/// partition alone.
+/// partition alone. How many batches are asked for the planner does not see, or it would make a new plan each time.
 const ROWS: &str = "SELECT asked.batch_index, e.place, e.checksum, e.meta, e.body
-    FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[])
+    FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[]), (SELECT $3::int[]), (SELECT $4::int[]))
         WITH ORDINALITY AS asked (written_at, batch, least, most, batch_index)
     CROSS JOIN LATERAL (
         SELECT place, checksum, meta, body FROM log_entries

@@ -64,41 +64,42 @@ async fn event_type(session: &Session, name: &str) -> Result<Option<i32>, Postgr
     row.map(|row| column(&row, 0)).transpose()
 }
 
-/// The events that match, and of them those whose bytes fit into one answer.
+/// The events that match, and of them those whose bytes fit into one answer. How many are looked at stands in the statement
+/// itself, rounded up so that there are few such statements: of a number that it does not see the planner expects far too many.
 fn fitting(
     (after, limit): (EventNumber, usize),
     event_type: Option<i32>,
     partner: Option<&str>,
 ) -> Result<Query, RecordsError> {
     let mut query = Query::default();
-    let matching = matching(&mut query, (integer(after.0)?, whole(limit)), event_type, partner);
-    let most = query.bind(whole(MAX_ANSWER_BYTES));
-    // Each is looked up by itself, as in `inspect`.
+    // No answer has more events than bytes.
+    let page = limit.clamp(1, MAX_ANSWER_BYTES).next_power_of_two();
+    let after = query.bind_unseen(integer(after.0)?);
+    let matching = matching(&mut query, (&after, page), event_type, partner);
+    let (most, limit) = (query.bind(whole(MAX_ANSWER_BYTES)), query.bind_unseen(whole(limit)));
     let fitting = format!(
-        "(SELECT number, committed_at FROM (SELECT m.*, sum(size) OVER (ORDER BY number) - size AS before \
-         FROM ({matching}) m) m WHERE before < {most}) m CROSS JOIN LATERAL (SELECT * FROM domain_events k \
-         WHERE k.number = m.number AND k.committed_at = m.committed_at OFFSET 0) d"
+        "(SELECT m.* FROM (SELECT m.*, sum(size) OVER (ORDER BY number) - size AS before FROM ({matching}) m) m \
+         WHERE before < {most} ORDER BY number LIMIT {limit}) d"
     );
     query.sql = stored_events(&fitting);
     Ok(query)
 }
 
-/// The numbers of the first events that match: those of each endpoint of a partner, in their order, merged.
+/// The first events that match: those of each endpoint of a partner, in their order, merged.
 fn matching(
     query: &mut Query,
-    (after, limit): (i64, i64),
+    (after, page): (&str, usize),
     event_type: Option<i32>,
     partner: Option<&str>,
 ) -> String {
-    let (after, limit) = (query.bind(after), query.bind(limit));
     let of_type = event_type.map(|id| format!("d.event_type = {} AND ", query.bind(id))).unwrap_or_default();
-    let select = "SELECT d.number, d.committed_at, d.size FROM domain_events d WHERE";
-    let end = format!("{of_type}d.number > {after} ORDER BY d.number LIMIT {limit}");
+    let select = "SELECT d.* FROM domain_events d WHERE";
+    let end = format!("{of_type}d.number > {after} ORDER BY d.number LIMIT {page}");
     let Some(partner) = partner else { return format!("{select} {end}") };
     let partner = query.bind(partner.as_bytes().to_vec());
     format!(
         "SELECT w.* FROM endpoints e CROSS JOIN LATERAL ({select} d.endpoint = e.id AND {end}) w \
-         WHERE e.partner = {partner} ORDER BY w.number LIMIT {limit}"
+         WHERE e.partner = {partner} ORDER BY w.number LIMIT {page}"
     )
 }
 

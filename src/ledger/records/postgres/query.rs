@@ -19,6 +19,12 @@ impl Query {
         format!("${}", self.values.len())
     }
 
+    /// As [`bind`](Self::bind), but hidden from the planner. It would make a plan for each value that it sees, as long as that
+    /// looks cheaper than one for all, and for a short question that takes longer than the answer.
+    pub(super) fn bind_unseen(&mut self, value: i64) -> String {
+        format!("(SELECT {}::bigint)", self.bind(value))
+    }
+
     /// The values, in order.
     pub(super) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         self.values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()

@@ -22,12 +22,15 @@ const OWNERS: &str = "SELECT o.place, o.received_at, o.identity_digest, o.genera
       WHERE k.endpoint = w.endpoint AND k.external_id = w.external_id ORDER BY k.place DESC LIMIT 1) o ON true
     ORDER BY w.nth";
 
-/// The time leaves the partitions from before it out.
+/// The time leaves the partitions from before it out. Compared and ordered as rows of the index are: an order by number alone
+/// the planner would rather have from the numbers' own index, and search backwards through all entries.
 const SAME_BODIES: &str = "SELECT e.number
     FROM unnest($1::int[], $2::bytea[]) WITH ORDINALITY AS w (endpoint, body_sha256, nth)
     LEFT JOIN LATERAL (SELECT k.number FROM entries k
-      WHERE k.remembered AND k.body_sha256 = w.body_sha256 AND k.endpoint = w.endpoint AND k.received_at >= $3
-      ORDER BY k.number DESC LIMIT 1) e ON true
+      WHERE k.remembered AND (k.body_sha256, k.number) >= (w.body_sha256, 0)
+        AND (k.body_sha256, k.number) <= (w.body_sha256, 9223372036854775807)
+        AND k.endpoint = w.endpoint AND k.received_at >= $3
+      ORDER BY k.body_sha256 DESC, k.number DESC LIMIT 1) e ON true
     ORDER BY w.nth";
 
 #[async_trait]
