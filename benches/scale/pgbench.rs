@@ -85,7 +85,7 @@ impl Batch {
         // The time is the server's, as the gateway's is its own clock's; the key tells batches of one moment apart.
         let text = format!(
             "\\set key random(1, 9223372036854775806)\n\
-             CALL {FRESH}.log_append((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, :key, {bytes}, \
+             CALL {FRESH}.append_batch((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, :key, {bytes}, \
              {checksums}, {metas}, {bodies}, NULL, NULL);\n",
             bytes = self.bytes
         );
