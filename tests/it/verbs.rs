@@ -74,7 +74,7 @@ fn a_misspelt_log_level_is_refused_and_silences_nothing() {
 #[test]
 fn check_finds_the_shipped_mappings_sound() {
     let checked = verb(&["check"]).ended(0);
-    assert!(checked.out.contains("6 partners: 0 errors"), "{}", checked.out);
+    assert!(checked.out.contains("7 partners: 0 errors"), "{}", checked.out);
     let report = verb(&["check", "--format", "json"]).ended(0).json();
     assert_eq!(report["errors"], json!([]));
     assert!(column(&report["warnings"], "code").contains(&json!("not_configured")));
@@ -282,7 +282,7 @@ fn partners_are_listed_and_shown() {
     assert!(listed.out.contains("ready, 2 endpoints not configured"), "{}", listed.out);
     let rows = verb(&["partner", "ls", "--format", "json"]).ended(0).json();
     let names = column(&rows, "partner");
-    assert_eq!(names, ["acme", "adyen", "github", "shopify", "slack", "stripe"]);
+    assert_eq!(names, ["acme", "adyen", "github", "shopify", "slack", "stripe", "whatsapp"]);
     let shown = verb(&["partner", "show", "adyen"]).ended(0);
     for text in ["partial", "platform-2026-11", "payments.PaymentCaptured.v1"] {
         assert!(shown.out.contains(text), "{text} is missing:\n{}", shown.out);
