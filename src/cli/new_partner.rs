@@ -147,15 +147,19 @@ impl NewPartner<'_> {
     }
 
     fn secret(&self, secret: &SampleSecret) -> String {
-        let purpose =
-            secret.purpose.as_ref().map(|purpose| format!(", for = {purpose:?}")).unwrap_or_default();
+        let purpose = match secret.purposes.as_slice() {
+            [] => String::new(),
+            [one] => format!(", for = {one:?}"),
+            several => format!(", for = {several:?}"),
+        };
         format!("{{ id = {:?}, from = \"env:{}\"{purpose} }}", secret.id, self.variable(secret))
     }
 
     fn variable(&self, secret: &SampleSecret) -> String {
         let partner = self.args.name.to_ascii_uppercase().replace('-', "_");
         let kind = if secret.public_key.is_some() { "PUBLIC_KEY" } else { "SECRET" };
-        let which = secret.purpose.as_ref().map(|purpose| format!("_{}", purpose.to_ascii_uppercase()));
+        let one = secret.purposes.first().filter(|_| secret.purposes.len() == 1);
+        let which = one.map(|purpose| format!("_{}", purpose.to_ascii_uppercase()));
         format!("{partner}_WEBHOOK_{kind}{}", which.unwrap_or_default())
     }
 

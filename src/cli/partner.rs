@@ -329,7 +329,7 @@ fn how_it_stands(asked: &SubscriptionSummary) -> String {
 fn shown(secret: &SecretSummary) -> String {
     let parts = [
         Some(format!("{} from {}", secret.id, secret.from)),
-        secret.purpose.as_ref().map(|scheme| format!("for {scheme:?}")),
+        (!secret.purposes.is_empty()).then(|| format!("for {}", secret.purposes.join(" and "))),
         secret.not_before.map(|from| format!("from {from} on")),
         secret.not_after.map(|until| format!("until {until}")),
         Some(secret.last_matched.map_or_else(

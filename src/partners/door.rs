@@ -124,12 +124,23 @@ pub struct SecretUse {
     pub id: String,
     /// Where it comes from.
     pub from: SecretSource,
-    /// What it is for: one of several schemes, or the name by which a handshake uses it.
-    pub purpose: Option<String>,
+    /// What it is for: of several schemes those of these names, or the names by which handshakes use it; none where there
+    /// is one scheme.
+    pub purposes: Vec<String>,
     /// It counts from this time on.
     pub not_before: Option<Timestamp>,
     /// It counts until this time.
     pub not_after: Option<Timestamp>,
+}
+
+impl SecretUse {
+    /// The places of the schemes that it is for; none where only handshakes use it.
+    pub(super) fn branches(&self, schemes: &Schemes) -> Vec<usize> {
+        match self.purposes.as_slice() {
+            [] => schemes.branch_for(None).into_iter().collect(),
+            names => names.iter().filter_map(|name| schemes.branch_for(Some(name))).collect(),
+        }
+    }
 }
 
 /// Which secrets count.

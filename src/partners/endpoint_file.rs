@@ -235,7 +235,7 @@ fn answers_of_the_preset(plan: &mut EndpointPlan, table: &Table<'_>, preset: &Ta
 /// The endpoint's own handshakes, else the partner's, else the preset's.
 fn handshakes(written: Option<Entry<'_>>, plan: &mut EndpointPlan, check: &SignatureCheck) -> Vec<Handshake> {
     let Some(written) = written else { return Vec::new() };
-    let secrets: Vec<_> = plan.secrets.iter().filter_map(|secret| secret.purpose.as_deref()).collect();
+    let secrets: Vec<_> = plan.secrets.iter().flat_map(|secret| &secret.purposes).map(String::as_str).collect();
     let has_key = matches!(check, SignatureCheck::Scheme(_));
     let known = Known { parameters: &plan.parameters, secrets: &secrets, has_key };
     let problems = &mut plan.door_problems;
@@ -312,7 +312,8 @@ fn look_at_secrets(plan: &mut EndpointPlan, table: &Table<'_>, check: &Signature
 fn lacks_a_secret(plan: &EndpointPlan, table: &Table<'_>) -> bool {
     let of_handshakes: Vec<_> = plan.handshakes.iter().flat_map(Handshake::secrets).collect();
     let is_theirs = |secret: &SecretUse| {
-        secret.purpose.as_deref().is_some_and(|purpose| of_handshakes.contains(&purpose))
+        let theirs = |name: &String| of_handshakes.contains(&name.as_str());
+        !secret.purposes.is_empty() && secret.purposes.iter().all(theirs)
     };
     let learns = plan.handshakes.iter().any(|handshake| handshake.learn.is_some());
     let unread = plan.secrets.is_empty() && table.has("secrets");

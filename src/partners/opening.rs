@@ -49,10 +49,8 @@ impl Keyring<'_> {
                     .to_owned(),
             )),
             SignatureCheck::Scheme(schemes) => {
-                let keys = secrets.iter().filter_map(|secret| {
-                    let branch = schemes.branch_for(secret.purpose.as_deref())?;
-                    Some((branch, secret))
-                });
+                let each = |secret| SecretUse::branches(secret, schemes).into_iter().map(move |at| (at, secret));
+                let keys = secrets.iter().flat_map(each);
                 let keys = keys.map(|(at, secret)| Ok(self.key(schemes, at, secret)?.in_branch(at)));
                 let mut keys = keys.collect::<Result<Vec<_>, NotConfigured>>()?;
                 keys.sort_by_key(Key::branch);
@@ -90,9 +88,9 @@ impl Keyring<'_> {
         secrets: &[SecretUse],
     ) -> BTreeMap<String, Result<Secret, NotConfigured>> {
         let used: Vec<_> = handshakes.iter().flat_map(Handshake::secrets).collect();
-        let named = secrets.iter().filter_map(|secret| Some((secret.purpose.clone()?, secret)));
-        let theirs = named.filter(|(purpose, _)| used.contains(&purpose.as_str()));
-        theirs.map(|(purpose, secret)| (purpose, self.token(secret))).collect()
+        let named = secrets.iter().flat_map(|secret| secret.purposes.iter().map(move |name| (name, secret)));
+        let theirs = named.filter(|(name, _)| used.contains(&name.as_str()));
+        theirs.map(|(name, secret)| (name.clone(), self.token(secret))).collect()
     }
 
     fn token(&self, secret: &SecretUse) -> Result<Secret, NotConfigured> {
@@ -284,6 +282,20 @@ mod tests {
         assert_eq!(keys(&pinned, SecretsFrom::TestTables), Ok(1));
         let why = keys(&pinned, SecretsFrom::Sources).expect_err("everyone can sign with it");
         assert!(why.contains("development secret of [test]"), "{why}");
+    }
+
+    #[test]
+    fn a_secret_for_several_schemes_is_a_key_of_each() {
+        let text = "name = 'S'\nowner = 't'\n[signature]\npreset = 'twilio'\n[[endpoint]]\n\
+                    secrets = [{ id = 'a', from = 'env:A', for = ['json', 'form'] }]\n\
+                    [test]\nsecrets = { a = 'a token of some length' }\n";
+        let find = |name: &str| presets::find(name).map(|preset| preset.text);
+        let file = PartnerFile::read(Source { file: "partner.toml", text }, &find);
+        let keyring = Keyring { from: SecretsFrom::TestTables, test_secrets: &file.test_secrets };
+        let endpoint = open("s", &file.endpoints[0], keyring, None).expect("no mistakes");
+        let keys = endpoint.keys.expect("keys");
+        let told: Vec<_> = keys.iter().map(|key| (key.id.as_str(), key.branch())).collect();
+        assert_eq!(told, [("a", 0), ("a", 1)]);
     }
 
     /// Why an endpoint whose partner signs the address would answer 503, with this in its `[[endpoint]]`.

@@ -1,5 +1,7 @@
 //! Room `partners`: the secrets of an endpoint: where each comes from, what it is for and when it counts. May not read them.
 
+use toml::de::DeValue;
+
 use super::{
     door::SecretUse,
     endpoint_file::EndpointPlan,
@@ -27,11 +29,36 @@ pub(super) fn read(table: &Table<'_>, key: &str, problems: &mut Vec<Diagnostic>)
             let help = "give each secret an id of its own: deliveries note which one matched";
             problems.push(secret.problem("duplicate_secret", message, help));
         }
-        let purpose = secret.text("for", problems).map(str::to_owned);
+        let purposes = purposes(&secret, problems);
         let id = id.to_owned();
-        secrets.extend(from.map(|from| SecretUse { id, from, purpose, not_before, not_after }));
+        secrets.extend(from.map(|from| SecretUse { id, from, purposes, not_before, not_after }));
     }
     secrets
+}
+
+/// What a secret is for: one name, or a list of them, each once.
+fn purposes(secret: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Vec<String> {
+    const HELP: &str = "write `for = \"name\"`, or `for = [\"one\", \"other\"]`";
+    let Some(entry) = secret.get("for") else { return Vec::new() };
+    let names = named(&entry, problems);
+    if names.is_empty() && matches!(entry.value, DeValue::Array(_)) {
+        problems.push(entry.problem("bad_for", "`for` names nothing", HELP));
+    }
+    let texts: Vec<String> = names.iter().filter_map(|name| name.text(problems)).map(str::to_owned).collect();
+    for (at, name) in texts.iter().enumerate() {
+        if texts[..at].contains(name) {
+            problems.push(entry.problem("bad_for", format!("`for` names {name:?} twice"), HELP));
+        }
+    }
+    texts
+}
+
+/// The names in a `for`, each where it stands.
+fn named<'a>(entry: &Entry<'a>, problems: &mut Vec<Diagnostic>) -> Vec<Entry<'a>> {
+    match entry.value {
+        DeValue::Array(_) => entry.elements(problems),
+        _ => vec![*entry],
+    }
 }
 
 fn source(secret: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<SecretSource> {
@@ -92,7 +119,15 @@ pub(super) fn check(plan: &mut EndpointPlan, table: &Table<'_>, schemes: &Scheme
     let of_handshakes: Vec<_> = plan.handshakes.iter().flat_map(Handshake::secrets).collect();
     let problems = &mut plan.door_problems;
     for secret in &written {
-        problems.extend(mismatch(secret, schemes, &of_handshakes));
+        match secret.get("for") {
+            None => problems.extend(mismatch(secret, None, schemes, &of_handshakes)),
+            // What is wrong with the names themselves was said, too.
+            Some(entry) => {
+                let names = named(&entry, &mut Vec::new());
+                let wrong = names.iter().filter(|name| name.value.as_str().is_some()).filter_map(|name| mismatch(secret, Some(name), schemes, &of_handshakes));
+                problems.extend(wrong);
+            }
+        }
     }
     let pinned = plan.secrets.iter().filter(|secret| is_pinned(secret, schemes));
     plan.warnings.extend(pinned.map(|secret| pinning(secret, table, &plan.name)));
@@ -100,7 +135,7 @@ pub(super) fn check(plan: &mut EndpointPlan, table: &Table<'_>, schemes: &Scheme
         return;
     }
     let has_one = |at: usize, branch: &Branch| {
-        let is_for = |secret: &SecretUse| schemes.branch_for(secret.purpose.as_deref()) == Some(at);
+        let is_for = |secret: &SecretUse| secret.branches(schemes).contains(&at);
         branch.scheme.has_published_keys() || plan.secrets.iter().any(is_for)
     };
     let mut lacking = schemes.branches().iter().enumerate().filter(|(at, branch)| !has_one(*at, branch));
@@ -115,8 +150,7 @@ pub(super) fn check(plan: &mut EndpointPlan, table: &Table<'_>, schemes: &Scheme
 
 /// Whether a secret stands in the place of keys that the sender publishes.
 pub(super) fn is_pinned(secret: &SecretUse, schemes: &Schemes) -> bool {
-    let branch = schemes.branch_for(secret.purpose.as_deref());
-    branch.is_some_and(|at| schemes.branches()[at].scheme.has_published_keys())
+    secret.branches(schemes).into_iter().any(|at| schemes.branches()[at].scheme.has_published_keys())
 }
 
 fn pinning(secret: &SecretUse, table: &Table<'_>, endpoint: &str) -> Diagnostic {
@@ -129,10 +163,15 @@ fn pinning(secret: &SecretUse, table: &Table<'_>, endpoint: &str) -> Diagnostic 
     table.source.problem("pinned_key", at, message, help)
 }
 
-fn mismatch(secret: &Table<'_>, schemes: &Schemes, of_handshakes: &[&str]) -> Option<Diagnostic> {
+/// What is wrong with one of the names that a secret is for, or with its having none.
+fn mismatch(
+    secret: &Table<'_>,
+    entry: Option<&Entry<'_>>,
+    schemes: &Schemes,
+    of_handshakes: &[&str],
+) -> Option<Diagnostic> {
     let names = schemes.branches().iter().map(|branch| branch.name.as_str()).filter(|name| !name.is_empty());
-    let entry = secret.get("for");
-    let purpose = entry.as_ref().and_then(|entry| entry.value.as_str());
+    let purpose = entry.and_then(|entry| entry.value.as_str());
     if purpose.is_some_and(|purpose| of_handshakes.contains(&purpose)) {
         return None;
     }
@@ -230,6 +269,19 @@ mod tests {
         assert_eq!(told(SEVERAL, &format!("{first}, {{ id = 'b', from = 'env:B' }}")), ["unknown_scheme"]);
         assert_eq!(told(SEVERAL, &second.replace("'token'", "'tokn'")), ["unknown_scheme"]);
         assert_eq!(told("preset = 'github'", second), ["unknown_scheme"]);
+    }
+
+    #[test]
+    fn one_secret_may_be_for_several_schemes() {
+        let all = SEVERAL.replace("any_of", "all_of").replace(", when = { present = 'header.webhook-id' }", "");
+        let both = |names: &str| told(&all, &format!("{{ id = 'a', from = 'env:A', for = {names} }}"));
+        assert!(both("['standard-webhooks', 'token']").is_empty());
+        assert_eq!(both("['token']"), ["no_secrets"]);
+        assert_eq!(both("['standard-webhooks', 'tokn']"), ["unknown_scheme"]);
+        assert_eq!(both("[]"), ["bad_for"]);
+        assert_eq!(both("['token', 'token', 'standard-webhooks']"), ["bad_for"]);
+        assert_eq!(both("['token', 7]"), ["wrong_type"]);
+        assert_eq!(both("7"), ["wrong_type"]);
     }
 
     #[test]

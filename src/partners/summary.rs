@@ -120,9 +120,9 @@ pub struct SecretSummary {
     pub id: String,
     /// Where it comes from: `env:NAME`, `file:/path` or `public_key`.
     pub from: String,
-    /// What it is for: one of several schemes, or the name by which a handshake uses it.
-    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
-    pub purpose: Option<String>,
+    /// What it is for: of several schemes some, or the names by which handshakes use it.
+    #[serde(rename = "for", skip_serializing_if = "Vec::is_empty")]
+    pub purposes: Vec<String>,
     /// It counts from this time on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
@@ -323,7 +323,7 @@ fn secret(secret: &SecretUse) -> SecretSummary {
     SecretSummary {
         id: secret.id.clone(),
         from: opening::described(&secret.from),
-        purpose: secret.purpose.clone(),
+        purposes: secret.purposes.clone(),
         not_before: secret.not_before,
         not_after: secret.not_after,
         last_matched: None,

@@ -76,9 +76,9 @@ pub struct Sample {
 pub struct SampleSecret {
     /// Its id.
     pub id: String,
-    /// Which scheme or handshake it is for, where there are several.
-    #[serde(rename = "for")]
-    pub purpose: Option<String>,
+    /// Which schemes or handshakes it is for, where there are several.
+    #[serde(default, rename = "for")]
+    pub purposes: Vec<String>,
     /// The secret, or the private key that belongs to `public_key`.
     pub development: String,
     /// The public key that the provider would show.
@@ -378,7 +378,7 @@ mod tests {
                 assert!(used.iter().any(|used| preset.text.contains(used)), "{}: {name}", preset.name);
             }
             let purposes: Vec<&str> =
-                sample.secrets.iter().filter_map(|secret| secret.purpose.as_deref()).collect();
+                sample.secrets.iter().flat_map(|secret| &secret.purposes).map(String::as_str).collect();
             let verifies =
                 ["secret = \"verify\"", "\"secret.verify\""].iter().any(|it| preset.text.contains(it));
             assert_eq!(purposes.contains(&"verify"), verifies, "{}", preset.name);

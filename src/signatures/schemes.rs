@@ -295,7 +295,9 @@ impl Schemes {
         let verdicts = each.map(|(at, branch)| judge(&branch.scheme, keys_of(keys, at), request, now));
         let verdicts: Vec<_> = verdicts.collect();
         let held = verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<String> = held.into_iter().filter_map(|one| one.secret_id).collect();
+        let mut ids: Vec<String> = held.into_iter().filter_map(|one| one.secret_id).collect();
+        // One secret may be for several.
+        ids.dedup();
         Ok(Verification { assurance: self.assurance(), secret_id: Some(ids.join("+")) })
     }
 

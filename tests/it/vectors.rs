@@ -77,11 +77,9 @@ fn quoted(text: &str) -> String {
 
 /// The secrets that a preset needs beside those for these uses.
 fn others<'a>(sample: &'a [SampleSecret], uses: &'a [String]) -> impl Iterator<Item = Secret<'a>> {
-    let purpose = |secret: &'a SampleSecret| secret.purpose.as_deref();
-    let of_others =
-        sample.iter().filter_map(move |secret| Some((purpose(secret)?, secret.development.as_str())));
-    let of_others = of_others.filter(|(purpose, _)| !uses.iter().any(|used| used.as_str() == *purpose));
-    of_others.map(|(purpose, development)| Secret { purpose: Some(purpose), development })
+    let each = |secret: &'a SampleSecret| secret.purposes.iter().map(|name| (name, &secret.development));
+    let of_others = sample.iter().flat_map(each).filter(|(name, _)| !uses.contains(name));
+    of_others.map(|(name, development)| Secret { purpose: Some(name), development })
 }
 
 /// One partner that is read from a preset, or from a signature spelled out.

@@ -1348,22 +1348,25 @@ def sample(provider):
         if provider.private:
             secret["public_key"] = provider.secret
         if provider.uses:
-            secret["for"] = provider.uses[0]
+            secret["for"] = provider.uses[:1] + ALSO.get(provider.name, [])
         secrets.append(secret)
     elif provider.private:
         secrets.append({"id": "pinned", "development": key.pem, "public_key": key.public("pem")})
     for purpose, development in BESIDE.get(provider.name, ()):
-        secrets.append({"id": purpose, "for": purpose, "development": development})
+        secrets.append({"id": purpose, "for": [purpose], "development": development})
     if provider.name in VERIFIED:
-        secrets.append({"id": "verify", "for": "verify", "development": "a-verify-token-of-our-own-0123456789"})
+        secrets.append({"id": "verify", "for": ["verify"], "development": "a-verify-token-of-our-own-0123456789"})
     return made | {"secrets": secrets}
 
+
+# What else the first secret is for.
+ALSO = {"twilio": ["json"]}
 
 # Headers that say what a signature is over, and are written with it.
 OF_THE_SIGNATURE = ("Signature-Input", "Content-Digest")
 
 # Secrets for a preset's other schemes.
-BESIDE = {"gitlab": [("token", "a-token-of-old-0123456789")], "twilio": [("json", "12345678901234567890123456789012")]}
+BESIDE = {"gitlab": [("token", "a-token-of-old-0123456789")]}
 
 # Providers whose handshake shows, or hashes, a token of ours.
 VERIFIED = ("meta", "oura", "ebay")
