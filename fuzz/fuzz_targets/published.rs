@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use douane::{
     model::{Headers, RawRequest, Timestamp},
-    signatures::{Roots, Schemes},
+    signatures::{Published, Roots, Schemes},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -59,7 +59,8 @@ fuzz_target!(|input: (Option<&str>, &[u8])| {
             assert!(["https://api.acme.com/certs/", "https://api.acme.com/jwks"]
                 .iter()
                 .any(|allowed| needed.url.to_string().starts_with(allowed)));
-            let _ = schemes.branches()[at].scheme.published_key(&needed, document, &ROOTS, now);
+            let published = Published::new(document.to_vec());
+            let _ = schemes.branches()[at].scheme.published_key(&needed, &published, &ROOTS, now);
         }
     }
 });

@@ -33,9 +33,12 @@ pub struct KeysConfig {
     /// Most addresses whose keys are held. Senders name addresses (`SigningCertURL`); beyond, the one longest unused is let go.
     #[validate(range(min = 1, max = 100_000))]
     pub max_documents: usize,
-    /// Most fetches a minute of one host, so that nobody can make us flood it. Beyond: 503 (`key_unavailable`).
+    /// Most fetches a minute of one host, of what is known there: addresses that a scheme names, and what was fetched before. Beyond: 503 (`key_unavailable`).
     #[validate(range(min = 1, max = 10_000))]
     pub fetches_per_minute: u32,
+    /// Most fetches a minute of one host, of what a sender names and nobody has fetched yet (a certificate, the id of a key): anyone can make such names up. They have a count of their own, so that they never take away from what is known. Beyond: 503 (`key_unavailable`).
+    #[validate(range(min = 1, max = 10_000))]
+    pub first_fetches_per_minute: u32,
     /// FOR TESTS AND PRIVATE AUTHORITIES: hosts that are not looked up but connected to where this says, as `"login.acme.example=10.0.0.7:443"`, also at addresses that are not public. Everything else stays as strict as it is.
     #[validate(custom(function = "are_hosts"))]
     pub connect_to: Vec<String>,
@@ -55,6 +58,7 @@ impl Default for KeysConfig {
             refresh_pause: HumanDuration::seconds(60),
             max_documents: 1_000,
             fetches_per_minute: 60,
+            first_fetches_per_minute: 30,
             connect_to: Vec::new(),
             extra_roots: None,
         }

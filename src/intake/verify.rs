@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use super::{LearntSecrets, PublicDoor, Refusal};
 use crate::{
-    keys::remote::KeyUnavailable,
+    keys::remote::{Document, KeyUnavailable, Wanted},
     model::{RawRequest, Timestamp, VerifiedRequest},
     partners::{Endpoint, SignatureCheck},
-    signatures::{self, Key, Needed, PublishedError, Scheme, Schemes, SignatureError},
+    signatures::{self, Key, Needed, Published, PublishedError, Scheme, Schemes, SignatureError},
 };
 
 /// What an endpoint asks of a request.
@@ -69,15 +69,21 @@ pub(super) async fn with_published<'a>(
 async fn fetched(door: &PublicDoor, scheme: &Scheme, needed: &Needed) -> Result<Option<Key>, Refusal> {
     let unavailable = |error: KeyUnavailable| Refusal::KeyUnavailable { why: error.to_string() };
     let unusable = |why: &PublishedError| Refusal::KeyUnavailable { why: format!("{}: {why}", needed.url) };
-    let held = door.keys.document(&needed.url).await.map_err(unavailable)?;
-    let failed = match scheme.published_key(needed, &held.bytes, &door.roots, door.clock.now()) {
+    let read = |document: &Document| {
+        let published = document.read_as(|bytes| Published::new(bytes.clone()));
+        scheme.published_key(needed, &published, &door.roots, door.clock.now())
+    };
+    let url = needed.url.clone();
+    let wanted = if needed.by_sender { Wanted::senders(url) } else { Wanted::ours(url) };
+    let held = door.keys.document(&wanted).await.map_err(unavailable)?;
+    let failed = match read(&held) {
         Ok(key) => return Ok(Some(key)),
         Err(failed) => failed,
     };
-    let Some(newest) = door.keys.newer(&needed.url, &held).await else {
+    let Some(newest) = door.keys.newer(&wanted, &held).await else {
         return if failed == PublishedError::Absent { Ok(None) } else { Err(unusable(&failed)) };
     };
-    match scheme.published_key(needed, &newest.bytes, &door.roots, door.clock.now()) {
+    match read(&newest) {
         Ok(key) => Ok(Some(key)),
         Err(PublishedError::Absent) => Ok(None),
         Err(failed) => Err(unusable(&failed)),

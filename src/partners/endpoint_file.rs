@@ -235,7 +235,8 @@ fn answers_of_the_preset(plan: &mut EndpointPlan, table: &Table<'_>, preset: &Ta
 /// The endpoint's own handshakes, else the partner's, else the preset's.
 fn handshakes(written: Option<Entry<'_>>, plan: &mut EndpointPlan, check: &SignatureCheck) -> Vec<Handshake> {
     let Some(written) = written else { return Vec::new() };
-    let secrets: Vec<_> = plan.secrets.iter().flat_map(|secret| &secret.purposes).map(String::as_str).collect();
+    let secrets: Vec<_> =
+        plan.secrets.iter().flat_map(|secret| &secret.purposes).map(String::as_str).collect();
     let has_key = matches!(check, SignatureCheck::Scheme(_));
     let known = Known { parameters: &plan.parameters, secrets: &secrets, has_key };
     let problems = &mut plan.door_problems;

@@ -124,7 +124,8 @@ pub(super) fn check(plan: &mut EndpointPlan, table: &Table<'_>, schemes: &Scheme
             // What is wrong with the names themselves was said, too.
             Some(entry) => {
                 let names = named(&entry, &mut Vec::new());
-                let wrong = names.iter().filter(|name| name.value.as_str().is_some()).filter_map(|name| mismatch(secret, Some(name), schemes, &of_handshakes));
+                let wrong =
+                    names.iter().filter(|name| name.value.as_str().is_some()).filter_map(|name| mismatch(secret, Some(name), schemes, &of_handshakes));
                 problems.extend(wrong);
             }
         }
@@ -273,7 +274,8 @@ mod tests {
 
     #[test]
     fn one_secret_may_be_for_several_schemes() {
-        let all = SEVERAL.replace("any_of", "all_of").replace(", when = { present = 'header.webhook-id' }", "");
+        let all =
+            SEVERAL.replace("any_of", "all_of").replace(", when = { present = 'header.webhook-id' }", "");
         let both = |names: &str| told(&all, &format!("{{ id = 'a', from = 'env:A', for = {names} }}"));
         assert!(both("['standard-webhooks', 'token']").is_empty());
         assert_eq!(both("['token']"), ["no_secrets"]);

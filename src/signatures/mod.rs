@@ -51,7 +51,7 @@ pub use key::{Key, KeyDigest, KeyEncoding, KeyError, Normalize, SecretForm, priv
 pub use listing::PresetSummary;
 pub use place::{Pair, Place, Placed, Position, Unwrap};
 pub use presets::{Sample, SampleSecret};
-pub use published::{Needed, PublishedError};
+pub use published::{Needed, Published, PublishedError};
 pub use scheme::{Bound, Items, Scheme};
 pub use schemes::{Branch, Condition, How, Schemes, keys_of};
 pub use stamp::{DEFAULT_TOLERANCE, Stamp, StampUnit};

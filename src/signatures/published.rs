@@ -1,11 +1,18 @@
 //! Room `signatures`: keys that providers publish. A scheme says which key a request needs and where it stands; whoever may
 //! fetch brings what stands there; and it becomes a key here, or not. Nothing is fetched here.
 
+use std::{
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
 use super::{
-    JwsAlgorithm, Key, PublicKey, Roots, Scheme, SignatureError, View,
+    Algorithm, JwsAlgorithm, Key, PublicKey, Roots, Scheme, SignatureError, View,
     certificate::CertificateSource,
     evidence::{gather, read_body, views},
-    jose::jwk::{self, NoKey},
+    jose::jwk::{NoKey, Set},
     special::{Special, parsed_as},
 };
 use crate::model::{FieldPath, HttpsRule, HttpsUrl, RawRequest, Secret, Timestamp};
@@ -32,11 +39,16 @@ pub(super) struct PemSource {
     pub(super) rule: HttpsRule,
 }
 
+/// So long a key counts as read; then it is looked at again, because certificates have dates.
+const KEPT: Duration = Duration::from_mins(1);
+
 /// The key that a request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needed {
     /// What to fetch. A rule of ours allowed it.
     pub url: HttpsUrl,
+    /// Whether the sender named it, so that anyone could have made it up.
+    pub by_sender: bool,
     which: Which,
 }
 
@@ -61,6 +73,42 @@ pub enum PublishedError {
     Unusable(String),
 }
 
+/// What a provider publishes at one address. It is read once, and so are the keys in it that requests asked for.
+#[derive(Debug)]
+pub struct Published {
+    document: Bytes,
+    set: OnceLock<Result<Set, NoKey>>,
+    kept: Mutex<Vec<(Asked, Key, Timestamp)>>,
+}
+
+/// What a key was asked for: as which of the document's, by which rules, for which algorithm.
+type Asked = (Which, Option<KeySource>, Algorithm);
+
+impl Published {
+    /// What was fetched. Nothing is read before a request asks for a key.
+    pub fn new(document: impl Into<Bytes>) -> Self {
+        Self { document: document.into(), set: OnceLock::new(), kept: Mutex::default() }
+    }
+
+    fn set(&self) -> Result<&Set, NoKey> {
+        self.set.get_or_init(|| Set::read(&self.document)).as_ref().map_err(|error| *error)
+    }
+
+    fn kept(&self, asked: &Asked, now: Timestamp) -> Option<Key> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, key, at) = kept.iter().find(|(known, _, _)| known == asked)?;
+        let fresh = now.since(*at) < KEPT && at.since(now).is_zero();
+        fresh.then(|| key.clone())
+    }
+
+    /// Only keys that are there are kept, so that no name that somebody makes up takes room.
+    fn keep(&self, asked: Asked, key: Key, now: Timestamp) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(known, _, _)| *known != asked);
+        kept.push((asked, key, now));
+    }
+}
+
 impl Scheme {
     /// Whether its keys are published by the provider, and not the endpoint's own.
     pub fn has_published_keys(&self) -> bool {
@@ -76,7 +124,11 @@ impl Scheme {
         match (source, &self.special) {
             (KeySource::Jwks(url), Some(Special::Jwt(jwt))) => {
                 let (algorithm, key_id) = jwt.named(&view)?;
-                Ok(Some(Needed { url: url.clone(), which: Which::Named(algorithm, key_id) }))
+                Ok(Some(Needed {
+                    url: url.clone(),
+                    by_sender: false,
+                    which: Which::Named(algorithm, key_id),
+                }))
             }
             (KeySource::Certificate(source), special) => {
                 if let Some(Special::Sns(sns)) = special {
@@ -87,7 +139,7 @@ impl Scheme {
                 let url = source.rule.check(&view.text_at(&source.at)?);
                 let url = url
                     .map_err(|_| SignatureError::Malformed("the address of the key is not the provider's"))?;
-                Ok(Some(Needed { url, which: Which::OfCertificate }))
+                Ok(Some(Needed { url, by_sender: true, which: Which::OfCertificate }))
             }
             (KeySource::Pem(source), _) => {
                 views(self, request, &body)?.iter().try_for_each(|view| gather(self, view).map(drop))?;
@@ -107,22 +159,38 @@ impl Scheme {
     pub fn published_key(
         &self,
         needed: &Needed,
-        document: &[u8],
+        published: &Published,
+        roots: &Roots,
+        now: Timestamp,
+    ) -> Result<Key, PublishedError> {
+        let asked = (needed.which.clone(), self.keys.clone(), self.key_algorithm());
+        if let Some(key) = published.kept(&asked, now) {
+            return Ok(key);
+        }
+        let key = self.read_key(needed, published, roots, now)?;
+        published.keep(asked, key.clone(), now);
+        Ok(key)
+    }
+
+    fn read_key(
+        &self,
+        needed: &Needed,
+        published: &Published,
         roots: &Roots,
         now: Timestamp,
     ) -> Result<Key, PublishedError> {
         let unusable = |why: &str| PublishedError::Unusable(why.to_owned());
         let (id, algorithm, spki) = match (&needed.which, &self.keys) {
             (Which::Named(algorithm, key_id), _) => {
-                let spki =
-                    jwk::find(document, key_id.as_deref(), *algorithm).map_err(|error| match error {
-                        NoKey::Absent => PublishedError::Absent,
-                        NoKey::Unusable(why) => unusable(why),
-                    })?;
+                let found = published.set().and_then(|set| set.find(key_id.as_deref(), *algorithm));
+                let spki = found.map_err(|error| match error {
+                    NoKey::Absent => PublishedError::Absent,
+                    NoKey::Unusable(why) => unusable(why),
+                })?;
                 (key_id.clone().unwrap_or_else(|| "published".to_owned()), parsed_as(*algorithm), spki)
             }
             (Which::OfCertificate, Some(KeySource::Certificate(source))) => {
-                let spki = source.key_in(document, roots, now).map_err(unusable)?;
+                let spki = source.key_in(&published.document, roots, now).map_err(unusable)?;
                 let id = needed.url.path().rsplit('/').next().unwrap_or_default().to_owned();
                 (id, self.key_algorithm(), spki)
             }

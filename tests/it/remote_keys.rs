@@ -1,12 +1,18 @@
 //! Keys that providers publish, fetched from servers on this machine over real TLS: how often, within which bounds, and
 //! what is used while they cannot be had.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use douane::{
     clock::{Clock, ManualClock},
     config::{HumanDuration, KeysConfig},
-    keys::remote::{Document, KeyUnavailable, RemoteKeys},
+    keys::remote::{Document, KeyUnavailable, RemoteKeys, Wanted},
     model::{HttpsUrl, Timestamp},
 };
 
@@ -43,9 +49,14 @@ fn url(path: &str) -> HttpsUrl {
     HttpsUrl::parse(&format!("https://{HOST}{path}")).expect("an address")
 }
 
+/// An address that a file of ours names.
+fn wanted(path: &str) -> Wanted {
+    Wanted::ours(url(path))
+}
+
 impl Provider {
     async fn told(&self, path: &str) -> Result<Arc<Document>, String> {
-        self.keys.document(&url(path)).await.map_err(|KeyUnavailable { why, .. }| why)
+        self.keys.document(&wanted(path)).await.map_err(|KeyUnavailable { why, .. }| why)
     }
 
     async fn text(&self, path: &str) -> Result<String, String> {
@@ -72,7 +83,7 @@ async fn those_who_wait_for_one_document_fetch_it_once() {
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let keys = acme.keys.clone();
-        waiting.spawn(async move { keys.document(&url("/jwks")).await.is_ok() });
+        waiting.spawn(async move { keys.document(&wanted("/jwks")).await.is_ok() });
     }
     assert!(waiting.join_all().await.into_iter().all(|had| had));
     assert_eq!(acme.server.requests(), 1);
@@ -112,13 +123,13 @@ async fn a_key_that_is_missing_has_them_fetched_anew_but_not_often() {
     let acme = provider(|_| {});
     let known = acme.told("/jwks").await.expect("held");
     acme.server.set("/jwks", Page::Body(b"two".to_vec()));
-    assert_eq!(acme.keys.newer(&url("/jwks"), &known).await, None, "fetched a moment ago");
+    assert_eq!(acme.keys.newer(&wanted("/jwks"), &known).await, None, "fetched a moment ago");
     acme.clock.advance(Duration::from_secs(61));
-    let newest = acme.keys.newer(&url("/jwks"), &known).await.expect("newer");
+    let newest = acme.keys.newer(&wanted("/jwks"), &known).await.expect("newer");
     assert_eq!(newest.bytes, "two");
     for _ in 0..10 {
-        assert_eq!(acme.keys.newer(&url("/jwks"), &newest).await, None);
-        assert_eq!(acme.keys.newer(&url("/jwks"), &known).await.as_deref(), Some(&*newest));
+        assert_eq!(acme.keys.newer(&wanted("/jwks"), &newest).await, None);
+        assert_eq!(acme.keys.newer(&wanted("/jwks"), &known).await.as_deref(), Some(&*newest));
     }
     assert_eq!(acme.server.requests(), 2);
 }
@@ -155,6 +166,46 @@ async fn a_host_is_asked_only_so_often_whatever_is_asked() {
 }
 
 #[tokio::test]
+async fn names_that_anyone_makes_up_take_nothing_from_what_is_known() {
+    let acme = provider(|config| (config.fetches_per_minute, config.first_fetches_per_minute) = (3, 2));
+    let named = async |path: &str| acme.keys.document(&Wanted::senders(url(path))).await.map_err(|it| it.why);
+    acme.server.set("/certs/a", Page::Body(b"a".to_vec()));
+    assert!(named("/certs/a").await.is_ok());
+    for path in ["/certs/b", "/certs/c", "/certs/d", "/certs/e"] {
+        assert!(named(path).await.is_err());
+    }
+    assert_eq!(acme.server.requests(), 2, "what is named for the first time has its own count");
+    assert!(named("/certs/f").await.expect_err("used up").contains("keys.first_fetches_per_minute"));
+
+    // What was fetched before is fetched anew all the same, and so is what a file of ours names.
+    acme.server.set("/certs/a", Page::Body(b"anew".to_vec()));
+    acme.clock.advance(Duration::from_mins(11));
+    assert_eq!(named("/certs/a").await.expect("known").bytes, "anew");
+    assert_eq!(acme.text("/jwks").await.as_deref(), Ok("one"));
+    assert_eq!(acme.server.requests(), 4);
+}
+
+#[tokio::test]
+async fn a_document_is_read_once_as_long_as_it_is_held() {
+    let acme = provider(|_| {});
+    let reads = AtomicUsize::new(0);
+    let read = |document: &Document| {
+        document.read_as(|bytes| {
+            reads.fetch_add(1, Ordering::SeqCst);
+            bytes.len()
+        })
+    };
+    for _ in 0..3 {
+        assert_eq!(*read(&*acme.told("/jwks").await.expect("held")), 3);
+    }
+    assert_eq!(reads.load(Ordering::SeqCst), 1);
+    acme.server.set("/jwks", Page::Body(b"more".to_vec()));
+    acme.clock.advance(Duration::from_mins(11));
+    assert_eq!(*read(&*acme.told("/jwks").await.expect("held")), 4);
+    assert_eq!(reads.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn a_server_that_no_known_authority_vouches_for_is_not_believed() {
     let stranger = provider(|config| config.extra_roots = None);
     assert!(stranger.text("/jwks").await.is_err());
@@ -165,7 +216,7 @@ async fn a_server_that_no_known_authority_vouches_for_is_not_believed() {
     let acme =
         provider(|config| config.connect_to[0] = config.connect_to[0].replace(HOST, "third.acme.example"));
     let misnamed = HttpsUrl::parse("https://third.acme.example/jwks").expect("an address");
-    assert!(acme.keys.document(&misnamed).await.is_err());
+    assert!(acme.keys.document(&Wanted::ours(misnamed)).await.is_err());
     assert_eq!((another.requests(), acme.server.requests()), (0, 0));
 }
 

@@ -113,6 +113,11 @@ impl Entry {
         tries.into_iter().flatten().all(|at| now.since(at) >= pause)
     }
 
+    /// Whether it was ever fetched.
+    pub(super) fn was_fetched(&self) -> bool {
+        self.state().document.is_some()
+    }
+
     pub(super) fn store(&self, document: Document, now: Timestamp) -> Arc<Document> {
         let document = Arc::new(document);
         *self.state() = State { document: Some((Arc::clone(&document), now)), failure: None };

@@ -2,29 +2,82 @@
 //! of ours allowed it), from public addresses, without redirects or proxies, bounded in size and time. What was fetched is
 //! held: [`cache`] says for how long. May not know what is in a document: that is `signatures`' business.
 //!
-//! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute, an
-//! address that failed is left alone for a while, a key that is not there has its document fetched anew only so often, and
-//! of those who wait for one address one alone fetches.
+//! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute, what a
+//! sender names for the first time fewer and by a count of its own, an address that failed is left alone for a while, a key
+//! that is not there has its document fetched anew only so often, and of those who wait for one address one alone fetches.
 
 mod cache;
 mod client;
 mod limits;
 mod resolver;
 
-use std::{fs, io, sync::Arc};
+use std::{
+    any::Any,
+    fs, io,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 
 use crate::{clock::Clock, config::KeysConfig, model::HttpsUrl};
 use cache::{Cache, Entry, Held};
 use client::Client;
-use limits::HostLimits;
+use limits::{HostLimits, Standing};
 
-/// What stands at an address, as it was fetched.
-#[derive(Debug, PartialEq, Eq)]
+/// What stands at an address, as it was fetched, with what its reader made of it.
+#[derive(Debug)]
 pub struct Document {
     /// The bytes, at most `keys.max_document_bytes`.
     pub bytes: Bytes,
+    read: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Document {
+    fn new(bytes: Bytes) -> Self {
+        Self { bytes, read: OnceLock::new() }
+    }
+
+    /// What a reader makes of the bytes. The first reader's work is held as long as the document is, so that nobody reads it
+    /// for each request; another type is read anew each time.
+    pub fn read_as<T: Any + Send + Sync>(&self, read: impl Fn(&Bytes) -> T) -> Arc<T> {
+        let held = self.read.get_or_init(|| Arc::new(read(&self.bytes)));
+        Arc::clone(held).downcast().unwrap_or_else(|_| Arc::new(read(&self.bytes)))
+    }
+}
+
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Document {}
+
+/// What is to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    url: HttpsUrl,
+    by_sender: bool,
+}
+
+impl Wanted {
+    /// An address that stands in a file of ours.
+    pub fn ours(url: HttpsUrl) -> Self {
+        Self { url, by_sender: false }
+    }
+
+    /// An address that a sender named, and a rule of ours allowed.
+    pub fn senders(url: HttpsUrl) -> Self {
+        Self { url, by_sender: true }
+    }
+
+    fn standing(&self, entry: &Entry) -> Standing {
+        if self.by_sender && !entry.was_fetched() { Standing::First } else { Standing::Known }
+    }
+
+    fn unavailable(&self, why: String) -> KeyUnavailable {
+        KeyUnavailable { url: self.url.clone(), why }
+    }
 }
 
 /// Why what stands at an address could not be had: our fault or the provider's, never the sender's.
@@ -81,7 +134,7 @@ impl RemoteKeys {
             );
         }
         let cache = Cache::new(config.max_documents);
-        let limits = HostLimits::new(config.fetches_per_minute);
+        let limits = HostLimits::new(config);
         Ok(Self { shared: Arc::new(Shared { client, cache, limits, config: config.clone(), roots, clock }) })
     }
 
@@ -91,30 +144,30 @@ impl RemoteKeys {
     }
 
     /// What stands at an address: what is held if it is fresh enough, else fetched.
-    pub async fn document(&self, url: &HttpsUrl) -> Result<Arc<Document>, KeyUnavailable> {
-        let entry = self.shared.cache.entry(url);
+    pub async fn document(&self, wanted: &Wanted) -> Result<Arc<Document>, KeyUnavailable> {
+        let entry = self.shared.cache.entry(&wanted.url);
         match entry.held(&self.shared.config, self.shared.clock.now()) {
             Held::Fresh(document) => return Ok(document),
-            Held::Failed(why) => return Err(KeyUnavailable { url: url.clone(), why }),
+            Held::Failed(why) => return Err(wanted.unavailable(why)),
             Held::Stale(document) => match entry.flight.try_lock() {
                 // Somebody fetches it already.
                 Err(_) => return Ok(document),
-                Ok(_flight) => return self.shared.fetch(url, &entry).await,
+                Ok(_flight) => return self.shared.fetch(wanted, &entry).await,
             },
             Held::Nothing => {}
         }
         let _flight = entry.flight.lock().await;
         match entry.held(&self.shared.config, self.shared.clock.now()) {
             Held::Fresh(document) => Ok(document),
-            Held::Failed(why) => Err(KeyUnavailable { url: url.clone(), why }),
-            Held::Stale(_) | Held::Nothing => self.shared.fetch(url, &entry).await,
+            Held::Failed(why) => Err(wanted.unavailable(why)),
+            Held::Stale(_) | Held::Nothing => self.shared.fetch(wanted, &entry).await,
         }
     }
 
     /// What stands there now, for someone who misses a key in `known`. `None` when that cannot be told anew yet
     /// (`keys.refresh_pause`): then the key is not there.
-    pub async fn newer(&self, url: &HttpsUrl, known: &Arc<Document>) -> Option<Arc<Document>> {
-        let entry = self.shared.cache.entry(url);
+    pub async fn newer(&self, wanted: &Wanted, known: &Arc<Document>) -> Option<Arc<Document>> {
+        let entry = self.shared.cache.entry(&wanted.url);
         let _flight = entry.flight.lock().await;
         if let Some(newest) = entry.other_than(known) {
             return Some(newest);
@@ -123,31 +176,38 @@ impl RemoteKeys {
         if !entry.may_refresh(self.shared.config.refresh_pause.0, now) {
             return None;
         }
-        self.shared.fetch(url, &entry).await.ok().filter(|document| !Arc::ptr_eq(document, known))
+        self.shared.fetch(wanted, &entry).await.ok().filter(|document| !Arc::ptr_eq(document, known))
     }
 
     /// Fetches an address for its effect, once, and holds nothing: a confirmation that a provider asks for by naming a link.
     pub async fn visit(&self, url: &HttpsUrl) -> Result<(), KeyUnavailable> {
-        self.shared.get(url).await.map(drop).map_err(|why| KeyUnavailable { url: url.clone(), why })
+        let visited = self.shared.get(url, Standing::Known).await;
+        visited.map(drop).map_err(|why| KeyUnavailable { url: url.clone(), why })
     }
 }
 
 impl Shared {
     /// Fetches while nobody else does. When it fails what is held goes on, as long as it may.
-    async fn fetch(&self, url: &HttpsUrl, entry: &Entry) -> Result<Arc<Document>, KeyUnavailable> {
-        match self.get(url).await {
-            Ok(bytes) => Ok(entry.store(Document { bytes }, self.clock.now())),
+    async fn fetch(&self, wanted: &Wanted, entry: &Entry) -> Result<Arc<Document>, KeyUnavailable> {
+        match self.get(&wanted.url, wanted.standing(entry)).await {
+            Ok(bytes) => Ok(entry.store(Document::new(bytes), self.clock.now())),
             Err(why) => {
-                tracing::warn!(%url, why, "a key could not be fetched");
+                tracing::warn!(url = %wanted.url, why, "a key could not be fetched");
                 let held = entry.fail(why.clone(), &self.config, self.clock.now());
-                held.ok_or_else(|| KeyUnavailable { url: url.clone(), why })
+                held.ok_or_else(|| wanted.unavailable(why))
             }
         }
     }
 
-    async fn get(&self, url: &HttpsUrl) -> Result<Bytes, String> {
-        if !self.limits.admit(url.host()) {
-            return Err("its host has had its fetches of this minute (keys.fetches_per_minute)".to_owned());
+    async fn get(&self, url: &HttpsUrl, standing: Standing) -> Result<Bytes, String> {
+        if !self.limits.admit(url.host(), standing) {
+            return Err(match standing {
+                Standing::Known => "its host has had its fetches of this minute (keys.fetches_per_minute)",
+                Standing::First => {
+                    "its host has had its first fetches of this minute (keys.first_fetches_per_minute)"
+                }
+            }
+            .to_owned());
         }
         self.client.get(url).await
     }

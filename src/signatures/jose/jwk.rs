@@ -22,33 +22,45 @@ pub(in super::super) enum NoKey {
     Absent,
 }
 
-/// The SubjectPublicKeyInfo of the key that a token names. A token that names none means the only one there is.
-pub(in super::super) fn find(
-    set: &[u8],
-    key_id: Option<&str>,
-    algorithm: JwsAlgorithm,
-) -> Result<Vec<u8>, NoKey> {
-    let set = strict_json::read(set).map_err(|_| NoKey::Unusable("it is not JSON"))?;
-    let keys = set
-        .as_object()
-        .and_then(|set| set.get("keys"))
-        .and_then(Value::as_array)
-        .ok_or(NoKey::Unusable("it is no set of keys"))?;
-    if keys.len() > MAX_KEYS {
-        return Err(NoKey::Unusable("it has more than 200 keys"));
+/// A set of keys, read and not yet believed: each is looked at when a signature asks for it.
+#[derive(Debug)]
+pub(in super::super) struct Set(Vec<ObjectMap>);
+
+impl Set {
+    /// Reads a set. What is no object in it is no key.
+    pub(in super::super) fn read(set: &[u8]) -> Result<Self, NoKey> {
+        let set = strict_json::read(set).map_err(|_| NoKey::Unusable("it is not JSON"))?;
+        let keys = set
+            .as_object()
+            .and_then(|set| set.get("keys"))
+            .and_then(Value::as_array)
+            .ok_or(NoKey::Unusable("it is no set of keys"))?;
+        if keys.len() > MAX_KEYS {
+            return Err(NoKey::Unusable("it has more than 200 keys"));
+        }
+        Ok(Self(keys.iter().filter_map(Value::as_object).cloned().collect()))
     }
-    let keys = keys.iter().filter_map(Value::as_object);
-    let mut meant = keys
-        .filter(|key| is_for(key, algorithm))
-        .filter(|key| key_id.is_none_or(|id| text(key, "kid").is_some_and(|kid| kid == id)));
-    let key = meant.next().ok_or(NoKey::Absent)?;
-    if meant.next().is_some() {
-        return Err(match key_id {
-            Some(_) => NoKey::Unusable("it has two keys of one id"),
-            None => NoKey::Absent,
-        });
+
+    /// The SubjectPublicKeyInfo of the key that a token names. A token that names none means the only one there is.
+    pub(in super::super) fn find(
+        &self,
+        key_id: Option<&str>,
+        algorithm: JwsAlgorithm,
+    ) -> Result<Vec<u8>, NoKey> {
+        let mut meant = self
+            .0
+            .iter()
+            .filter(|key| key_id.is_none_or(|id| text(key, "kid").is_some_and(|kid| kid == id)))
+            .filter(|key| is_for(key, algorithm));
+        let key = meant.next().ok_or(NoKey::Absent)?;
+        if meant.next().is_some() {
+            return Err(match key_id {
+                Some(_) => NoKey::Unusable("it has two keys of one id"),
+                None => NoKey::Absent,
+            });
+        }
+        spki(key, algorithm.kind()).ok_or(NoKey::Unusable("a key of it is malformed, too small or too large"))
     }
-    spki(key, algorithm.kind()).ok_or(NoKey::Unusable("a key of it is malformed, too small or too large"))
 }
 
 /// Whether a key can be one of this algorithm's. What it says of itself must agree; symmetric keys never count.
@@ -94,6 +106,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn find(set: &[u8], key_id: Option<&str>, algorithm: JwsAlgorithm) -> Result<Vec<u8>, NoKey> {
+        Set::read(set)?.find(key_id, algorithm)
+    }
 
     const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
     const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
