@@ -1,11 +1,11 @@
 //! Room `intake`: step 2. Fails closed: without a usable key nobody is let in, and because that is our fault the
 //! partner is told 503, not 401.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{LearntSecrets, PublicDoor, Refusal};
 use crate::{
-    keys::remote::{Document, KeyUnavailable, Wanted},
+    keys::remote::{Asking, Document, KeyUnavailable, Wanted},
     model::{RawRequest, Timestamp, VerifiedRequest},
     partners::{Endpoint, SignatureCheck},
     signatures::{self, Key, Needed, Published, PublishedError, Scheme, Schemes, SignatureError},
@@ -58,23 +58,40 @@ pub(super) async fn with_published<'a>(
     }
     let mut keys = own.into_owned();
     for (at, needed) in &needed {
-        let key = fetched(door, &schemes.branches()[*at].scheme, needed).await?;
+        let key = fetched(door, &schemes.branches()[*at].scheme, needed, wanted(endpoint, needed)).await?;
         keys.push(key.ok_or_else(|| refused(SignatureError::Mismatch))?.in_branch(*at));
     }
     keys.sort_by_key(Key::branch);
     Ok(Proof::Signature(schemes, keys.into()))
 }
 
+/// What has to be fetched, and with which credentials of the endpoint.
+fn wanted(endpoint: &Endpoint, needed: &Needed) -> Wanted {
+    let url = needed.url.clone();
+    match &needed.question {
+        Some((question, id)) => {
+            let (question, id) = (Arc::clone(question), id.clone());
+            let (asker, secrets) = (endpoint.name.to_string(), Arc::clone(&endpoint.asks_with));
+            Wanted::asked(url, Asking { question, id, asker, secrets })
+        }
+        None if needed.by_sender => Wanted::senders(url),
+        None => Wanted::ours(url),
+    }
+}
+
 /// The key, fetched anew once if it is not among those held; `None` when the provider has no such key.
-async fn fetched(door: &PublicDoor, scheme: &Scheme, needed: &Needed) -> Result<Option<Key>, Refusal> {
+async fn fetched(
+    door: &PublicDoor,
+    scheme: &Scheme,
+    needed: &Needed,
+    wanted: Wanted,
+) -> Result<Option<Key>, Refusal> {
     let unavailable = |error: KeyUnavailable| Refusal::KeyUnavailable { why: error.to_string() };
     let unusable = |why: &PublishedError| Refusal::KeyUnavailable { why: format!("{}: {why}", needed.url) };
     let read = |document: &Document| {
         let published = document.read_as(|bytes| Published::new(bytes.clone()));
         scheme.published_key(needed, &published, &door.roots, door.clock.now())
     };
-    let url = needed.url.clone();
-    let wanted = if needed.by_sender { Wanted::senders(url) } else { Wanted::ours(url) };
     let held = door.keys.document(&wanted).await.map_err(unavailable)?;
     let failed = match read(&held) {
         Ok(key) => return Ok(Some(key)),

@@ -12,6 +12,7 @@ mod event;
 mod fields;
 mod https;
 mod ids;
+mod key_question;
 mod multipart;
 mod outcome;
 mod pattern;
@@ -33,6 +34,9 @@ pub use fields::{FieldPath, Fields, PathError, Root};
 pub use https::{HttpsRule, HttpsUrl, RuleError, UrlRefused};
 pub use ids::{
     DeliveryId, EndpointName, EntryNumber, Epoch, EventNumber, EventRef, Incarnation, Revision, Tenure,
+};
+pub use key_question::{
+    KeyId, KeyQuestion, Question, QuestionBody, QuestionText, QuestionUrl, TokenQuestion,
 };
 pub use outcome::{Outcome, OutcomeKind, ReasonCode, Verdict};
 pub use pattern::TypePattern;

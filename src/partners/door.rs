@@ -39,6 +39,8 @@ pub struct Endpoint {
     pub handshakes: Vec<Handshake>,
     /// The secrets that only handshakes use, by what they are for; an error when one cannot be had.
     pub handshake_secrets: BTreeMap<String, Result<Secret, NotConfigured>>,
+    /// The secrets with which keys are asked for by their ids, by what they are for.
+    pub asks_with: Arc<BTreeMap<String, Secret>>,
     /// The ids of learnt secrets that are not believed any more.
     pub forgotten: Vec<String>,
     /// The networks that requests may come from; empty: anywhere. Beside the signature, never instead of one.

@@ -209,6 +209,8 @@ fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &
     if !table.has("secrets") {
         plan.secrets = secrets::read(&preset, "public_keys", &mut plan.door_problems);
     }
+    let check = with_own_keys(check, &plan.secrets);
+    plan.check = Some(check.clone());
     plan.handshakes = handshakes(answered, plan, &check);
     look_at_secrets(plan, table, &check);
     plan.identify = identified(plan, table, shared, &preset, &check);
@@ -274,6 +276,17 @@ fn as_the_desk_reads(check: SignatureCheck, identify: Option<&Identify>) -> Sign
     }
 }
 
+/// An endpoint that has its partner's keys itself asks for none.
+fn with_own_keys(check: SignatureCheck, secrets: &[SecretUse]) -> SignatureCheck {
+    match check {
+        SignatureCheck::Scheme(schemes) => {
+            let places: Vec<usize> = secrets.iter().flat_map(|secret| secret.branches(&schemes)).collect();
+            SignatureCheck::Scheme(Arc::new(schemes.with_own_keys(&places)))
+        }
+        check => check,
+    }
+}
+
 fn public_url(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<PublicUrl> {
     let entry = table.get("public_url")?;
     let url = PublicUrl::parse(entry.text(problems)?);
@@ -297,6 +310,7 @@ fn look_at_secrets(plan: &mut EndpointPlan, table: &Table<'_>, check: &Signature
         }
         SignatureCheck::Scheme(schemes) if schemes.has_published_keys() => {
             secrets::check(plan, table, schemes);
+            secrets::check_asking(plan, table, schemes);
         }
         _ if lacks_a_secret(plan, table) => {
             let help = "add `secrets = [{ id = \"2026-11\", from = \"env:NAME\" }]`";

@@ -20,6 +20,9 @@ const PUBLISHED: &str = "it is a development secret of [test], which everyone ca
 /// The development secret that stands in for keys that a sender publishes, where tests would have to fetch them.
 pub const STAND_IN: &str = "pinned";
 
+/// The secrets with which keys are asked for by their ids, by what they are for.
+type AsksWith = Arc<BTreeMap<String, Secret>>;
+
 /// Where the secrets of a partner are to be had.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keyring<'a> {
@@ -30,11 +33,25 @@ pub(super) struct Keyring<'a> {
 }
 
 impl Keyring<'_> {
-    /// The keys of an endpoint. One secret that cannot be had closes it: without it, requests that are signed with it
+    /// The keys of an endpoint, and the secrets with which it asks for others by their ids. One of those that cannot be had
+    /// closes it, too.
+    pub(super) fn keys(
+        &self,
+        check: &SignatureCheck,
+        secrets: &[SecretUse],
+        learns: bool,
+    ) -> (Result<Arc<[Key]>, NotConfigured>, AsksWith) {
+        match self.asks_with(check, secrets) {
+            Ok(asks_with) => (self.own_keys(check, secrets, learns), Arc::new(asks_with)),
+            Err(why) => (Err(why), Arc::default()),
+        }
+    }
+
+    /// The keys of an endpoint's own. One secret that cannot be had closes it: without it, requests that are signed with it
     /// would be refused as the sender's mistake.
     ///
     /// One that `learns` its secrets in handshakes may have none of its own.
-    pub(super) fn keys(
+    fn own_keys(
         &self,
         check: &SignatureCheck,
         secrets: &[SecretUse],
@@ -91,6 +108,21 @@ impl Keyring<'_> {
         let named = secrets.iter().flat_map(|secret| secret.purposes.iter().map(move |name| (name, secret)));
         let theirs = named.filter(|(name, _)| used.contains(&name.as_str()));
         theirs.map(|(name, secret)| (name.clone(), self.token(secret))).collect()
+    }
+
+    fn asks_with(
+        &self,
+        check: &SignatureCheck,
+        secrets: &[SecretUse],
+    ) -> Result<BTreeMap<String, Secret>, NotConfigured> {
+        let SignatureCheck::Scheme(schemes) = check else { return Ok(BTreeMap::new()) };
+        let secret = |name: &str| {
+            let secret = secrets.iter().find(|secret| secret.purposes.iter().any(|purpose| purpose == name));
+            let missing =
+                || NotConfigured(format!("it has no secret for {name:?}, with which keys are asked for"));
+            Ok((name.to_owned(), self.token(secret.ok_or_else(missing)?)?))
+        };
+        schemes.asks_with().into_iter().map(secret).collect()
     }
 
     fn token(&self, secret: &SecretUse) -> Result<Secret, NotConfigured> {
@@ -192,9 +224,11 @@ pub(super) fn open(
 ) -> Option<Endpoint> {
     let check = check_at(plan, public_url, keyring.from).filter(|_| plan.door_problems.is_empty())?;
     let learns = plan.handshakes.iter().any(|handshake| handshake.learn.is_some());
+    let (keys, asks_with) = keyring.keys(&check, &plan.secrets, learns);
     Some(Endpoint {
         name: EndpointName::new(partner, Arc::clone(&plan.name)),
-        keys: keyring.keys(&check, &plan.secrets, learns),
+        keys,
+        asks_with,
         check,
         max_body_bytes: plan.max_body_bytes,
         max_header_bytes: plan.max_header_bytes,
@@ -224,6 +258,7 @@ pub(super) fn unreadable(partner: &str, name: &str) -> Endpoint {
         signature_failure_status: 401,
         handshakes: Vec::new(),
         handshake_secrets: BTreeMap::new(),
+        asks_with: Arc::default(),
         forgotten: Vec::new(),
         allow_from: Vec::new(),
         client_certificate: None,

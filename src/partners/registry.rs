@@ -84,9 +84,10 @@ impl Snapshot {
                 |endpoint: &&mut Arc<Endpoint>| matches!(endpoint.check, SignatureCheck::Scheme(_));
             for endpoint in door.endpoints.iter_mut().filter(verified) {
                 let secrets = door.secrets.get(&endpoint.name.endpoint).map_or(&[][..], Vec::as_slice);
-                let keys = keyring.keys(&endpoint.check, secrets, endpoint.learns());
+                let (keys, asks_with) = keyring.keys(&endpoint.check, secrets, endpoint.learns());
                 let handshake_secrets = keyring.of_handshakes(&endpoint.handshakes, secrets);
-                *endpoint = Arc::new(Endpoint { keys, handshake_secrets, ..Endpoint::clone(endpoint) });
+                *endpoint =
+                    Arc::new(Endpoint { keys, handshake_secrets, asks_with, ..Endpoint::clone(endpoint) });
                 next.endpoints.insert(endpoint.name.clone(), Arc::clone(endpoint));
             }
         }

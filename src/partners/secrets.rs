@@ -116,16 +116,19 @@ fn window(secret: &Table<'_>, problems: &mut Vec<Diagnostic>) -> (Option<Timesta
 pub(super) fn check(plan: &mut EndpointPlan, table: &Table<'_>, schemes: &Schemes) {
     // What is wrong with the tables themselves was said when they were read.
     let written = table.tables("secrets", &mut Vec::new());
-    let of_handshakes: Vec<_> = plan.handshakes.iter().flat_map(Handshake::secrets).collect();
+    let mut of_others: Vec<_> = plan.handshakes.iter().flat_map(Handshake::secrets).collect();
+    of_others.extend(schemes.asks_with());
     let problems = &mut plan.door_problems;
     for secret in &written {
         match secret.get("for") {
-            None => problems.extend(mismatch(secret, None, schemes, &of_handshakes)),
+            None => problems.extend(mismatch(secret, None, schemes, &of_others)),
             // What is wrong with the names themselves was said, too.
             Some(entry) => {
                 let names = named(&entry, &mut Vec::new());
-                let wrong =
-                    names.iter().filter(|name| name.value.as_str().is_some()).filter_map(|name| mismatch(secret, Some(name), schemes, &of_handshakes));
+                let wrong = names
+                    .iter()
+                    .filter(|name| name.value.as_str().is_some())
+                    .filter_map(|name| mismatch(secret, Some(name), schemes, &of_others));
                 problems.extend(wrong);
             }
         }
@@ -164,16 +167,28 @@ fn pinning(secret: &SecretUse, table: &Table<'_>, endpoint: &str) -> Diagnostic 
     table.source.problem("pinned_key", at, message, help)
 }
 
+/// Holds the secrets to schemes whose keys are asked for by their ids: what they are asked with is there.
+pub(super) fn check_asking(plan: &mut EndpointPlan, table: &Table<'_>, schemes: &Schemes) {
+    let of = |name: &str| plan.secrets.iter().any(|secret| secret.purposes.iter().any(|known| known == name));
+    for name in schemes.asks_with().into_iter().filter(|name| !of(name)) {
+        let message = format!("`{}` has no secret for {name:?}, with which keys are asked for", plan.name);
+        let help = format!(
+            "add {{ id = \"…\", from = \"env:NAME\", for = {name:?} }} to its secrets, or the partner's keys themselves"
+        );
+        plan.door_problems.push(table.problem("no_secrets", message, help));
+    }
+}
+
 /// What is wrong with one of the names that a secret is for, or with its having none.
 fn mismatch(
     secret: &Table<'_>,
     entry: Option<&Entry<'_>>,
     schemes: &Schemes,
-    of_handshakes: &[&str],
+    of_others: &[&str],
 ) -> Option<Diagnostic> {
     let names = schemes.branches().iter().map(|branch| branch.name.as_str()).filter(|name| !name.is_empty());
     let purpose = entry.and_then(|entry| entry.value.as_str());
-    if purpose.is_some_and(|purpose| of_handshakes.contains(&purpose)) {
+    if purpose.is_some_and(|purpose| of_others.contains(&purpose)) {
         return None;
     }
     let Some(at) = schemes.branch_for(purpose) else {

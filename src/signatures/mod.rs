@@ -19,6 +19,7 @@ mod http_message;
 mod jose;
 mod jwt;
 mod key;
+mod keyed;
 mod listing;
 mod mistakes;
 mod place;

@@ -2,7 +2,7 @@
 //! fetch brings what stands there; and it becomes a key here, or not. Nothing is fetched here.
 
 use std::{
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -13,9 +13,10 @@ use super::{
     certificate::CertificateSource,
     evidence::{gather, read_body, views},
     jose::jwk::{NoKey, Set},
+    keyed::KeyedSource,
     special::{Special, parsed_as},
 };
-use crate::model::{FieldPath, HttpsRule, HttpsUrl, RawRequest, Secret, Timestamp};
+use crate::model::{FieldPath, HttpsRule, HttpsUrl, KeyId, KeyQuestion, RawRequest, Secret, Timestamp};
 
 /// Where a provider publishes its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(super) enum KeySource {
     Certificate(CertificateSource),
     /// A public key in PEM, whose path stands in the request.
     Pem(PemSource),
+    /// Nowhere: they are asked for by their ids.
+    Keyed(Box<KeyedSource>),
 }
 
 /// Where a sender names its key, and where that may lie.
@@ -49,6 +52,8 @@ pub struct Needed {
     pub url: HttpsUrl,
     /// Whether the sender named it, so that anyone could have made it up.
     pub by_sender: bool,
+    /// How it is asked for and under which id, where it is not simply fetched.
+    pub question: Option<(Arc<KeyQuestion>, KeyId)>,
     which: Which,
 }
 
@@ -60,6 +65,8 @@ enum Which {
     OfCertificate,
     /// The document itself.
     Whole,
+    /// The one that was asked for, and the algorithm of the token that names it.
+    Asked(KeyId, Option<JwsAlgorithm>),
 }
 
 /// Why what was fetched has no key for a request.
@@ -127,6 +134,7 @@ impl Scheme {
                 Ok(Some(Needed {
                     url: url.clone(),
                     by_sender: false,
+                    question: None,
                     which: Which::Named(algorithm, key_id),
                 }))
             }
@@ -134,12 +142,12 @@ impl Scheme {
                 if let Some(Special::Sns(sns)) = special {
                     sns.shown(&view)?;
                 } else {
-                    views(self, request, &body)?.iter().try_for_each(|view| gather(self, view).map(drop))?;
+                    self.shows_a_signature(&view)?;
                 }
                 let url = source.rule.check(&view.text_at(&source.at)?);
                 let url = url
                     .map_err(|_| SignatureError::Malformed("the address of the key is not the provider's"))?;
-                Ok(Some(Needed { url, by_sender: true, which: Which::OfCertificate }))
+                Ok(Some(Needed { url, by_sender: true, question: None, which: Which::OfCertificate }))
             }
             (KeySource::Pem(source), _) => {
                 views(self, request, &body)?.iter().try_for_each(|view| gather(self, view).map(drop))?;
@@ -149,10 +157,36 @@ impl Scheme {
                 let url = url.and_then(|url| source.rule.check(&url).ok());
                 let url =
                     url.ok_or(SignatureError::Malformed("the path of the key is not the provider's"))?;
-                Ok(Some(Needed { url, which: Which::Whole }))
+                Ok(Some(Needed { url, by_sender: true, question: None, which: Which::Whole }))
             }
+            (KeySource::Keyed(source), special) => self.asked(source, special.as_ref(), &view).map(Some),
             (KeySource::Jwks(_), _) => Ok(None),
         }
+    }
+
+    fn asked(
+        &self,
+        source: &KeyedSource,
+        special: Option<&Special>,
+        view: &View<'_>,
+    ) -> Result<Needed, SignatureError> {
+        const NO_ID: SignatureError = SignatureError::Malformed("the id of the key is none");
+        let (algorithm, id) = if let Some(Special::Jwt(jwt)) = special {
+            let (algorithm, key_id) = jwt.named(view)?;
+            (Some(algorithm), key_id.ok_or(NO_ID)?)
+        } else {
+            self.shows_a_signature(view)?;
+            (None, source.id(view)?)
+        };
+        let id = KeyId::parse(&id).ok_or(NO_ID)?;
+        let url = source.question.ask.url.at(&id).map_err(|_| NO_ID)?;
+        let question = Some((Arc::clone(&source.question), id.clone()));
+        Ok(Needed { url, by_sender: true, question, which: Which::Asked(id, algorithm) })
+    }
+
+    /// Whether there is a signature that some key could have made.
+    fn shows_a_signature(&self, view: &View<'_>) -> Result<(), SignatureError> {
+        views(self, view.request, view.body)?.iter().try_for_each(|view| gather(self, view).map(drop))
     }
 
     /// The key in what was fetched. `roots` may vouch for certificates.
@@ -180,13 +214,14 @@ impl Scheme {
         now: Timestamp,
     ) -> Result<Key, PublishedError> {
         let unusable = |why: &str| PublishedError::Unusable(why.to_owned());
+        let no_key = |error| match error {
+            NoKey::Absent => PublishedError::Absent,
+            NoKey::Unusable(why) => unusable(why),
+        };
         let (id, algorithm, spki) = match (&needed.which, &self.keys) {
             (Which::Named(algorithm, key_id), _) => {
                 let found = published.set().and_then(|set| set.find(key_id.as_deref(), *algorithm));
-                let spki = found.map_err(|error| match error {
-                    NoKey::Absent => PublishedError::Absent,
-                    NoKey::Unusable(why) => unusable(why),
-                })?;
+                let spki = found.map_err(no_key)?;
                 (key_id.clone().unwrap_or_else(|| "published".to_owned()), parsed_as(*algorithm), spki)
             }
             (Which::OfCertificate, Some(KeySource::Certificate(source))) => {
@@ -199,7 +234,13 @@ impl Scheme {
                 let key = self.key(id, &Secret::new(document));
                 return key.map_err(|error| unusable(&error.to_string()));
             }
-            (Which::OfCertificate, _) => return Err(unusable("this scheme takes no certificates")),
+            (Which::Asked(id, algorithm), Some(KeySource::Keyed(source))) => {
+                let spki = source.answer.key_in(&published.document, id, *algorithm).map_err(no_key)?;
+                (id.to_string(), algorithm.map_or_else(|| self.key_algorithm(), parsed_as), spki)
+            }
+            (Which::OfCertificate | Which::Asked(..), _) => {
+                return Err(unusable("this scheme takes no such keys"));
+            }
         };
         let key = PublicKey::from_spki(algorithm, &spki).map_err(|error| unusable(&error.to_string()))?;
         Ok(Key::public(id, key))

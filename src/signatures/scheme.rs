@@ -98,6 +98,25 @@ impl Scheme {
         self.rules.form_json.as_deref()
     }
 
+    /// Whether the provider shows its keys by their ids, to whom it knows.
+    pub fn asks(&self) -> bool {
+        matches!(self.keys, Some(KeySource::Keyed(_)))
+    }
+
+    /// What the secrets are for with which a key is asked for by its id.
+    pub fn asks_with(&self) -> Vec<&str> {
+        match &self.keys {
+            Some(KeySource::Keyed(source)) => source.question.secrets(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The scheme at an endpoint that has the provider's keys itself, and asks for none.
+    #[must_use]
+    pub fn with_own_keys(self) -> Self {
+        Self { keys: None, ..self }
+    }
+
     /// The scheme at a desk that reads bodies by these rules.
     #[must_use]
     pub fn reading(self, rules: BodyRules) -> Self {

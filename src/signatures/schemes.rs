@@ -194,6 +194,29 @@ impl Schemes {
         self.branches.iter().all(|branch| branch.scheme.has_published_keys())
     }
 
+    /// What the secrets are for with which keys are asked for by their ids, each once.
+    pub fn asks_with(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.branches.iter().flat_map(|branch| branch.scheme.asks_with()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The same schemes at an endpoint that has keys of its own for the schemes at these places: for those it asks for none.
+    #[must_use]
+    pub fn with_own_keys(&self, places: &[usize]) -> Self {
+        let mut schemes = self.clone();
+        for (_, branch) in schemes.branches.iter_mut().enumerate().filter(|(at, _)| places.contains(at)) {
+            if branch.scheme.asks() {
+                branch.scheme = Arc::new(Scheme::clone(&branch.scheme).with_own_keys());
+            }
+        }
+        schemes
+    }
+
     /// The published keys that a request needs, each with the place of its scheme: of the one that counts, or of all. A scheme
     /// that has keys among `pinned` needs none.
     pub fn needs(

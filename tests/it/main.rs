@@ -11,6 +11,7 @@
 )]
 
 mod aborts;
+mod asked_keys;
 mod cases;
 mod chaos;
 mod conformance;

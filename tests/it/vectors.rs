@@ -77,7 +77,7 @@ fn quoted(text: &str) -> String {
 
 /// The secrets that a preset needs beside those for these uses.
 fn others<'a>(sample: &'a [SampleSecret], uses: &'a [String]) -> impl Iterator<Item = Secret<'a>> {
-    let each = |secret: &'a SampleSecret| secret.purposes.iter().map(|name| (name, &secret.development));
+    let each = |secret: &'a SampleSecret| secret.purposes.iter().map(move |name| (name, &secret.development));
     let of_others = sample.iter().flat_map(each).filter(|(name, _)| !uses.contains(name));
     of_others.map(|(name, development)| Secret { purpose: Some(name), development })
 }

@@ -588,7 +588,7 @@ def jwt_attacks(secret_is_public):
 provider("plaid", compact({"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE", "item_id": "wz666MBjYWTp2PDzzggYhM6oWWmBb", "environment": "production"}).replace(b",", b",\n  "),
          plaid_sign, raw("Plaid-Verification"), header="Plaid-Verification", kind="jwt", time=seconds, tolerance=300,
          secret=json.dumps(EC_KEY.jwk("bfbd5111-8e33-4643-8ced-b2e642a72f3c")), wrong=json.dumps(OTHER_EC_KEY.jwk("another")),
-         private=(EC_KEY, OTHER_EC_KEY), public="jwk", extra=[jwt_attacks(True)])
+         private=(EC_KEY, OTHER_EC_KEY), public="jwk", parameters={"api_host": "production.plaid.com"}, extra=[jwt_attacks(True)])
 provider("wise", compact({"data": {"resource": {"id": 111, "profile_id": 222, "account_id": 333, "type": "transfer"}, "current_state": "processing", "previous_state": "incoming_payment_waiting", "occurred_at": iso(NOW)}, "subscription_id": "01234567-89ab", "event_type": "transfers#state-change", "schema_version": "2.0.0", "sent_at": iso(NOW)}),
          lambda request: b64(request.key.sign(request.body)), lambda request, signature: [["X-Signature-SHA256", signature], ["X-Delivery-Id", "d-1"]],
          header="X-Signature-SHA256", kind="public", secret=RSA_KEY.public(), wrong=OTHER_RSA_KEY.public(), private=(RSA_KEY, OTHER_RSA_KEY), public="pem", extra=[unicode_body])
@@ -1150,7 +1150,7 @@ def ebay_cases(provider, key, wrong, headers, body, signature, case):
 
 
 provider("ebay", compact({"metadata": {"topic": "MARKETPLACE_ACCOUNT_DELETION", "schemaVersion": "1.0"}, "notification": {"notificationId": "49feeaeb-4982-42d9-a377-9645b8479411", "eventDate": iso(NOW), "publishAttemptCount": 1, "data": {"username": "test_user", "userId": "ma8vp1jySJC"}}}),
-         lambda request: b64(request.key.sign(request.body, hashes.SHA1)), ebay_header, header="X-EBAY-SIGNATURE", kind="public", parameters={"url": HOST + "/in/ebay"},
+         lambda request: b64(request.key.sign(request.body, hashes.SHA1)), ebay_header, header="X-EBAY-SIGNATURE", kind="public", parameters={"api_host": "api.ebay.com", "url": HOST + "/in/ebay"},
          secret=EC_KEY.public("spki"), wrong=OTHER_EC_KEY.public("spki"), private=(EC_KEY, OTHER_EC_KEY), public="spki", extra=[ebay_cases])
 base64_text("kontent-ai", "X-Kontent-ai-Signature", compact({"notifications": [{"data": {"system": {"id": "d53360f7", "last_modified": iso(NOW)}}, "message": {"environment_id": "a99e5b6b", "object_type": "content_item", "action": "published"}}]}), secret="BHPyBG8kEuhYaOdNvqhGaFJVsKBtvCz0Aqj9kJ9qs3c=")
 

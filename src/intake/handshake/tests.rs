@@ -22,6 +22,7 @@ pub(in super::super) fn endpoint(partner: &str, handshakes: Vec<Handshake>) -> E
         signature_failure_status: 401,
         handshakes,
         handshake_secrets: std::collections::BTreeMap::new(),
+        asks_with: std::sync::Arc::default(),
         forgotten: Vec::new(),
         allow_from: Vec::new(),
         client_certificate: None,

@@ -12,13 +12,22 @@ use std::{
 use super::Document;
 use crate::{
     config::KeysConfig,
-    model::{HttpsUrl, Timestamp},
+    model::{HttpsUrl, KeyId, Timestamp},
 };
 
-/// What is held, by address.
+/// What a document is held under. No credential is part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Name {
+    /// The address.
+    pub(super) url: HttpsUrl,
+    /// Who asked for which key, where it was asked for by its id.
+    pub(super) of: Option<(String, KeyId)>,
+}
+
+/// What is held, by name.
 #[derive(Debug)]
 pub(super) struct Cache {
-    entries: Mutex<HashMap<HttpsUrl, Arc<Entry>>>,
+    entries: Mutex<HashMap<Name, Arc<Entry>>>,
     max_entries: usize,
     uses: AtomicU64,
 }
@@ -56,11 +65,11 @@ impl Cache {
         Self { entries: Mutex::default(), max_entries, uses: AtomicU64::new(0) }
     }
 
-    /// The entry of an address; a new one may push out the one longest unused.
-    pub(super) fn entry(&self, url: &HttpsUrl) -> Arc<Entry> {
+    /// The entry of a name; a new one may push out the one longest unused.
+    pub(super) fn entry(&self, name: &Name) -> Arc<Entry> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.uses.fetch_add(1, Ordering::Relaxed);
-        if let Some(entry) = entries.get(url) {
+        if let Some(entry) = entries.get(name) {
             entry.last_use.store(now, Ordering::Relaxed);
             return Arc::clone(entry);
         }
@@ -68,11 +77,11 @@ impl Cache {
             // Addresses with a document go last: whoever makes up addresses pushes out those that others made up.
             let order =
                 |entry: &Entry| (entry.state().document.is_some(), entry.last_use.load(Ordering::Relaxed));
-            let oldest = entries.iter().min_by_key(|(_, entry)| order(entry)).map(|(url, _)| url.clone());
+            let oldest = entries.iter().min_by_key(|(_, entry)| order(entry)).map(|(name, _)| name.clone());
             oldest.and_then(|oldest| entries.remove(&oldest));
         }
         let entry = Arc::new(Entry { last_use: AtomicU64::new(now), ..Entry::default() });
-        entries.insert(url.clone(), Arc::clone(&entry));
+        entries.insert(name.clone(), Arc::clone(&entry));
         entry
     }
 }

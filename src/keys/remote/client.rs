@@ -1,12 +1,53 @@
-//! Room `keys`: one GET, within bounds. Follows no redirect, uses no proxy, sends nothing of ours but a name.
+//! Room `keys`: one request, within bounds. Follows no redirect, uses no proxy, sends nothing of ours but a name, and what a
+//! question has in it.
 
 use std::{error::Error as _, sync::OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Certificate, Response, Url, redirect::Policy};
+use reqwest::{
+    Certificate, RequestBuilder, Response, Url,
+    header::{CONTENT_TYPE, HeaderValue},
+    redirect::Policy,
+};
 
 use super::resolver::{NotPublic, PublicHosts};
-use crate::{config::KeysConfig, model::HttpsUrl};
+use crate::{
+    config::KeysConfig,
+    model::{HttpsUrl, Secret},
+};
+
+/// One request. All but its address is secret.
+pub(super) struct Call {
+    /// Where.
+    pub(super) url: HttpsUrl,
+    /// Its headers.
+    pub(super) headers: Vec<(String, Secret)>,
+    /// User and password.
+    pub(super) basic: Option<(Secret, Secret)>,
+    /// What is posted, and what kind it is; `None`: it is a GET.
+    pub(super) body: Option<(&'static str, Secret)>,
+}
+
+impl Call {
+    /// A plain GET.
+    pub(super) fn get(url: &HttpsUrl) -> Self {
+        Self { url: url.clone(), headers: Vec::new(), basic: None, body: None }
+    }
+}
+
+/// Why a request has no answer. Never shows what was sent.
+pub(super) struct Failed {
+    /// Why.
+    pub(super) why: String,
+    /// Whether the host does not believe the credentials.
+    pub(super) unauthorized: bool,
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, unauthorized: false }
+    }
+}
 
 /// Fetches documents.
 #[derive(Debug)]
@@ -41,19 +82,38 @@ impl Client {
         client.map_err(|error| error.to_string())
     }
 
-    /// What stands at an address; else why it could not be had.
-    pub(super) async fn get(&self, url: &HttpsUrl) -> Result<Bytes, String> {
-        let parsed = Url::parse(url.as_str()).map_err(|error| error.to_string())?;
+    /// What is answered; else why there is nothing.
+    pub(super) async fn call(&self, call: &Call) -> Result<Bytes, Failed> {
+        let answer = self.request(call)?.send().await.map_err(failed)?;
+        let status = answer.status();
+        if status.as_u16() != 200 {
+            let why = format!("the host answers {status}");
+            return Err(Failed { why, unauthorized: matches!(status.as_u16(), 401 | 403) });
+        }
+        Ok(self.read(answer).await?)
+    }
+
+    fn request(&self, call: &Call) -> Result<RequestBuilder, String> {
+        let url = Url::parse(call.url.as_str()).map_err(|error| error.to_string())?;
         // Two readers of one text: if they differ, the text is not what was checked.
-        if parsed.as_str() != url.as_str() || parsed.host_str() != Some(url.host()) {
+        if url.as_str() != call.url.as_str() || url.host_str() != Some(call.url.host()) {
             return Err("it can be read in two ways".to_owned());
         }
         let client = self.built.get_or_init(|| self.build()).as_ref().map_err(Clone::clone)?;
-        let answer = client.get(parsed).send().await.map_err(failed)?;
-        if answer.status().as_u16() != 200 {
-            return Err(format!("the host answers {}", answer.status()));
+        let mut request = match &call.body {
+            None => client.get(url),
+            Some((kind, body)) => client.post(url).header(CONTENT_TYPE, *kind).body(body.expose().to_vec()),
+        };
+        if let Some((user, password)) = &call.basic {
+            request = request.basic_auth(text(user)?, Some(text(password)?));
         }
-        self.read(answer).await
+        for (name, value) in &call.headers {
+            let mut value = HeaderValue::from_bytes(value.expose())
+                .map_err(|_| format!("what stands for the header {name} cannot stand in one"))?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        Ok(request)
     }
 
     async fn read(&self, mut answer: Response) -> Result<Bytes, String> {
@@ -66,6 +126,10 @@ impl Client {
         }
         Ok(bytes.freeze())
     }
+}
+
+fn text(secret: &Secret) -> Result<&str, String> {
+    std::str::from_utf8(secret.expose()).map_err(|_| "a credential is not text".to_owned())
 }
 
 /// The innermost cause, which says most.

@@ -1,11 +1,12 @@
 //! Room `keys`: keys that providers publish. The one place that fetches them: over https, from an [`HttpsUrl`] only (a rule
 //! of ours allowed it), from public addresses, without redirects or proxies, bounded in size and time. What was fetched is
-//! held: [`cache`] says for how long. May not know what is in a document: that is `signatures`' business.
+//! held: [`cache`] says for how long. Where a provider shows a key only to its customers, [`asking`] has its credentials. May not know what is in a document: that is `signatures`' business.
 //!
 //! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute, what a
 //! sender names for the first time fewer and by a count of its own, an address that failed is left alone for a while, a key
 //! that is not there has its document fetched anew only so often, and of those who wait for one address one alone fetches.
 
+mod asking;
 mod cache;
 mod client;
 mod limits;
@@ -20,8 +21,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::{clock::Clock, config::KeysConfig, model::HttpsUrl};
-use cache::{Cache, Entry, Held};
-use client::Client;
+pub use asking::Asking;
+use asking::Tokens;
+use cache::{Cache, Entry, Held, Name};
+use client::{Call, Client};
 use limits::{HostLimits, Standing};
 
 /// What stands at an address, as it was fetched, with what its reader made of it.
@@ -54,21 +57,33 @@ impl PartialEq for Document {
 impl Eq for Document {}
 
 /// What is to be fetched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
     url: HttpsUrl,
     by_sender: bool,
+    asking: Option<Asking>,
 }
 
 impl Wanted {
     /// An address that stands in a file of ours.
     pub fn ours(url: HttpsUrl) -> Self {
-        Self { url, by_sender: false }
+        Self { url, by_sender: false, asking: None }
     }
 
     /// An address that a sender named, and a rule of ours allowed.
     pub fn senders(url: HttpsUrl) -> Self {
-        Self { url, by_sender: true }
+        Self { url, by_sender: true, asking: None }
+    }
+
+    /// A key whose id a sender named, at the address that the question has for it.
+    pub fn asked(url: HttpsUrl, asking: Asking) -> Self {
+        Self { url, by_sender: true, asking: Some(asking) }
+    }
+
+    /// What it is held under.
+    fn name(&self) -> Name {
+        let of = self.asking.as_ref().map(|asking| (asking.asker.clone(), asking.id.clone()));
+        Name { url: self.url.clone(), of }
     }
 
     fn standing(&self, entry: &Entry) -> Standing {
@@ -117,6 +132,7 @@ struct Shared {
     client: Client,
     cache: Cache,
     limits: HostLimits,
+    tokens: Tokens,
     config: KeysConfig,
     roots: Option<Vec<u8>>,
     clock: Arc<dyn Clock>,
@@ -135,7 +151,8 @@ impl RemoteKeys {
         }
         let cache = Cache::new(config.max_documents);
         let limits = HostLimits::new(config);
-        Ok(Self { shared: Arc::new(Shared { client, cache, limits, config: config.clone(), roots, clock }) })
+        let (config, tokens) = (config.clone(), Tokens::default());
+        Ok(Self { shared: Arc::new(Shared { client, cache, limits, tokens, config, roots, clock }) })
     }
 
     /// The authorities of `keys.extra_roots`, as PEM.
@@ -145,7 +162,7 @@ impl RemoteKeys {
 
     /// What stands at an address: what is held if it is fresh enough, else fetched.
     pub async fn document(&self, wanted: &Wanted) -> Result<Arc<Document>, KeyUnavailable> {
-        let entry = self.shared.cache.entry(&wanted.url);
+        let entry = self.shared.cache.entry(&wanted.name());
         match entry.held(&self.shared.config, self.shared.clock.now()) {
             Held::Fresh(document) => return Ok(document),
             Held::Failed(why) => return Err(wanted.unavailable(why)),
@@ -167,7 +184,7 @@ impl RemoteKeys {
     /// What stands there now, for someone who misses a key in `known`. `None` when that cannot be told anew yet
     /// (`keys.refresh_pause`): then the key is not there.
     pub async fn newer(&self, wanted: &Wanted, known: &Arc<Document>) -> Option<Arc<Document>> {
-        let entry = self.shared.cache.entry(&wanted.url);
+        let entry = self.shared.cache.entry(&wanted.name());
         let _flight = entry.flight.lock().await;
         if let Some(newest) = entry.other_than(known) {
             return Some(newest);
@@ -181,7 +198,7 @@ impl RemoteKeys {
 
     /// Fetches an address for its effect, once, and holds nothing: a confirmation that a provider asks for by naming a link.
     pub async fn visit(&self, url: &HttpsUrl) -> Result<(), KeyUnavailable> {
-        let visited = self.shared.get(url, Standing::Known).await;
+        let visited = self.shared.get(&Wanted::ours(url.clone()), Standing::Known).await;
         visited.map(drop).map_err(|why| KeyUnavailable { url: url.clone(), why })
     }
 }
@@ -189,7 +206,7 @@ impl RemoteKeys {
 impl Shared {
     /// Fetches while nobody else does. When it fails what is held goes on, as long as it may.
     async fn fetch(&self, wanted: &Wanted, entry: &Entry) -> Result<Arc<Document>, KeyUnavailable> {
-        match self.get(&wanted.url, wanted.standing(entry)).await {
+        match self.get(wanted, wanted.standing(entry)).await {
             Ok(bytes) => Ok(entry.store(Document::new(bytes), self.clock.now())),
             Err(why) => {
                 tracing::warn!(url = %wanted.url, why, "a key could not be fetched");
@@ -199,8 +216,8 @@ impl Shared {
         }
     }
 
-    async fn get(&self, url: &HttpsUrl, standing: Standing) -> Result<Bytes, String> {
-        if !self.limits.admit(url.host(), standing) {
+    async fn get(&self, wanted: &Wanted, standing: Standing) -> Result<Bytes, String> {
+        if !self.limits.admit(wanted.url.host(), standing) {
             return Err(match standing {
                 Standing::Known => "its host has had its fetches of this minute (keys.fetches_per_minute)",
                 Standing::First => {
@@ -209,7 +226,10 @@ impl Shared {
             }
             .to_owned());
         }
-        self.client.get(url).await
+        match &wanted.asking {
+            None => self.client.call(&Call::get(&wanted.url)).await.map_err(|failed| failed.why),
+            Some(asking) => asking.ask(&self.client, &self.tokens, self.clock.now()).await,
+        }
     }
 }
 

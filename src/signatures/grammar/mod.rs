@@ -3,6 +3,7 @@
 
 mod algorithms;
 mod checks;
+mod keyed;
 mod places;
 mod published;
 mod reading;

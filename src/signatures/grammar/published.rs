@@ -3,11 +3,16 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{SchemeError, SignatureTable, algorithms::secret_form, places::path};
+use super::{
+    PlacedTable, SchemeError, SignatureTable,
+    algorithms::secret_form,
+    keyed::{AnswerTable, QuestionTable, keyed_source},
+    places::path,
+};
 use crate::{
     model::{HttpsRule, HttpsUrl},
     signatures::{
-        Algorithm, Family, KeyEncoding, SecretForm,
+        Algorithm, Encoding, Family, KeyEncoding, SecretForm,
         certificate::CertificateSource,
         published::{KeySource, PemSource},
     },
@@ -23,6 +28,10 @@ pub(super) struct KeysTable {
     path: Option<String>,
     subjects: Option<Vec<String>>,
     chain: Option<bool>,
+    pub(super) id: Option<PlacedTable<Encoding>>,
+    by_id: Option<Spanned<QuestionTable>>,
+    pub(super) token: Option<Spanned<QuestionTable>>,
+    pub(super) key: Option<Spanned<AnswerTable>>,
 }
 
 /// Where the keys are, for an algorithm; `None` when they are the endpoint's own.
@@ -35,20 +44,26 @@ pub(super) fn key_source(
     let of_certificate =
         [given.hosts.is_some(), given.path.is_some(), given.subjects.is_some(), given.chain.is_some()];
     let names = given.subjects.is_some() || given.chain.is_some();
-    let source = match (&given.jwks, &given.certificate, &given.pem) {
-        (Some(url), None, None) if algorithm == Algorithm::Jwt && !of_certificate.contains(&true) => {
-            jwks(url)?
-        }
-        (None, Some(at), None) if takes_certificates(algorithm) => {
+    let of_certificate = of_certificate.contains(&true);
+    let asked = given.by_id.is_some() || given.id.is_some() || given.token.is_some() || given.key.is_some();
+    let source = match (&given.jwks, &given.certificate, &given.pem, &given.by_id) {
+        (Some(url), None, None, None) if algorithm == Algorithm::Jwt && !of_certificate && !asked => jwks(url)?,
+        (None, Some(at), None, None) if takes_certificates(algorithm) && !asked => {
             KeySource::Certificate(certificate(keys, at)?)
         }
-        (None, None, Some(at)) if takes_certificates(algorithm) && algorithm != Algorithm::Sns && !names => {
+        (None, None, Some(at), None)
+            if takes_certificates(algorithm) && algorithm != Algorithm::Sns && !names && !asked =>
+        {
             KeySource::Pem(pem(keys, at)?)
+        }
+        (None, None, None, Some(ask)) if takes_asked(algorithm) && !of_certificate => {
+            KeySource::Keyed(Box::new(keyed_source(keys, ask, algorithm)?))
         }
         _ => {
             let help = "a jwt has keys = { jwks = \"https://…\" }; an algorithm with public keys has \
                         keys = { certificate = \"header.x-cert-url\", hosts = [\"…\"], path = \"/…\", subjects = [\"…\"] } \
-                        or keys = { pem = \"header.x-key-path\", hosts = [\"…\"], path = \"/…\" }";
+                        or keys = { pem = \"header.x-key-path\", hosts = [\"…\"], path = \"/…\" }; \
+                        either may have keys = { by_id = {…}, key = {…} }";
             let message = "these keys and this algorithm do not go together";
             return Err(SchemeError::new("keys_mismatch", message, help).at(keys));
         }
@@ -59,6 +74,10 @@ pub(super) fn key_source(
 fn takes_certificates(algorithm: Algorithm) -> bool {
     let other = matches!(algorithm, Algorithm::Jwt | Algorithm::HttpMessage);
     algorithm == Algorithm::Sns || (algorithm.family() == Family::PublicKey && !other)
+}
+
+fn takes_asked(algorithm: Algorithm) -> bool {
+    algorithm != Algorithm::Sns && (algorithm == Algorithm::Jwt || takes_certificates(algorithm))
 }
 
 fn jwks(text: &Spanned<String>) -> Result<KeySource, SchemeError> {
@@ -114,12 +133,14 @@ fn pem(keys: &Spanned<KeysTable>, at: &Spanned<String>) -> Result<PemSource, Sch
     Ok(PemSource { at: path(at)?, host: host.clone(), rule })
 }
 
-/// How the endpoint's own keys are written; nothing, where the provider publishes them.
+/// How the endpoint's own keys are written; nothing, where the provider publishes them. Keys that are asked for by their ids
+/// an endpoint may have itself, too.
 pub(super) fn secret(
     table: &SignatureTable,
     algorithm: &Spanned<Algorithm>,
 ) -> Result<SecretForm, SchemeError> {
-    match (&table.secret, &table.keys) {
+    let keys = table.keys.as_ref().filter(|keys| keys.get_ref().by_id.is_none() || table.secret.is_none());
+    match (&table.secret, keys) {
         (Some(secret), Some(_)) => {
             let help = "remove secret, or keys";
             Err(SchemeError::new("keys_mismatch", "the keys are published, so there is no secret", help)

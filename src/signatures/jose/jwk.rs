@@ -63,6 +63,18 @@ impl Set {
     }
 }
 
+/// The SubjectPublicKeyInfo of one key that was asked for by its id: it must have that id, and be one of this algorithm's.
+pub(in super::super) fn single(
+    key: &ObjectMap,
+    key_id: &str,
+    algorithm: JwsAlgorithm,
+) -> Result<Vec<u8>, NoKey> {
+    if text(key, "kid") != Some(key_id) || !is_for(key, algorithm) {
+        return Err(NoKey::Absent);
+    }
+    spki(key, algorithm.kind()).ok_or(NoKey::Unusable("the key in it is malformed, too small or too large"))
+}
+
 /// Whether a key can be one of this algorithm's. What it says of itself must agree; symmetric keys never count.
 fn is_for(key: &ObjectMap, algorithm: JwsAlgorithm) -> bool {
     let (kind, curve) = match algorithm.kind() {

@@ -64,6 +64,8 @@ pub enum Page {
     Body(Vec<u8>),
     /// This status; with a `Location` where it is a redirect.
     Status(u16, String),
+    /// 200 and this body, if this text stands in the request; else 401.
+    Knowing(String, Vec<u8>),
     /// Nothing, for as long as the other side waits.
     Silence,
 }
@@ -75,6 +77,7 @@ pub struct TlsServer {
     pub address: SocketAddr,
     pages: Pages,
     requests: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -96,9 +99,11 @@ impl TlsServer {
             address: listener.local_addr().expect("an address"),
             pages: Pages::default(),
             requests: Arc::default(),
+            seen: Arc::default(),
             stop: Arc::default(),
         };
         let (pages, requests, stop) = (server.pages.clone(), server.requests.clone(), server.stop.clone());
+        let seen = server.seen.clone();
         let config = Arc::new(config);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -107,7 +112,8 @@ impl TlsServer {
                 }
                 let (pages, requests, config, stop) =
                     (pages.clone(), requests.clone(), config.clone(), stop.clone());
-                std::thread::spawn(move || answer(stream, &config, &pages, &requests, &stop));
+                let seen = seen.clone();
+                std::thread::spawn(move || answer(stream, &config, &pages, (&requests, &seen), &stop));
             }
         });
         server
@@ -121,6 +127,11 @@ impl TlsServer {
     /// How many requests it has had.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
+    }
+
+    /// What it was asked, whole, in the order in which it came.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().expect("seen").clone()
     }
 
     /// The entry of `keys.connect_to` for a host.
@@ -140,7 +151,7 @@ fn answer(
     stream: TcpStream,
     config: &Arc<ServerConfig>,
     pages: &Pages,
-    requests: &AtomicUsize,
+    (requests, seen): (&AtomicUsize, &Mutex<Vec<String>>),
     stop: &AtomicBool,
 ) {
     let Ok(connection) = ServerConnection::new(config.clone()) else { return };
@@ -153,11 +164,25 @@ fn answer(
             _ => return,
         }
     }
-    requests.fetch_add(1, Ordering::SeqCst);
     let head = String::from_utf8_lossy(&head);
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    if stream.read_exact(&mut body).is_err() {
+        return;
+    }
+    let whole = format!("{head}{}", String::from_utf8_lossy(&body));
+    seen.lock().expect("seen").push(whole.clone());
+    requests.fetch_add(1, Ordering::SeqCst);
     let path = head.split(' ').nth(1).unwrap_or_default();
     let page = pages.lock().expect("pages").get(path).cloned();
-    let reply = match page.unwrap_or(Page::Status(404, String::new())) {
+    let page = match page.unwrap_or(Page::Status(404, String::new())) {
+        Page::Knowing(text, body) if whole.contains(&text) => Page::Body(body),
+        Page::Knowing(..) => Page::Status(401, String::new()),
+        page => page,
+    };
+    let reply = match page {
         Page::Body(body) => {
             let head =
                 format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
@@ -167,7 +192,7 @@ fn answer(
             "HTTP/1.1 {status} X\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         )
         .into_bytes(),
-        Page::Silence => {
+        Page::Silence | Page::Knowing(..) => {
             while !stop.load(Ordering::SeqCst) && stream.sock.peek(&mut byte).is_ok_and(|read| read > 0) {
                 std::thread::park_timeout(Duration::from_millis(20));
             }

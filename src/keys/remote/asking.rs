@@ -1,0 +1,170 @@
+//! Room `keys`: asks a provider for a key by its id, as a scheme says it and with the endpoint's own credentials. None of them
+//! is ever part of an address, an error, a log line or a name under which something is held.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::client::{Call, Client, Failed};
+use crate::model::{
+    HttpsUrl, KeyId, KeyQuestion, Question, QuestionBody, QuestionText, Secret, Timestamp, TokenQuestion,
+};
+
+/// So long before its end a token is no longer used.
+const TOKEN_MARGIN: Duration = Duration::from_mins(1);
+/// Longest life of a token that is believed.
+const MAX_TOKEN_LIFE: Duration = Duration::from_hours(24);
+
+/// A key's id, how it is asked for, and who asks.
+#[derive(Clone)]
+pub struct Asking {
+    /// How.
+    pub question: Arc<KeyQuestion>,
+    /// The id of the key.
+    pub id: KeyId,
+    /// The endpoint that asks: what was answered to one is not held for another, whose credentials may be other ones.
+    pub asker: String,
+    /// The endpoint's secrets, by the names that the question has for them.
+    pub secrets: Arc<BTreeMap<String, Secret>>,
+}
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asking({} for {})", self.id, self.asker)
+    }
+}
+
+/// The access tokens that are held, by who asks and where.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(Mutex<HashMap<(String, HttpsUrl), Holder>>);
+
+/// Where one token is held. Locked by the one who asks for it.
+type Holder = Arc<tokio::sync::Mutex<Option<Token>>>;
+
+#[derive(Debug)]
+struct Token {
+    secret: Secret,
+    until: Timestamp,
+}
+
+/// What RFC 6749 §5.1 answers.
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    expires_in: u64,
+}
+
+impl Asking {
+    /// What the provider answers.
+    pub(super) async fn ask(
+        &self,
+        client: &Client,
+        tokens: &Tokens,
+        now: Timestamp,
+    ) -> Result<Bytes, String> {
+        let question = &self.question;
+        let token = match &question.token {
+            None => None,
+            Some(token) => Some(self.token(client, tokens, token, now).await?),
+        };
+        let answer = client.call(&self.call(&question.ask, token.as_ref())?).await;
+        if let (Err(Failed { unauthorized: true, .. }), Some(token)) = (&answer, &question.token) {
+            // The provider took it back; whoever asks next asks for another.
+            tokens.forget(self, token);
+        }
+        answer.map_err(|failed| failed.why)
+    }
+
+    /// The access token that is held, or a new one. While one asks for it the others wait.
+    async fn token(
+        &self,
+        client: &Client,
+        tokens: &Tokens,
+        question: &TokenQuestion,
+        now: Timestamp,
+    ) -> Result<Secret, String> {
+        let held = tokens.of(self, question)?;
+        let mut held = held.lock().await;
+        if let Some(token) = held.as_ref().filter(|token| now < token.until) {
+            return Ok(token.secret.clone());
+        }
+        let token = self.granted(client, question, now).await?;
+        Ok(held.insert(token).secret.clone())
+    }
+
+    async fn granted(
+        &self,
+        client: &Client,
+        question: &TokenQuestion,
+        now: Timestamp,
+    ) -> Result<Token, String> {
+        let answer = client.call(&self.call(&question.ask, None)?).await;
+        let answer = answer.map_err(|failed| format!("no access token was given: {}", failed.why))?;
+        let granted: Granted = serde_json::from_slice(&answer).map_err(|_| {
+            "no access token was given: the answer has no access_token and expires_in".to_owned()
+        })?;
+        let life = Duration::from_secs(granted.expires_in).min(MAX_TOKEN_LIFE).saturating_sub(TOKEN_MARGIN);
+        Ok(Token { secret: Secret::new(granted.access_token), until: now.plus(life) })
+    }
+
+    fn call(&self, question: &Question, token: Option<&Secret>) -> Result<Call, String> {
+        let missing = || "a credential that it needs is missing".to_owned();
+        let url = question.url.at(&self.id).map_err(|error| error.to_string())?;
+        let fill = |(name, text): &(String, QuestionText)| {
+            let filled = text.fill(&self.id, &self.secrets, token).ok_or_else(missing)?;
+            Ok::<_, String>((name.clone(), filled))
+        };
+        let headers = question.headers.iter().map(fill).collect::<Result<Vec<_>, _>>()?;
+        let secret = |name: &String| self.secrets.get(name).cloned().ok_or_else(missing);
+        let basic = question.basic.as_ref();
+        let basic =
+            basic.map(|(user, password)| Ok::<_, String>((secret(user)?, secret(password)?))).transpose()?;
+        let fields = |fields: &[(String, _)]| fields.iter().map(fill).collect::<Result<Vec<_>, _>>();
+        let body = match &question.body {
+            None => None,
+            Some(QuestionBody::Json(all)) => Some(("application/json", json(&fields(all)?)?)),
+            Some(QuestionBody::Form(all)) => {
+                Some(("application/x-www-form-urlencoded", form(&fields(all)?)?))
+            }
+        };
+        Ok(Call { url, headers, basic, body })
+    }
+}
+
+fn text(secret: &Secret) -> Result<&str, String> {
+    std::str::from_utf8(secret.expose()).map_err(|_| "a credential is not text".to_owned())
+}
+
+fn json(fields: &[(String, Secret)]) -> Result<Secret, String> {
+    let fields = fields.iter().map(|(name, value)| Ok((name.as_str(), text(value)?)));
+    let fields = fields.collect::<Result<BTreeMap<_, _>, String>>()?;
+    serde_json::to_vec(&fields).map(Secret::new).map_err(|_| "the question cannot be written".to_owned())
+}
+
+fn form(fields: &[(String, Secret)]) -> Result<Secret, String> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        form.append_pair(name, text(value)?);
+    }
+    Ok(Secret::new(form.finish()))
+}
+
+impl Tokens {
+    fn of(&self, asking: &Asking, token: &TokenQuestion) -> Result<Holder, String> {
+        let url = token.ask.url.at(&asking.id).map_err(|error| error.to_string())?;
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(tokens.entry((asking.asker.clone(), url)).or_default()))
+    }
+
+    fn forget(&self, asking: &Asking, token: &TokenQuestion) {
+        let Ok(url) = token.ask.url.at(&asking.id) else { return };
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.remove(&(asking.asker.clone(), url));
+    }
+}
