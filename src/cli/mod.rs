@@ -26,6 +26,7 @@ mod scrub;
 mod send;
 mod serve;
 pub mod sign;
+mod sign_in_body;
 mod sign_message;
 mod sign_places;
 mod sign_sns;

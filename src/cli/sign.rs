@@ -4,6 +4,7 @@
 use vrl::value::Value;
 
 use super::{
+    sign_in_body::sign_in_body,
     sign_message::sign_message,
     sign_places::{put, remove, written},
     sign_sns::sign_sns,
@@ -63,6 +64,9 @@ pub fn sign<'k>(
     }
     if !scheme.is_spelled_out() {
         return sign_sns(scheme, key, request).unwrap_or(Err(SignError::Foreign));
+    }
+    if scheme.message().has_secret_in_body() {
+        return sign_in_body(scheme, key, request);
     }
     let stamp = scheme.timestamp().map(|stamp| (&stamp.at.place, stamp.at.form.write(at)));
     remove(request, &scheme.value().place);

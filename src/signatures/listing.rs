@@ -119,7 +119,8 @@ fn jwt(scheme: &Table) -> &'static str {
 }
 
 fn hmac(scheme: &Table) -> &'static str {
-    const OF_THE_REQUEST: [&str; 5] = ["{url}", "{method}", "{path}", "{signed_headers}", "{query."];
+    const OF_THE_REQUEST: [&str; 6] =
+        ["{url}", "{method}", "{path}", "{signed_headers}", "{plivo_v3}", "{query."];
     let message = text_of(scheme, "message");
     let place = |key: &str| scheme.get(key).and_then(Value::as_table);
     let (value, stamp) = (place("value"), place("timestamp"));

@@ -23,6 +23,7 @@ mod keyed;
 mod listing;
 mod mistakes;
 mod place;
+mod plivo;
 pub mod presets;
 mod published;
 mod scheme;
@@ -34,6 +35,8 @@ mod stamp;
 mod template;
 #[cfg(test)]
 mod tests;
+mod truelayer;
+mod unisender;
 mod url;
 mod verify;
 

@@ -6,7 +6,7 @@ use super::{
     evidence::read_body,
     http_message::HttpMessage,
     jose::algorithm::{KeyKind, Material},
-    jwt::Jwt,
+    jwt::{About, Jwt},
     key,
     sns::Sns,
 };
@@ -27,7 +27,12 @@ impl Special {
     /// The same at an endpoint whose public address is this, unless it says so itself.
     pub(super) fn at(mut self, url: Option<&PublicUrl>) -> Self {
         let known = match &mut self {
-            Self::Jwt(jwt) => &mut jwt.public_url,
+            Self::Jwt(jwt) => {
+                if let About::Message(message) = &mut jwt.about {
+                    *message = message.clone().at(url.cloned());
+                }
+                &mut jwt.public_url
+            }
             Self::HttpMessage(message) => &mut message.public_url,
             Self::Sns(_) => return self,
         };
@@ -66,7 +71,11 @@ impl Special {
 
     /// Whether the signature stands in a field of the body.
     pub(super) fn reads_body(&self) -> bool {
-        matches!(self, Self::Sns(_))
+        match self {
+            Self::Sns(_) => true,
+            Self::Jwt(jwt) => jwt.is_in_body(),
+            Self::HttpMessage(_) => false,
+        }
     }
 
     /// The algorithm as which the endpoint's own keys are read.

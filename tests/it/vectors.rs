@@ -272,7 +272,9 @@ async fn differences(file: &VectorFile) -> Vec<String> {
             house.settle().await.expect("worked");
             let row = house.outcome_of(delivery).await.expect("an outcome");
             let due = vector.matches.map(|place| place.to_string());
-            if due.is_some() && row.secret_id != due {
+            // Of several schemes that must all hold the first has the secret; a published key may stand behind it.
+            let matched = row.secret_id.as_ref().and_then(|ids| ids.split('+').next()).map(str::to_owned);
+            if due.is_some() && matched != due {
                 found.push(format!("{}: {:?} matched, not {due:?}", vector.name, row.secret_id));
             }
             if vector.name == "genuine" {

@@ -23,7 +23,8 @@ pub(super) fn check_message(scheme: &Scheme, message: &Spanned<String>) -> Resul
         let error = SchemeError::new("nothing_signed", "no part of the body is in the message", help);
         return Err(error.at(message));
     }
-    if scheme.message.has_body() && scheme.value.place.in_body() {
+    let signs_itself = scheme.message.has_body() && !scheme.message.has_secret_in_body();
+    if signs_itself && scheme.value.place.in_body() {
         let text = "a signature that stands in the body cannot be over the whole body";
         let help = "list the signed fields, as {body.…} or {item.…}";
         return Err(SchemeError::new("signature_signs_itself", text, help).at(message));

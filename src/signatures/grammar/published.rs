@@ -34,6 +34,13 @@ pub(super) struct KeysTable {
     pub(super) key: Option<Spanned<AnswerTable>>,
 }
 
+impl KeysTable {
+    /// The address of the set of keys, where there is one.
+    pub(super) fn key_set(&self) -> Option<String> {
+        self.jwks.as_ref().map(|url| url.get_ref().clone())
+    }
+}
+
 /// Where the keys are, for an algorithm; `None` when they are the endpoint's own.
 pub(super) fn key_source(
     table: &SignatureTable,

@@ -14,7 +14,7 @@ use crate::{
     config::HumanDuration,
     model::{FieldPath, Root},
     signatures::{
-        Encoding, JwsAlgorithm, Placed, Scheme,
+        Encoding, JwsAlgorithm, Place, Placed, Scheme,
         jose::claims::{Bound, Claim, Claims},
         jwt::{About, Jwt, TokenAt},
         special::Special,
@@ -46,8 +46,14 @@ pub(super) fn token(table: &SignatureTable, jwt: &Spanned<JwtTable>) -> Result<S
         algorithms,
         about: about(table, jwt)?,
         public_url: table.public_url.as_ref().map(public_url).transpose()?,
+        key_set: table.keys.as_ref().and_then(|keys| keys.get_ref().key_set()),
     };
     check_algorithms(table, &rules.algorithms)?;
+    if special.is_in_body() && special.binds_body() {
+        let help = "remove {body|sha256}, or say where else the token stands";
+        let text = "a token that stands in the body cannot be over the whole body";
+        return Err(SchemeError::new("signature_signs_itself", text, help).at(jwt));
+    }
     check_audience(&special, table.keys.is_some(), jwt)?;
     of_its_own(table, place, Special::Jwt(Box::new(special)))
 }
@@ -61,10 +67,10 @@ fn token_at(table: &SignatureTable) -> Result<(TokenAt, Placed<Encoding>), Schem
     match path.root() {
         Root::Body if path.name().is_empty() => Ok((TokenAt::Body, place)),
         Root::Header | Root::Query => Ok((TokenAt::Place(Box::new(place.place.clone())), place)),
+        Root::Body if place.place == Place::whole(path.clone()) => Ok((TokenAt::Field(path.clone()), place)),
         Root::Body | Root::Item => {
-            let help = "a token stands in a header or the query, or is the whole body (path = \"body\")";
-            Err(SchemeError::new("invalid_path", "no token is looked for in a field of the body", help)
-                .within(value.span()))
+            let help = "a token stands in a header or the query, is the whole body (path = \"body\") or one text in it (path = \"body.token\")";
+            Err(SchemeError::new("invalid_path", "no token is looked for there", help).within(value.span()))
         }
     }
 }
@@ -231,6 +237,11 @@ assurance = "full"
             refused(VONAGE, "max_age = \"5m\"", "max_age = \"5m\", detached = true").0,
             "jwt_mismatch"
         );
+        assert_eq!(
+            refused(VONAGE, "header.authorization\", prefix = \"Bearer \"", "body.token\"").0,
+            "signature_signs_itself"
+        );
         assert_eq!(refused(VONAGE, "header.authorization", "body.token").0, "invalid_path");
+        assert_eq!(refused(VONAGE, "header.authorization", "item.token").0, "invalid_path");
     }
 }

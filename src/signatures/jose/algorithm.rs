@@ -170,6 +170,9 @@ pub(in super::super) fn kind_of(spki: &[u8]) -> Option<KeyKind> {
     kinds.into_iter().find(|(is, _)| *is).map(|(_, kind)| kind)
 }
 
+/// So many leading zeros a coordinate may lack, which some providers leave out against RFC 7518 §6.2.1.2.
+const MAX_LOST_ZEROS: usize = 2;
+
 /// The SubjectPublicKeyInfo of a point on a curve, or of an Ed25519 key (then `y` is empty); `None` when the lengths are not
 /// the curve's.
 pub(in super::super) fn spki_of_point(kind: KeyKind, x: &[u8], y: &[u8]) -> Option<Vec<u8>> {
@@ -182,7 +185,11 @@ pub(in super::super) fn spki_of_point(kind: KeyKind, x: &[u8], y: &[u8]) -> Opti
         }
         KeyKind::Secret | KeyKind::Rsa => return None,
     };
-    (x.len() == length && y.len() == length).then(|| [start, &[4], x, y].concat())
+    let padded = |part: &[u8]| {
+        let lost = length.checked_sub(part.len()).filter(|lost| *lost <= MAX_LOST_ZEROS)?;
+        Some([vec![0; lost].as_slice(), part].concat())
+    };
+    Some([start, &[4], &padded(x)?, &padded(y)?].concat())
 }
 
 /// The SubjectPublicKeyInfo of an RSA key: a modulus of 2048 to 8192 bits without leading zeros, and a small odd exponent.

@@ -10,6 +10,9 @@ use vrl::value::{ObjectMap, Value};
 use super::{super::SignatureError, qsh::query_string_hash};
 use crate::model::{RawRequest, Timestamp, strict_json};
 
+/// What stands between the names of a claim that a token may have under any of them.
+pub(in super::super) const OR: &str = " or ";
+
 /// What a token must say.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Claims {
@@ -99,9 +102,14 @@ impl Claims {
         let payload = payload.as_ref().ok().and_then(Value::as_object);
         let payload = payload.ok_or(SignatureError::Malformed("the token's payload is no JSON object"))?;
         for (name, claim) in &self.rules {
-            let said = payload.get(name.as_str()).ok_or(SignatureError::Claim("one is missing"))?;
-            if !claim.is(said, request, public_url)? {
-                return Err(SignatureError::Claim("one has another value"));
+            let said: Vec<&Value> = name.split(OR).filter_map(|name| payload.get(name)).collect();
+            if said.is_empty() {
+                return Err(SignatureError::Claim("one is missing"));
+            }
+            for said in said {
+                if !claim.is(said, request, public_url)? {
+                    return Err(SignatureError::Claim("one has another value"));
+                }
             }
         }
         self.check_times(payload, now)

@@ -15,8 +15,8 @@ const MAX_HEADER_BYTES: usize = 4 * 1024;
 const MAX_KEY_ID_BYTES: usize = 256;
 
 /// What must not stand in a header: what brings or names a key of the sender's choice, and extensions that change what is
-/// signed (RFC 7797) or that a reader must understand.
-const FORBIDDEN: [&str; 7] = ["crit", "b64", "jku", "jwk", "x5u", "x5c", "zip"];
+/// signed (RFC 7797) or that a reader must understand. `jku` may name the very address that the scheme has.
+const FORBIDDEN: [&str; 6] = ["crit", "b64", "jwk", "x5u", "x5c", "zip"];
 
 /// A token, taken apart and not yet believed.
 #[derive(Debug, PartialEq)]
@@ -34,8 +34,13 @@ pub(in super::super) struct Compact<'t> {
 }
 
 impl<'t> Compact<'t> {
-    /// Takes a token apart. One that is detached has no payload between its dots, any other has one.
-    pub(in super::super) fn parse(text: &'t str, detached: bool) -> Result<Self, SignatureError> {
+    /// Takes a token apart. One that is detached has no payload between its dots, any other has one. `jku` is where the
+    /// scheme has its keys from, which a token may repeat.
+    pub(in super::super) fn parse(
+        text: &'t str,
+        detached: bool,
+        jku: Option<&str>,
+    ) -> Result<Self, SignatureError> {
         let mut pieces = text.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (pieces.next(), pieces.next(), pieces.next(), pieces.next())
@@ -50,7 +55,7 @@ impl<'t> Compact<'t> {
                 "a part of the token is empty, or one is not that should be",
             ));
         }
-        let (algorithm, key_id) = read_header(&decode(header)?)?;
+        let (algorithm, key_id) = read_header(&decode(header)?, jku)?;
         let signed = if detached { header } else { &text[..header.len() + 1 + payload.len()] };
         let payload = (!detached).then(|| decode(payload)).transpose()?;
         Ok(Self { algorithm, key_id, signed, payload, signature: decode(signature)? })
@@ -73,7 +78,7 @@ fn decode(text: &str) -> Result<Vec<u8>, SignatureError> {
 }
 
 /// The algorithm and the key's id.
-fn read_header(json: &[u8]) -> Result<(String, Option<String>), SignatureError> {
+fn read_header(json: &[u8], jku: Option<&str>) -> Result<(String, Option<String>), SignatureError> {
     const MALFORMED: SignatureError = SignatureError::Malformed("the token's header is not one");
     let header = strict_json::read(json).map_err(|_| MALFORMED)?;
     let header = header.as_object().ok_or(MALFORMED)?;
@@ -85,6 +90,9 @@ fn read_header(json: &[u8]) -> Result<(String, Option<String>), SignatureError> 
         Some(Value::Bytes(text)) => String::from_utf8(text.to_vec()).map(Some).map_err(|_| MALFORMED),
         Some(_) => Err(MALFORMED),
     };
+    if text("jku")?.is_some_and(|named| Some(named.as_str()) != jku) {
+        return Err(SignatureError::Malformed("the token's header names keys that are not the provider's"));
+    }
     let key_id = text("kid")?;
     if key_id
         .as_ref()
@@ -108,7 +116,7 @@ mod tests {
     #[test]
     fn a_token_comes_apart_in_one_way() {
         let text = token(r#"{"alg":"RS256","kid":"k1","typ":"JWT"}"#, "{}");
-        let parsed = Compact::parse(&text, false).expect("a token");
+        let parsed = Compact::parse(&text, false, None).expect("a token");
         assert_eq!((parsed.algorithm.as_str(), parsed.key_id.as_deref()), ("RS256", Some("k1")));
         assert_eq!(parsed.payload.as_deref(), Some(b"{}".as_slice()));
         assert_eq!(parsed.signed(None), text.rsplit_once('.').expect("dots").0.as_bytes());
@@ -128,18 +136,35 @@ mod tests {
             text.replace("c2ln", "c2lnZh"),
             text.rsplit_once('.').expect("dots").0.to_owned(),
         ] {
-            assert!(Compact::parse(&bad, false).is_err(), "{bad:?}");
+            assert!(Compact::parse(&bad, false, None).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn a_detached_token_has_no_payload() {
         let text = token(r#"{"alg":"RS512"}"#, "");
-        let parsed = Compact::parse(&text, true).expect("a token");
+        let parsed = Compact::parse(&text, true, None).expect("a token");
         let header = text.split('.').next().expect("a header");
         assert_eq!(parsed.signed(Some(b"abc")), format!("{header}.YWJj").into_bytes());
-        assert!(Compact::parse(&text, false).is_err());
-        assert!(Compact::parse(&token(r#"{"alg":"RS512"}"#, "{}"), true).is_err());
+        assert!(Compact::parse(&text, false, None).is_err());
+        assert!(Compact::parse(&token(r#"{"alg":"RS512"}"#, "{}"), true, None).is_err());
+    }
+
+    #[test]
+    fn a_header_may_name_the_keys_that_the_scheme_has_and_no_others() {
+        const OURS: &str = "https://webhooks.acme.example/.well-known/jwks";
+        let naming = |jku: &str| token(&format!(r#"{{"alg":"ES512","kid":"a","jku":{jku}}}"#), "{}");
+        let told = |jku: &str, ours: Option<&str>| Compact::parse(&naming(jku), false, ours).is_ok();
+        let quoted = format!("{OURS:?}");
+        assert!(told(&quoted, Some(OURS)) && !told(&quoted, None));
+        for other in [
+            "https://webhooks.acme.example/.well-known/jwks/",
+            "https://webhooks.acme.example.attacker.tld/jwks",
+            "",
+        ] {
+            assert!(!told(&format!("{other:?}"), Some(OURS)), "{other}");
+        }
+        assert!(!told("7", Some(OURS)) && !told("null", Some(OURS)));
     }
 
     #[test]
@@ -166,15 +191,15 @@ mod tests {
             "null",
             "",
         ] {
-            assert!(Compact::parse(&token(header, "{}"), false).is_err(), "{header}");
+            assert!(Compact::parse(&token(header, "{}"), false, None).is_err(), "{header}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_makes_the_reader_panic(text in ".*", header in "[ -~]{0,60}", detached in any::<bool>()) {
-            let _ = Compact::parse(&text, detached);
-            let _ = Compact::parse(&token(&header, "{}"), detached);
+            let _ = Compact::parse(&text, detached, None);
+            let _ = Compact::parse(&token(&header, "{}"), detached, None);
         }
     }
 }

@@ -15,7 +15,9 @@ use super::{
     },
     template::Template,
 };
-use crate::model::Timestamp;
+use vrl::value::Value;
+
+use crate::model::{FieldPath, Timestamp};
 
 /// A scheme by tokens.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub(super) struct Jwt {
     pub(super) about: About,
     /// Where the sender thinks we are: scheme and authority, with what stands before the path.
     pub(super) public_url: Option<String>,
+    /// The address of the set of keys, which a token may repeat.
+    pub(super) key_set: Option<String>,
 }
 
 /// Where a token stands.
@@ -37,6 +41,8 @@ pub(super) enum TokenAt {
     Place(Box<Place>),
     /// The body is the token.
     Body,
+    /// In a field of the body: a text, or an array with one.
+    Field(FieldPath),
 }
 
 /// What a token is about.
@@ -69,6 +75,11 @@ impl Jwt {
     /// Whether the body is the token.
     pub(super) fn is_body(&self) -> bool {
         self.at == TokenAt::Body
+    }
+
+    /// Whether the token stands in a field of the body.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.at, TokenAt::Field(_))
     }
 
     /// What a token covers, in words.
@@ -114,6 +125,7 @@ impl Jwt {
 
     fn text(&self, view: &View<'_>) -> Result<String, SignatureError> {
         let text = match &self.at {
+            TokenAt::Field(path) => sole_text(view, path)?,
             TokenAt::Body => {
                 let text = std::str::from_utf8(&view.request.body);
                 return text
@@ -136,13 +148,28 @@ impl Jwt {
     }
 
     fn parse<'t>(&self, text: &'t str) -> Result<Compact<'t>, SignatureError> {
-        Compact::parse(text, matches!(self.about, About::Message(_)))
+        Compact::parse(text, matches!(self.about, About::Message(_)), self.key_set.as_deref())
     }
 
     fn algorithm(&self, token: &Compact<'_>) -> Result<JwsAlgorithm, SignatureError> {
         let known = self.algorithms.iter().find(|known| known.name() == token.algorithm);
         known.copied().ok_or(SignatureError::Malformed("the token's algorithm is not one of the scheme's"))
     }
+}
+
+/// The text at a path, or the only one of the array that stands there.
+fn sole_text(view: &View<'_>, path: &FieldPath) -> Result<String, SignatureError> {
+    let found = view.body.get(path.value_path()).ok_or(SignatureError::Missing)?;
+    let text = match found {
+        Value::Array(tokens) => match tokens.as_slice() {
+            [] => return Err(SignatureError::Missing),
+            [one] => one,
+            _ => return Err(SignatureError::Duplicated),
+        },
+        one => one,
+    };
+    let text = text.as_bytes().and_then(|text| std::str::from_utf8(text).ok());
+    text.map(str::to_owned).ok_or(SignatureError::Malformed("the token is no text"))
 }
 
 fn covered(claim: &Claim) -> Option<String> {

@@ -91,6 +91,7 @@ fn scheme(algorithms: &[JwsAlgorithm], rules: &[(&str, Claim)]) -> Jwt {
         algorithms: algorithms.to_vec(),
         about: About::Claims(claims),
         public_url: Some("https://hooks.us.example".to_owned()),
+        key_set: None,
     }
 }
 

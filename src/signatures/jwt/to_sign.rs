@@ -9,7 +9,7 @@ use crate::{
     model::{RawRequest, Timestamp},
     signatures::{
         JwsAlgorithm, Place, Scheme, SignatureError, View,
-        jose::claims::{Claim, Claims},
+        jose::claims::{Claim, Claims, OR},
         special::Special,
     },
 };
@@ -58,6 +58,7 @@ impl Jwt {
         };
         let at = match &self.at {
             TokenAt::Place(place) => Some(place.as_ref().clone()),
+            TokenAt::Field(path) => Some(Place::whole(path.clone())),
             TokenAt::Body => None,
         };
         let algorithm = *self.algorithms.first().ok_or(SignatureError::NoKey)?;
@@ -78,7 +79,9 @@ impl Jwt {
                 Claim::Integer(number) => json!(number),
                 Claim::Bound(bound) => json!(bound.of(request, self.public_url.as_deref())?),
             };
-            said.insert(name.clone(), value);
+            // Of names that stand for one another the first.
+            let name = name.split(OR).next().unwrap_or_default();
+            said.insert(name.to_owned(), value);
         }
         let seconds = now.seconds();
         said.extend([("iat".to_owned(), json!(seconds)), ("exp".to_owned(), json!(seconds + LIFE))]);

@@ -40,7 +40,8 @@ pub(in crate::signatures) fn begins_another(text: &str, separator: char, assign:
     text.split(separator).skip(1).any(|rest| rest.contains(assign))
 }
 
-fn fields_of(view: &View<'_>) -> Result<Vec<(String, String)>, SignatureError> {
+/// The fields as the desk reads them, in their order.
+pub(in crate::signatures) fn fields_of(view: &View<'_>) -> Result<Vec<(String, String)>, SignatureError> {
     if !reads_as_form(&view.request.headers) {
         return Err(SignatureError::Unreadable);
     }

@@ -12,7 +12,7 @@ mod tests;
 
 use std::{borrow::Cow, fmt};
 
-pub(super) use form::begins_another;
+pub(super) use form::{begins_another, fields_of};
 pub use parts::JsonType;
 use parts::{Border, Part, Slot, Source};
 
@@ -49,6 +49,9 @@ pub enum TemplateError {
     /// The free field is not part of the message, or has no business there.
     #[error("the free field is not part of the message, or the raw body is, which is free itself")]
     Free,
+    /// A part that is a whole message has something beside it, or is filtered.
+    #[error("this part is a whole message: nothing stands beside it, and nothing is done to it")]
+    Whole,
     /// Two fields stand side by side.
     #[error("two fields stand side by side, and nothing says where one ends and the other begins")]
     Border,
@@ -149,12 +152,18 @@ impl Template {
         };
         let free = free.map_or(Some(body.unwrap_or(last)), named).ok_or(TemplateError::Free)?;
         borders::check_parts(&parts, free)?;
+        // What says all of a message by itself has nothing beside it.
+        let whole = |slot: &Slot| matches!(slot.source, Source::PlivoV3 | Source::BodyWithSecret(_));
+        let is_whole = |part: &Part| part.slot().is_some_and(|slot| whole(slot) && slot.filters.is_empty());
+        if parts.iter().filter_map(Part::slot).any(whole) && !(parts.len() == 1 && is_whole(&parts[0])) {
+            return Err(TemplateError::Whole);
+        }
         Ok(Self { parts, free, url: None })
     }
 
     /// Whether all of the body is part of the message, as it is or in a form that stands for it.
     pub fn has_body(&self) -> bool {
-        self.slots().any(|slot| slot.source == Source::Body && slot.is_binding())
+        self.has_secret_in_body() || self.slots().any(|slot| slot.source == Source::Body && slot.is_binding())
     }
 
     /// Whether the timestamp is part of the message.
@@ -164,12 +173,17 @@ impl Template {
 
     /// Whether the secret is part of the message.
     pub fn has_secret(&self) -> bool {
-        self.has(&Source::Secret)
+        self.has(&Source::Secret) || self.has_secret_in_body()
+    }
+
+    /// Whether the body is part of the message with the secret in it, in the place of the signature.
+    pub fn has_secret_in_body(&self) -> bool {
+        self.slots().any(|slot| matches!(slot.source, Source::BodyWithSecret(_)))
     }
 
     /// Whether the form's fields are part of the message.
     pub fn has_form(&self) -> bool {
-        self.slots().any(|slot| matches!(slot.source, Source::Form | Source::Pairs(_)))
+        self.slots().any(|slot| matches!(slot.source, Source::Form | Source::Pairs(_) | Source::PlivoV3))
     }
 
     /// Whether a CRC of the body is part of the message: it tells one body from another, and vouches for none.
@@ -184,7 +198,7 @@ impl Template {
 
     /// Whether the endpoint's public address is part of the message.
     pub fn has_url(&self) -> bool {
-        self.has(&Source::Base)
+        self.has(&Source::Base) || self.has(&Source::PlivoV3)
     }
 
     /// Whether the query is part of the message.

@@ -60,6 +60,12 @@ pub(super) enum Source {
     Pairs(Vec<String>),
     /// The headers that a signed list of headers names.
     SignedHeaders,
+    /// The headers that TrueLayer's token lists.
+    TlHeaders,
+    /// The address, the form and a nonce, as Plivo signs them.
+    PlivoV3,
+    /// The raw body with the secret in the place of this field's text.
+    BodyWithSecret(FieldPath),
 }
 
 /// What is done to a part before it is signed.
@@ -176,7 +182,9 @@ impl Slot {
             Source::Path => "path",
             Source::RawQuery => "query",
             Source::Form | Source::Pairs(_) => "form",
-            Source::SignedHeaders => "signed headers",
+            Source::SignedHeaders | Source::TlHeaders => "signed headers",
+            Source::PlivoV3 => "url and form",
+            Source::BodyWithSecret(_) => "body",
             Source::Field(path, _) => {
                 text = path.to_string();
                 &text
@@ -185,6 +193,9 @@ impl Slot {
         Some(self.loose_filter().map_or(name.to_owned(), |filter| format!("{name}|{filter}")))
     }
 }
+
+/// What stands before the field that has the secret in its place.
+const WITH_SECRET: &str = "body:with secret at ";
 
 impl Source {
     /// Reads what stands in the braces before the filters.
@@ -199,6 +210,11 @@ impl Source {
             "secret" => Self::Secret,
             "form" => Self::Form,
             "signed_headers" => Self::SignedHeaders,
+            "tl_headers" => Self::TlHeaders,
+            "plivo_v3" => Self::PlivoV3,
+            _ if name.starts_with(WITH_SECRET) => {
+                Self::BodyWithSecret(FieldPath::parse(&format!("body.{}", &name[WITH_SECRET.len()..]))?)
+            }
             _ => match name.strip_prefix("form:pairs") {
                 Some("") => Self::Pairs(Vec::new()),
                 Some(rest) if rest.starts_with(" without ") => {
@@ -227,6 +243,12 @@ impl fmt::Display for Source {
             Self::Secret => "secret",
             Self::Form => "form",
             Self::SignedHeaders => "signed_headers",
+            Self::TlHeaders => "tl_headers",
+            Self::PlivoV3 => "plivo_v3",
+            Self::BodyWithSecret(field) => {
+                let field = field.to_string();
+                return write!(f, "{WITH_SECRET}{}", field.trim_start_matches("body."));
+            }
             Self::Pairs(without) if without.is_empty() => "form:pairs",
             Self::Pairs(without) => return write!(f, "form:pairs without {}", without.join(" ")),
             Self::Field(path, JsonType::Text) => return write!(f, "{path}"),

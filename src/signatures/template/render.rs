@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{FieldPath, Root},
-    signatures::{SignatureError, View, signed_headers, url::Url},
+    signatures::{SignatureError, View, plivo, signed_headers, truelayer, unisender, url::Url},
 };
 
 /// The methods that webhooks come with. None begins or ends with another, so that a method needs no text beside it.
@@ -37,6 +37,11 @@ impl Template {
         timestamp: Option<&str>,
         url: Option<&Url>,
     ) -> Result<Message<'a>, SignatureError> {
+        if let [Part::Slot(Slot { source: Source::BodyWithSecret(field), .. })] = self.parts.as_slice() {
+            let [before, after] = unisender::around(view, field)?;
+            let pieces = [before, &[], after].map(Cow::Borrowed).to_vec();
+            return Ok(Message { pieces, secret: Some(1) });
+        }
         let filling = Filling { template: self, view, timestamp, url };
         let mut pieces = Vec::with_capacity(self.parts.len());
         let mut secret = None;
@@ -106,6 +111,9 @@ impl<'a> Filling<'_, 'a> {
             Source::Form => Ok(Cow::Owned(form::glued(self.view)?)),
             Source::Pairs(without) => Ok(Cow::Owned(form::pairs(self.view, without)?)),
             Source::SignedHeaders => Ok(Cow::Owned(signed_headers::render(&request.headers)?)),
+            Source::TlHeaders => Ok(Cow::Owned(truelayer::render(self.view)?)),
+            Source::PlivoV3 => Ok(Cow::Owned(plivo::render(self.view, &*self.url()?)?)),
+            Source::BodyWithSecret(_) => Ok(Cow::Borrowed(request.body.as_ref())),
         }
     }
 
