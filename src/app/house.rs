@@ -165,7 +165,7 @@ fn sharing(stages: Stages, shared: Option<(&LeaseKeeper, &Others)>) -> Stages {
 }
 
 /// Who may vouch for certificates that providers publish.
-fn roots(keys: &RemoteKeys) -> anyhow::Result<Roots> {
+pub(super) fn roots(keys: &RemoteKeys) -> anyhow::Result<Roots> {
     match keys.extra_roots() {
         None => Ok(Roots::public()),
         Some(pem) => Roots::public().with(pem).map_err(|why| anyhow!("keys.extra_roots: {why}")),

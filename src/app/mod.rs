@@ -36,9 +36,11 @@ pub use shared::{Examined, examine_database};
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
+    keys::remote::RemoteKeys,
     ledger::log::files::{Files, OsFolder},
     model::Timestamp,
     partners::{MappingsFolder, Registry, SecretsFrom},
+    signatures::Roots,
 };
 
 /// Free bytes on the disk of a folder.
@@ -62,6 +64,13 @@ pub fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Who fetches the keys that providers publish, and who may vouch for their certificates, as `serve` has them.
+pub fn remote_keys(config: &Config) -> anyhow::Result<(RemoteKeys, Roots)> {
+    let keys = RemoteKeys::new(&config.keys, Arc::new(SystemClock))?;
+    let roots = house::roots(&keys)?;
+    Ok((keys, roots))
 }
 
 /// Loads the partners as `serve` would, without serving: for verbs that list, verify and sign. `only` one of them, where

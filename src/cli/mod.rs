@@ -18,6 +18,7 @@ mod partner;
 mod presets;
 mod private_door;
 mod publications;
+mod published_keys;
 mod ready;
 mod reconcile;
 mod refusals;

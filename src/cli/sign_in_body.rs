@@ -19,7 +19,8 @@ pub(super) fn sign_in_body(
     body.insert(scheme.value().place.path.value_path(), STAND_IN);
     request.body = serde_json::to_vec(&body)?.into();
     let message = scheme.message().render(&View { request, body: &body, item: &body }, None)?;
-    let signed = key.sign(scheme.algorithm(), &message).ok_or(SignError::Key(scheme.algorithm()))?;
+    let signed =
+        key.sign(scheme.algorithm(), &message).ok_or(SignError::Key(scheme.algorithm().to_string()))?;
     let signature = scheme.value().form.encode(&signed);
     let text = String::from_utf8_lossy(&request.body).replace(STAND_IN, &signature);
     request.body = text.into();

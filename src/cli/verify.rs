@@ -9,12 +9,17 @@ use serde_json::json;
 use super::{
     Common, Verdict, block_on, cases,
     output::{self, Format},
+    published_keys::{self, KeysFrom},
 };
 use crate::{
     app,
-    model::{EndpointName, Timestamp},
-    partners::{SecretsFrom, SignatureCheck},
-    signatures::explain,
+    config::Config,
+    model::{EndpointName, RawRequest, Timestamp},
+    partners::{Endpoint, SecretsFrom, SignatureCheck, Snapshot},
+    signatures::{
+        Key, Schemes,
+        explain::{self, Published, Step},
+    },
 };
 
 #[derive(Debug, Args)]
@@ -32,6 +37,12 @@ pub(super) struct VerifyArgs {
     /// Use the development secrets of the partner's [test] table
     #[arg(long)]
     test_secrets: bool,
+    /// Fetch the keys that the provider publishes (JWKS, certificates), from where and within the bounds that `serve` does
+    #[arg(long, conflicts_with = "keys")]
+    fetch_keys: bool,
+    /// Take the keys that the provider publishes from this file: the JWKS or certificate as it is published, or one key as PEM
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -45,35 +56,90 @@ pub(super) fn run(common: &Common, args: &VerifyArgs) -> anyhow::Result<Verdict>
     let secrets = if args.test_secrets { SecretsFrom::TestTables } else { SecretsFrom::Sources };
     let (partner, endpoint) = args.endpoint.split_once('/').unwrap_or((&args.endpoint, "default"));
     let registry = block_on(app::load_partners(&config, secrets, Some(partner)))?;
-    let name = EndpointName::new(partner, endpoint);
     let snapshot = registry.snapshot();
-    let Some(endpoint) = snapshot.endpoints.get(&name) else { bail!("there is no endpoint {name}") };
+    let (endpoint, schemes, keys) = asked(&snapshot, &EndpointName::new(partner, endpoint))?;
+    let published = published(&config, args, endpoint, (schemes, keys, &request), now)?;
+    let steps = if args.explain {
+        explain::explain_schemes(schemes, keys, &published, &request, now)
+    } else {
+        Vec::new()
+    };
+    let (verified, why) = verdict(schemes, &published.with(keys), &published, request, now);
+    let unexplained = if args.explain { Vec::new() } else { published.told().collect() };
+    say(args.format, &steps, (verified, &why), &unexplained)?;
+    Ok(if verified { Verdict::Fine } else { Verdict::FoundWrong })
+}
+
+/// How the endpoint verifies, and its own keys.
+fn asked<'s>(
+    snapshot: &'s Snapshot,
+    name: &EndpointName,
+) -> anyhow::Result<(&'s Endpoint, &'s Schemes, &'s [Key])> {
+    let Some(endpoint) = snapshot.endpoints.get(name) else { bail!("there is no endpoint {name}") };
     let SignatureCheck::Scheme(schemes) = &endpoint.check else {
         bail!("{name} is unsigned: nothing is verified there");
     };
-    let keys = endpoint.keys.as_ref().map_err(Clone::clone)?;
-    let steps =
-        if args.explain { explain::explain_schemes(schemes, keys, &request, now) } else { Vec::new() };
-    let verdict = schemes.verify(keys, request, now);
-    let (verified, why) = match &verdict {
+    Ok((endpoint, schemes, endpoint.keys.as_ref().map_err(Clone::clone)?))
+}
+
+/// The keys that the provider publishes, as far as the person lets them be had.
+fn published(
+    config: &Config,
+    args: &VerifyArgs,
+    endpoint: &Endpoint,
+    asked: (&Schemes, &[Key], &RawRequest),
+    now: Timestamp,
+) -> anyhow::Result<Published> {
+    let from = match &args.keys {
+        Some(file) => KeysFrom::file(file)?,
+        None if args.fetch_keys => KeysFrom::Provider,
+        None => KeysFrom::Nowhere,
+    };
+    published_keys::published(config, &from, endpoint, asked, now)
+}
+
+/// Whether it verifies, and by which secret or why not.
+fn verdict(
+    schemes: &Schemes,
+    keys: &[Key],
+    published: &Published,
+    request: RawRequest,
+    now: Timestamp,
+) -> (bool, String) {
+    if let Some(failure) = published.failure() {
+        return (false, failure.code().to_owned());
+    }
+    match schemes.verify(keys, request, now) {
         Ok(verified) => (true, verified.verification().secret_id.clone().unwrap_or_default()),
         Err(failure) => (false, failure.1.code().to_owned()),
-    };
-    if args.format == Format::Json {
+    }
+}
+
+fn say(
+    format: Format,
+    steps: &[Step],
+    (verified, why): (bool, &str),
+    unexplained: &[&str],
+) -> anyhow::Result<()> {
+    if format == Format::Json {
         let steps: Vec<_> = steps
             .iter()
             .map(|step| json!({ "ok": step.ok, "what": step.what, "found": step.found }))
             .collect();
-        output::json(&json!({ "verified": verified, "result": why, "steps": steps }))?;
-    } else {
-        for step in &steps {
-            output::say(&format!("{} {}: {}", if step.ok { "✓" } else { "✗" }, step.what, step.found));
-        }
-        let line =
-            if verified { format!("verified with secret {why}") } else { format!("not verified: {why}") };
-        output::say(&line);
+        return output::json(&json!({ "verified": verified, "result": why, "steps": steps }));
     }
-    Ok(if verified { Verdict::Fine } else { Verdict::FoundWrong })
+    for step in steps {
+        output::say(&format!("{} {}: {}", if step.ok { "✓" } else { "✗" }, step.what, step.found));
+    }
+    if verified {
+        output::say(&format!("verified with secret {why}"));
+        return Ok(());
+    }
+    output::say(&format!("not verified: {why}"));
+    for line in unexplained {
+        output::say(line);
+    }
+    Ok(())
 }
 
 fn time(at: Option<&str>) -> anyhow::Result<Timestamp> {

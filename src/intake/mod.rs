@@ -32,6 +32,7 @@ pub use notes::{NoteKeeper, Notes};
 pub use open_files::raise_open_files_limit;
 pub use refusal::Refusal;
 pub use reply::Answer;
+pub use verify::wanted;
 
 /// Receives one request. `Ok` is what the partner is told: a delivery that is fsynced, or a handshake answered.
 /// A caller that stops waiting leaves a whole delivery in the log, or none.

@@ -66,7 +66,7 @@ pub(super) async fn with_published<'a>(
 }
 
 /// What has to be fetched, and with which credentials of the endpoint.
-fn wanted(endpoint: &Endpoint, needed: &Needed) -> Wanted {
+pub fn wanted(endpoint: &Endpoint, needed: &Needed) -> Wanted {
     let url = needed.url.clone();
     match &needed.question {
         Some((question, id)) => {

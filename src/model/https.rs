@@ -192,6 +192,14 @@ impl HttpsRule {
     }
 }
 
+/// The patterns, for people.
+impl fmt::Display for HttpsRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns: Vec<_> = self.hosts.iter().map(|host| format!("https://{host}{}", self.path)).collect();
+        f.write_str(&patterns.join(" or "))
+    }
+}
+
 fn is_host_pattern(pattern: &str) -> bool {
     let labels: Vec<&str> = pattern.split('.').collect();
     let Some(free) = labels.len().checked_sub(2) else { return false };

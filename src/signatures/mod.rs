@@ -21,7 +21,6 @@ mod jwt;
 mod key;
 mod keyed;
 mod listing;
-mod mistakes;
 mod place;
 mod plivo;
 pub mod presets;

@@ -13,6 +13,7 @@ use super::{
     certificate::CertificateSource,
     evidence::{gather, read_body, views},
     jose::jwk::{NoKey, Set},
+    key::key_in_pem,
     keyed::KeyedSource,
     special::{Special, parsed_as},
 };
@@ -55,6 +56,36 @@ pub struct Needed {
     /// How it is asked for and under which id, where it is not simply fetched.
     pub question: Option<(Arc<KeyQuestion>, KeyId)>,
     which: Which,
+}
+
+impl Needed {
+    /// Which key it is, and where it stands, for people.
+    pub(super) fn described(&self) -> String {
+        match &self.which {
+            Which::Named(algorithm, Some(id)) => {
+                format!("the key {id:?} for {}, published at {}", algorithm.name(), self.url)
+            }
+            Which::Named(algorithm, None) => {
+                format!("the only key for {}, published at {}", algorithm.name(), self.url)
+            }
+            Which::OfCertificate => format!("the key of the certificate at {}", self.url),
+            Which::Whole => format!("the key at {}", self.url),
+            Which::Asked(id, _) => format!("the key \"{id}\", asked for at {}", self.url),
+        }
+    }
+
+    /// The key, as PEM of a public key or a certificate, that a person vouches for; else why it is none.
+    pub(super) fn given(&self, scheme: &Scheme, pem: &[u8]) -> Result<Key, String> {
+        let (id, algorithm) = match &self.which {
+            Which::Named(algorithm, key_id) => (key_id.clone(), parsed_as(*algorithm)),
+            Which::OfCertificate | Which::Whole => (None, scheme.key_algorithm()),
+            Which::Asked(id, algorithm) => {
+                (Some(id.to_string()), algorithm.map_or_else(|| scheme.key_algorithm(), parsed_as))
+            }
+        };
+        let key = key_in_pem(algorithm, pem).map_err(|error| error.to_string())?;
+        Ok(Key::public(id.unwrap_or_else(|| "given".to_owned()), key))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,7 +262,7 @@ impl Scheme {
             }
             (Which::Whole, _) => {
                 let id = needed.url.path().rsplit('/').next().unwrap_or_default();
-                let key = self.key(id, &Secret::new(document));
+                let key = self.key(id, &Secret::new(&*published.document));
                 return key.map_err(|error| unusable(&error.to_string()));
             }
             (Which::Asked(id, algorithm), Some(KeySource::Keyed(source))) => {

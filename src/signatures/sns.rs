@@ -63,7 +63,7 @@ impl Scheme {
 }
 
 /// The lines that are signed. None but the message may have line breaks: else borders between lines could be moved.
-fn signed(body: &ObjectMap) -> Result<Vec<u8>, SignatureError> {
+pub(super) fn signed(body: &ObjectMap) -> Result<Vec<u8>, SignatureError> {
     let fields: &[&str] = match text(body, "Type")? {
         "Notification" => &NOTIFICATION,
         "SubscriptionConfirmation" | "UnsubscribeConfirmation" => &CONFIRMATION,

@@ -113,7 +113,7 @@ impl Special {
     }
 }
 
-fn material(key: &Key) -> Option<Material> {
+pub(super) fn material(key: &Key) -> Option<Material> {
     Some(match key.material() {
         key::Material::Secret(secret) => Material::Secret(secret.clone()),
         key::Material::Public(public) => Material::Public(public.to_spki()?),

@@ -90,7 +90,7 @@ fn partner(preset: &str, parameters: &str, uses: &[&str]) -> String {
         "name = 'P'\nowner = 'lab'\n[signature]\npreset = '{preset}'\n[[endpoint]]\nname = 'default'\n{parameters}\n\
          secrets = [{}]\n[test.secrets]\n{verify}{}",
         secrets.collect::<Vec<_>>().join(", "),
-        test.map(|(name, secret)| format!("{name} = '{secret}'\n")).collect::<String>(),
+        test.map(|(name, secret)| format!("{name} = '{secret}'")).collect::<Vec<_>>().join("\n"),
     )
 }
 

@@ -196,12 +196,12 @@ async fn a_document_is_read_once_as_long_as_it_is_held() {
         })
     };
     for _ in 0..3 {
-        assert_eq!(*read(&*acme.told("/jwks").await.expect("held")), 3);
+        assert_eq!(*read(&acme.told("/jwks").await.expect("held")), 3);
     }
     assert_eq!(reads.load(Ordering::SeqCst), 1);
     acme.server.set("/jwks", Page::Body(b"more".to_vec()));
     acme.clock.advance(Duration::from_mins(11));
-    assert_eq!(*read(&*acme.told("/jwks").await.expect("held")), 4);
+    assert_eq!(*read(&acme.told("/jwks").await.expect("held")), 4);
     assert_eq!(reads.load(Ordering::SeqCst), 2);
 }
 

@@ -20,7 +20,7 @@ const UNFINISHED: [(&str, &str); 5] = [
 /// The ladder of types: how each rung is made, and where alone. A rung that others read back or copy says so.
 const MADE_IN_ONE_PLACE: [(&str, &[&str]); 8] = [
     // What arrives; the sender's side has its own, and `verify --explain` tries what may have gone wrong on the way.
-    ("RawRequest {", &["src/intake/arrival.rs", "src/cli/cases.rs", "src/signatures/mistakes.rs"]),
+    ("RawRequest {", &["src/intake/arrival.rs", "src/cli/cases.rs", "src/signatures/explain/mistakes.rs"]),
     ("VerifiedRequest::attest(", &["src/signatures/"]),
     // What was worked has a variant of that name.
     ("Delivery {", &["src/pipeline/batch.rs", "src/ledger/worked.rs"]),

@@ -21,7 +21,10 @@ use serde::Deserialize;
 use sha2::Sha256;
 use tempfile::TempDir;
 
-use crate::servers::tls::{Authority, Page, TlsServer};
+use crate::{
+    explained::amiss,
+    servers::tls::{Authority, Page, TlsServer},
+};
 
 /// What `tests/vectors/<preset>.json` holds; make.py says what each key means.
 #[derive(Deserialize)]
@@ -263,11 +266,15 @@ async fn differences(file: &VectorFile) -> Vec<String> {
         };
         for vector in vectors {
             house.clock.set(at(vector.now));
-            let answered = house.deliver(&vector.request(&file.preset)).await.expect("an answer");
+            let request = vector.request(&file.preset);
+            let answered = house.deliver(&request).await.expect("an answer");
             if let Some(difference) = vector.differs(&answered) {
                 found.push(difference);
                 continue;
             }
+            let explained =
+                amiss(&house, &file.preset, &file.documents, (&request, at(vector.now)), &answered);
+            found.extend(explained.map(|amiss| format!("{}: {amiss}", vector.name)));
             let Some(delivery) = answered.delivery else { continue };
             house.settle().await.expect("worked");
             let row = house.outcome_of(delivery).await.expect("an outcome");

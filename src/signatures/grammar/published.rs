@@ -54,7 +54,9 @@ pub(super) fn key_source(
     let of_certificate = of_certificate.contains(&true);
     let asked = given.by_id.is_some() || given.id.is_some() || given.token.is_some() || given.key.is_some();
     let source = match (&given.jwks, &given.certificate, &given.pem, &given.by_id) {
-        (Some(url), None, None, None) if algorithm == Algorithm::Jwt && !of_certificate && !asked => jwks(url)?,
+        (Some(url), None, None, None) if algorithm == Algorithm::Jwt && !of_certificate && !asked => {
+            jwks(url)?
+        }
         (None, Some(at), None, None) if takes_certificates(algorithm) && !asked => {
             KeySource::Certificate(certificate(keys, at)?)
         }

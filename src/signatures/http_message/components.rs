@@ -11,7 +11,7 @@ use super::{
 use crate::model::RawRequest;
 
 /// The value of a component.
-pub(super) fn value(
+pub(in super::super) fn value(
     component: &Component,
     request: &RawRequest,
     public_url: Option<&str>,

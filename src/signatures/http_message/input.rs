@@ -14,39 +14,39 @@ const MAX_SIGNATURES: usize = 16;
 
 /// A signature and what it says it is over.
 #[derive(Debug)]
-pub(super) struct Signed {
-    pub(super) input: Input,
-    pub(super) signature: Vec<u8>,
+pub(in super::super) struct Signed {
+    pub(in super::super) input: Input,
+    pub(in super::super) signature: Vec<u8>,
 }
 
 /// What a signature says it is over.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(in super::super) struct Input {
     /// In their order, each once.
-    pub(super) components: Vec<Component>,
+    pub(in super::super) components: Vec<Component>,
     /// The whole, in its one spelling.
-    pub(super) text: String,
-    pub(super) created: Option<i64>,
-    pub(super) expires: Option<i64>,
-    pub(super) key_id: Option<String>,
-    pub(super) algorithm: Option<String>,
-    pub(super) tag: Option<String>,
+    pub(in super::super) text: String,
+    pub(in super::super) created: Option<i64>,
+    pub(in super::super) expires: Option<i64>,
+    pub(in super::super) key_id: Option<String>,
+    pub(in super::super) algorithm: Option<String>,
+    pub(in super::super) tag: Option<String>,
 }
 
 /// A component's identifier.
 #[derive(Debug, PartialEq)]
-pub(super) struct Component {
+pub(in super::super) struct Component {
     /// The header's name in lower case, or `@` and the name of what is derived.
-    pub(super) name: String,
+    pub(in super::super) name: String,
     /// How it is to be read.
-    pub(super) reading: Reading,
+    pub(in super::super) reading: Reading,
     /// The identifier in its one spelling.
-    pub(super) text: String,
+    pub(in super::super) text: String,
 }
 
 /// How a component is to be read.
 #[derive(Debug, PartialEq)]
-pub(super) enum Reading {
+pub(in super::super) enum Reading {
     /// As it is.
     Plain,
     /// Every line of the header on its own, in base64 (`bs`).
@@ -61,7 +61,7 @@ const MALFORMED: SignatureError =
     SignatureError::Malformed("Signature-Input or Signature is no structured field");
 
 /// The signatures of a request, by their labels. Labels that stand in one of the headers only are no signatures.
-pub(super) fn read(request: &RawRequest) -> Result<BTreeMap<String, Signed>, SignatureError> {
+pub(in super::super) fn read(request: &RawRequest) -> Result<BTreeMap<String, Signed>, SignatureError> {
     let inputs = dictionary(request, "signature-input")?.ok_or(SignatureError::Missing)?;
     let signatures = dictionary(request, "signature")?.ok_or(SignatureError::Missing)?;
     if inputs.len() > MAX_SIGNATURES {
@@ -80,7 +80,10 @@ pub(super) fn read(request: &RawRequest) -> Result<BTreeMap<String, Signed>, Sig
 }
 
 /// The lines of a header as one dictionary; `None` when it is absent.
-pub(super) fn dictionary(request: &RawRequest, name: &str) -> Result<Option<Dictionary>, SignatureError> {
+pub(in super::super) fn dictionary(
+    request: &RawRequest,
+    name: &str,
+) -> Result<Option<Dictionary>, SignatureError> {
     let lines: Vec<&[u8]> = request.headers.all(name).map(|value| value.0.as_ref()).collect();
     if lines.is_empty() {
         return Ok(None);

@@ -2,9 +2,9 @@
 //! there is the scheme's to say, and the algorithm is the scheme's alone. A digest of the body (RFC 9530) that is signed is
 //! computed anew: only that binds the body.
 
-mod components;
+pub(super) mod components;
 mod digest;
-mod input;
+pub(super) mod input;
 mod to_sign;
 
 use std::time::Duration;
@@ -105,13 +105,16 @@ impl HttpMessage {
 
     fn signature(&self, request: &RawRequest) -> Result<Signed, SignatureError> {
         let mut signed = input::read(request)?;
-        signed.retain(|label, one| {
-            let labelled = self.label.as_ref().is_none_or(|wanted| wanted == label);
-            labelled && (self.tag.is_none() || one.input.tag == self.tag)
-        });
+        signed.retain(|label, one| self.means(label, &one.input));
         let mut signed = signed.into_values();
         let one = signed.next().ok_or(SignatureError::Missing)?;
         if signed.next().is_some() { Err(SignatureError::Duplicated) } else { Ok(one) }
+    }
+
+    /// Whether a signature is the one that counts, by its label and its tag.
+    pub(super) fn means(&self, label: &str, input: &Input) -> bool {
+        let labelled = self.label.as_ref().is_none_or(|wanted| wanted == label);
+        labelled && (self.tag.is_none() || input.tag == self.tag)
     }
 
     fn check_input(&self, input: &Input) -> Result<(), SignatureError> {
@@ -126,7 +129,7 @@ impl HttpMessage {
     }
 
     /// The bytes that are signed (RFC 9421 §2.5).
-    fn base(&self, input: &Input, request: &RawRequest) -> Result<Vec<u8>, SignatureError> {
+    pub(super) fn base(&self, input: &Input, request: &RawRequest) -> Result<Vec<u8>, SignatureError> {
         let mut base = Vec::new();
         for component in &input.components {
             base.extend_from_slice(component.text.as_bytes());

@@ -135,7 +135,7 @@ impl Claims {
 }
 
 impl Claim {
-    fn is(
+    pub(in super::super) fn is(
         &self,
         said: &Value,
         request: &RawRequest,
@@ -155,7 +155,7 @@ impl Claim {
 }
 
 /// A NumericDate (RFC 7519): seconds, whole or not.
-fn time(payload: &ObjectMap, name: &str) -> Result<Option<Timestamp>, SignatureError> {
+pub(in super::super) fn time(payload: &ObjectMap, name: &str) -> Result<Option<Timestamp>, SignatureError> {
     const MALFORMED: SignatureError = SignatureError::Malformed("a time of the token is not one");
     #[expect(clippy::cast_possible_truncation, reason = "what is out of range is no time either")]
     let seconds = match payload.get(name) {

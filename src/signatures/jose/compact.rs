@@ -16,7 +16,7 @@ const MAX_KEY_ID_BYTES: usize = 256;
 
 /// What must not stand in a header: what brings or names a key of the sender's choice, and extensions that change what is
 /// signed (RFC 7797) or that a reader must understand. `jku` may name the very address that the scheme has.
-const FORBIDDEN: [&str; 6] = ["crit", "b64", "jwk", "x5u", "x5c", "zip"];
+pub(in super::super) const FORBIDDEN: [&str; 6] = ["crit", "b64", "jwk", "x5u", "x5c", "zip"];
 
 /// A token, taken apart and not yet believed.
 #[derive(Debug, PartialEq)]

@@ -75,6 +75,18 @@ pub(in super::super) fn single(
     spki(key, algorithm.kind()).ok_or(NoKey::Unusable("the key in it is malformed, too small or too large"))
 }
 
+/// The keys of a set, each by what it says of itself; `None` when it is no set.
+pub(in super::super) fn listed(set: &[u8]) -> Option<Vec<String>> {
+    let set = strict_json::read(set).ok()?;
+    let keys = set.as_object()?.get("keys")?.as_array()?;
+    let described = |key: &ObjectMap| {
+        let says = ["kty", "crv", "alg", "use"].into_iter().filter_map(|name| text(key, name));
+        let id = text(key, "kid").map_or_else(|| "one without an id".to_owned(), |id| format!("{id:?}"));
+        format!("{id} ({})", says.collect::<Vec<_>>().join(" "))
+    };
+    Some(keys.iter().filter_map(Value::as_object).map(described).collect())
+}
+
 /// Whether a key can be one of this algorithm's. What it says of itself must agree; symmetric keys never count.
 fn is_for(key: &ObjectMap, algorithm: JwsAlgorithm) -> bool {
     let (kind, curve) = match algorithm.kind() {
@@ -146,6 +158,15 @@ mod tests {
         assert_eq!(found(&[other, good.clone()], None), Err(NoKey::Absent), "which of them is not told");
         assert_eq!(found(&[oct], Some("a")), Err(NoKey::Absent));
         assert!(matches!(found(&[good.clone(), good], Some("a")), Err(NoKey::Unusable(_))));
+    }
+
+    #[test]
+    fn keys_are_listed_by_what_they_say_of_themselves() {
+        let (oct, ours) = (r#"{"kty":"oct","k":"AAAA"}"#, ec(r#","kid":"a","alg":"ES256","use":"sig""#));
+        let set = format!(r#"{{"keys":[{oct},{ours},7]}}"#);
+        let told = listed(set.as_bytes()).expect("a set");
+        assert_eq!(told, ["one without an id (oct)", "\"a\" (EC P-256 ES256 sig)"]);
+        assert_eq!((listed(b"{}"), listed(b"<html>")), (None, None));
     }
 
     #[test]

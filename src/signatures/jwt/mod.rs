@@ -123,7 +123,7 @@ impl Jwt {
         Ok(key)
     }
 
-    fn text(&self, view: &View<'_>) -> Result<String, SignatureError> {
+    pub(super) fn text(&self, view: &View<'_>) -> Result<String, SignatureError> {
         let text = match &self.at {
             TokenAt::Field(path) => sole_text(view, path)?,
             TokenAt::Body => {
@@ -147,11 +147,11 @@ impl Jwt {
         Ok(text)
     }
 
-    fn parse<'t>(&self, text: &'t str) -> Result<Compact<'t>, SignatureError> {
+    pub(super) fn parse<'t>(&self, text: &'t str) -> Result<Compact<'t>, SignatureError> {
         Compact::parse(text, matches!(self.about, About::Message(_)), self.key_set.as_deref())
     }
 
-    fn algorithm(&self, token: &Compact<'_>) -> Result<JwsAlgorithm, SignatureError> {
+    pub(super) fn algorithm(&self, token: &Compact<'_>) -> Result<JwsAlgorithm, SignatureError> {
         let known = self.algorithms.iter().find(|known| known.name() == token.algorithm);
         known.copied().ok_or(SignatureError::Malformed("the token's algorithm is not one of the scheme's"))
     }

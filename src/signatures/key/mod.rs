@@ -126,6 +126,11 @@ impl Key {
     }
 }
 
+/// The public key in PEM: of a SubjectPublicKeyInfo or of a certificate.
+pub(super) fn key_in_pem(algorithm: Algorithm, pem: &[u8]) -> Result<PublicKey, KeyError> {
+    public::decode(algorithm, &SecretForm::plain(KeyEncoding::Pem), &Secret::new(pem))
+}
+
 /// How the secret's text becomes a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretForm {

@@ -173,7 +173,7 @@ impl Slot {
     pub(super) fn name(&self) -> Option<String> {
         let text;
         let name = match &self.source {
-            Source::Body => "body",
+            Source::Body | Source::BodyWithSecret(_) => "body",
             Source::Timestamp => "timestamp",
             Source::Method => "method",
             Source::Base | Source::Secret => return None,
@@ -184,7 +184,6 @@ impl Slot {
             Source::Form | Source::Pairs(_) => "form",
             Source::SignedHeaders | Source::TlHeaders => "signed headers",
             Source::PlivoV3 => "url and form",
-            Source::BodyWithSecret(_) => "body",
             Source::Field(path, _) => {
                 text = path.to_string();
                 &text

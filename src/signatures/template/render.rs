@@ -95,7 +95,7 @@ impl<'a> Filling<'_, 'a> {
         let request = self.view.request;
         let owned = |text: &str| Ok(Cow::Owned(text.as_bytes().to_vec()));
         match source {
-            Source::Body => Ok(Cow::Borrowed(request.body.as_ref())),
+            Source::Body | Source::BodyWithSecret(_) => Ok(Cow::Borrowed(request.body.as_ref())),
             Source::Timestamp => owned(self.timestamp.ok_or(SignatureError::Missing)?),
             Source::Field(path, json) => field(path, *json, self.view),
             Source::Method if METHODS.contains(&request.method.as_str()) => {
@@ -113,8 +113,15 @@ impl<'a> Filling<'_, 'a> {
             Source::SignedHeaders => Ok(Cow::Owned(signed_headers::render(&request.headers)?)),
             Source::TlHeaders => Ok(Cow::Owned(truelayer::render(self.view)?)),
             Source::PlivoV3 => Ok(Cow::Owned(plivo::render(self.view, &*self.url()?)?)),
-            Source::BodyWithSecret(_) => Ok(Cow::Borrowed(request.body.as_ref())),
         }
+    }
+
+    fn url(&self) -> Result<Cow<'_, Url>, SignatureError> {
+        if let Some(url) = self.url {
+            return Ok(Cow::Borrowed(url));
+        }
+        let configured = self.template.url.as_ref().ok_or(SignatureError::NoKey)?;
+        Ok(Cow::Owned(Url { base: configured.as_str().to_owned(), target: self.view.request.target.clone() }))
     }
 
     fn base(&self) -> Result<Cow<'a, [u8]>, SignatureError> {

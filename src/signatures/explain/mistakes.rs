@@ -1,13 +1,16 @@
-//! Room `signatures`: the mistakes that people really make with signatures, tried one by one and named, for
-//! [`explain`](super::explain). A verdict never depends on anything here.
+//! Room `signatures`: the mistakes that people really make with signatures, tried one by one and named. A verdict never
+//! depends on anything here.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{
-    Algorithm, Encoding, Family, Key, KeyEncoding, Message, Scheme, SecretForm, Stamp, StampUnit, View,
-    evidence::sent_at, url::Url,
+use super::bodies::bodies;
+use crate::{
+    model::{PublicUrl, RawRequest, Timestamp},
+    signatures::{
+        Algorithm, Encoding, Family, Key, KeyEncoding, Message, Scheme, SecretForm, Stamp, StampUnit, View,
+        evidence::sent_at, url::Url,
+    },
 };
-use crate::model::{RawRequest, Timestamp};
 
 /// The algorithms that people take for one another.
 const SHARED_KEY: [Algorithm; 7] = [
@@ -145,12 +148,12 @@ fn in_token(keys: &[Key], candidates: &[Vec<u8>]) -> String {
     keys.iter().find_map(near).unwrap_or_else(unknown)
 }
 
-fn all_of(how: &[&str]) -> String {
+pub(super) fn all_of(how: &[&str]) -> String {
     how.iter().filter(|how| !how.is_empty()).copied().collect::<Vec<_>>().join(", and ")
 }
 
 /// A key, and the other keys that people make of the same secret.
-fn key_readings(form: &SecretForm, key: &Key) -> Vec<(&'static str, Key)> {
+pub(super) fn key_readings(form: &SecretForm, key: &Key) -> Vec<(&'static str, Key)> {
     let Some(bytes) = key.secret_bytes().filter(|_| form.digest.is_none()) else {
         return vec![("", key.clone())];
     };
@@ -196,7 +199,8 @@ fn messages(scheme: &Scheme, view: &View<'_>) -> Vec<(&'static str, Message<'sta
         let body = Message::from(view.request.body.as_ref()).into_owned();
         messages.push(("the body alone is signed", Some(body).filter(|_| !scheme.message().has_secret())));
     }
-    for (how, url) in addresses(scheme, view.request) {
+    let configured = scheme.message().url();
+    for (how, url) in configured.map(|url| addresses(url, view.request)).unwrap_or_default() {
         let message = scheme.message().render_at(view, time.as_deref(), Some(&url)).ok();
         messages.push((how, message.map(Message::into_owned)));
     }
@@ -204,8 +208,7 @@ fn messages(scheme: &Scheme, view: &View<'_>) -> Vec<(&'static str, Message<'sta
 }
 
 /// What the partner may have in the place of the address that is configured here.
-fn addresses(scheme: &Scheme, request: &RawRequest) -> Vec<(&'static str, Url)> {
-    let Some(configured) = scheme.message().url() else { return Vec::new() };
+pub(super) fn addresses(configured: &PublicUrl, request: &RawRequest) -> Vec<(&'static str, Url)> {
     let (base, target) = (configured.as_str().to_owned(), request.target.clone());
     let swapped = match base.strip_prefix("https:") {
         Some(rest) => format!("http:{rest}"),
@@ -235,57 +238,4 @@ fn addresses(scheme: &Scheme, request: &RawRequest) -> Vec<(&'static str, Url)> 
             at(&format!("{protocol}://{host}"), &target),
         ),
     ]
-}
-
-/// What a body may have been before it was changed on its way.
-fn bodies(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let without_returns = body.iter().copied().filter(|byte| *byte != b'\r').collect();
-    vec![
-        ("the body has no line break at its end", body.trim_ascii_end().to_vec()),
-        ("the body has a line break at its end", [body, b"\n"].concat()),
-        ("the body has a carriage return and line break at its end", [body, b"\r\n"].concat()),
-        ("the body has no carriage returns", without_returns),
-        ("the form's spaces are written as %20, not +", replaced(body, "+", "%20")),
-        ("the form's spaces are written as +, not %20", replaced(body, "%20", "+")),
-        ("the form was taken apart and written anew", rewritten(body)),
-        ("the body has no white space between its JSON values", compact(body)),
-    ]
-}
-
-fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
-    String::from_utf8_lossy(body).replace(from, to).into_bytes()
-}
-
-fn rewritten(form: &[u8]) -> Vec<u8> {
-    let pairs = form_urlencoded::parse(form);
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().into_bytes()
-}
-
-/// JSON without the white space between its values. Strings stay as they are.
-fn compact(json: &[u8]) -> Vec<u8> {
-    let (mut in_string, mut escaped) = (false, false);
-    let keep = |byte: &u8| {
-        let keep = in_string || !byte.is_ascii_whitespace();
-        in_string ^= *byte == b'"' && !escaped;
-        escaped = in_string && *byte == b'\\' && !escaped;
-        keep
-    };
-    json.iter().copied().filter(keep).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_form_is_written_anew() {
-        assert_eq!(rewritten(b"a=x%20y&b=%7e"), b"a=x+y&b=%7E");
-        assert_eq!(replaced(b"a=x+y", "+", "%20"), b"a=x%20y");
-    }
-
-    #[test]
-    fn compacting_leaves_strings_alone() {
-        let compacted = compact(b"{ \"a b\" : \"c \\\" d\\\\\" ,\n\t\"e\": [ 1 , 2 ] }");
-        assert_eq!(compacted, b"{\"a b\":\"c \\\" d\\\\\",\"e\":[1,2]}");
-    }
 }
