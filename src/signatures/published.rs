@@ -43,6 +43,17 @@ pub(super) struct PemSource {
     pub(super) rule: HttpsRule,
 }
 
+impl PemSource {
+    /// The address of the key at this path, or why it is none.
+    pub(super) fn address(&self, path: &str) -> Result<HttpsUrl, String> {
+        // What does not begin a path could go on with the host's name.
+        if !path.starts_with('/') {
+            return Err("it does not begin with a slash".to_owned());
+        }
+        self.rule.check(&format!("https://{}{path}", self.host)).map_err(|why| why.to_string())
+    }
+}
+
 /// So long a key counts as read; then it is looked at again, because certificates have dates.
 const KEPT: Duration = Duration::from_mins(1);
 
@@ -182,12 +193,9 @@ impl Scheme {
             }
             (KeySource::Pem(source), _) => {
                 views(self, request, &body)?.iter().try_for_each(|view| gather(self, view).map(drop))?;
-                let path = view.text_at(&source.at)?;
-                // What does not begin a path could go on with the host's name.
-                let url = path.starts_with('/').then(|| format!("https://{}{path}", source.host));
-                let url = url.and_then(|url| source.rule.check(&url).ok());
+                let url = source.address(&view.text_at(&source.at)?);
                 let url =
-                    url.ok_or(SignatureError::Malformed("the path of the key is not the provider's"))?;
+                    url.map_err(|_| SignatureError::Malformed("the path of the key is not the provider's"))?;
                 Ok(Some(Needed { url, by_sender: true, question: None, which: Which::Whole }))
             }
             (KeySource::Keyed(source), special) => self.asked(source, special.as_ref(), &view).map(Some),

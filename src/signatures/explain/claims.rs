@@ -15,7 +15,7 @@ use crate::{
     model::{PublicUrl, RawRequest, Timestamp, strict_json},
     signatures::{
         SignatureError,
-        jose::claims::{Bound, Claim, Claims, time},
+        jose::claims::{Bound, Claim, Claims, OR, time},
         jwt::Jwt,
         url::Url,
     },
@@ -48,8 +48,9 @@ pub(super) fn explain(
         let said = said.get(name)?;
         Some(Step::new(true, format!("claim {name}"), format!("{}; it is held against nothing", value(said))))
     }));
-    let held =
-        |(name, claim): &(String, Claim)| Against { jwt, claim, request }.step(name, said.get(name.as_str()));
+    let held = |(name, claim): &(String, Claim)| {
+        Against { jwt, claim, request }.step(name, name.split(OR).find_map(|name| said.get(name)))
+    };
     steps.extend(rules.rules.iter().map(held));
     steps.extend(Times { rules, said: &said, now }.steps());
     steps

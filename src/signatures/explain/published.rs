@@ -175,17 +175,25 @@ fn known(document: &[u8]) -> Option<String> {
     Some(format!("those it has: {}{more}", printable(&named.join(", "))))
 }
 
-/// Whether the address of a certificate that a request names is one of the provider's.
+/// Whether the address of a key or certificate that a request names is one of the provider's.
 pub(super) fn address(scheme: &Scheme, view: &View<'_>) -> Option<Step> {
-    let Some(KeySource::Certificate(source)) = &scheme.keys else { return None };
-    let what = format!("address of the certificate at {}", source.at);
-    let text = match view.text_at(&source.at) {
+    let (what, at, rule) = match scheme.keys.as_ref()? {
+        KeySource::Certificate(source) => ("address of the certificate", &source.at, &source.rule),
+        KeySource::Pem(source) => ("path of the key", &source.at, &source.rule),
+        KeySource::Jwks(_) | KeySource::Keyed(_) => return None,
+    };
+    let what = format!("{what} at {at}");
+    let text = match view.text_at(at) {
         Ok(text) => text,
         Err(error) => return Some(Step::new(false, what, error.to_string())),
     };
     let shown = super::shown::shown(text.as_bytes());
-    Some(match source.rule.check(&text) {
+    let checked = match scheme.keys.as_ref()? {
+        KeySource::Pem(source) => source.address(&text),
+        _ => rule.check(&text).map_err(|why| why.to_string()),
+    };
+    Some(match checked {
         Ok(_) => Step::new(true, what, format!("{shown}, as the scheme allows")),
-        Err(why) => Step::new(false, what, format!("{shown}: {why}; those are {}", source.rule)),
+        Err(why) => Step::new(false, what, format!("{shown}: {why}; those are {rule}")),
     })
 }
