@@ -147,7 +147,9 @@ pub fn with_little_memory() -> Command {
     limited.env_clear().env("PATH", "/usr/bin:/bin");
     limited.env("MIMALLOC_ARENA_RESERVE", "65536").env("DOUANE_TRANSLATION_THREADS", "1");
     limited.env("DOUANE_TRANSLATION_MAX_STEPS", "10000000").env("TOKIO_WORKER_THREADS", "2");
-    limited.args(["-c", "ulimit -v 1310720 && exec \"$0\" \"$@\""]).arg(env!("CARGO_BIN_EXE_douane"));
+    // SQLite's allocator would reserve address space for each thread.
+    limited.env("MALLOC_ARENA_MAX", "1");
+    limited.args(["-c", "ulimit -v 1835008 && exec \"$0\" \"$@\""]).arg(env!("CARGO_BIN_EXE_douane"));
     limited
 }
 
