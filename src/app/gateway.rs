@@ -10,7 +10,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{House, Options, Serving, readiness::Signs, revealing, shared::Others, upkeep};
+use super::{House, Options, Serving, readiness::Signs, revealing, shared::Others, stage_threads::StageThreads, upkeep};
 use crate::{
     config::Config,
     console::{self, Console},
@@ -44,6 +44,8 @@ pub struct Gateway {
 
 /// What ends after the stages.
 struct After {
+    /// The stages' own.
+    threads: StageThreads,
     notes: JoinHandle<()>,
     /// Others take over the work at once when the leases are given up: not before it is done.
     leases: Option<JoinHandle<()>>,
@@ -82,7 +84,8 @@ impl Gateway {
         let disk = house.others.is_none().then(|| data_dir.clone());
         let brokers = house.config.broker.iter().map(|broker| broker.name.clone()).collect();
         let (mut work, after, lock) = start_work(house, reachable, &work_stop)?;
-        work.spawn(upkeep::tidy_metrics(recorder, (disk, brokers), ledger.clone(), clock, work_stop));
+        let tidy = upkeep::tidy_metrics(recorder, (disk, brokers), ledger.clone(), clock, work_stop);
+        work.spawn_on(tidy, after.threads.handle());
         tracing::info!(public = serving.public.map(tracing::field::display), private = %serving.private, %roles, "serving");
         Ok(Self { serving, ledger, log, data_dir, stop_doors, stop_work, doors, work, after, _lock: lock })
     }
@@ -236,6 +239,8 @@ fn start_work(
     stop: &watch::Receiver<bool>,
 ) -> anyhow::Result<Work> {
     let (mut work, roles) = (JoinSet::new(), house.config.process.roles);
+    let threads = StageThreads::start().context("cannot start the threads of the stages")?;
+    let stages = threads.handle();
     // Here and not in the task: until somebody listens, a SIGHUP ends the process.
     let hang_up = signal(SignalKind::hangup())?;
     let pace = Pace {
@@ -245,12 +250,12 @@ fn start_work(
     };
     let entries = house.others.as_ref().map_or_else(|| house.log.durable(), Others::news);
     if roles.translate {
-        work.spawn(run_stage(house.translation, entries, stop.clone(), pace));
-        work.spawn(run_stage(house.confirmation, house.links.subscribe(), stop.clone(), pace));
+        work.spawn_on(run_stage(house.translation, entries, stop.clone(), pace), stages);
+        work.spawn_on(run_stage(house.confirmation, house.links.subscribe(), stop.clone(), pace), stages);
     }
     if roles.publish {
         for publication in house.publications {
-            work.spawn(run_stage(publication, house.committed.subscribe(), stop.clone(), pace));
+            work.spawn_on(run_stage(publication, house.committed.subscribe(), stop.clone(), pace), stages);
         }
     }
     let (ledger, config) = (house.ledger, house.config);
@@ -262,12 +267,12 @@ fn start_work(
         work.spawn(house.learning.run(stop.clone()));
     }
     if roles.translate {
-        work.spawn(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()));
+        work.spawn_on(upkeep::scrub(ledger.clone(), config.ledger, stop.clone()), stages);
     }
-    work.spawn(upkeep::retention(ledger, config.retention, house.options.clock, stop.clone()));
+    work.spawn_on(upkeep::retention(ledger, config.retention, house.options.clock, stop.clone()), stages);
     let (stop_leases, leases_stop) = watch::channel(false);
     let leases = house.leases.map(|keeper| tokio::spawn(keeper.run(leases_stop)));
-    let after = After { notes: tokio::spawn(house.note_keeper.run()), leases, stop_leases };
+    let after = After { threads, notes: tokio::spawn(house.note_keeper.run()), leases, stop_leases };
     Ok((work, after, house.lock))
 }
 

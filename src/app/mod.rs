@@ -17,6 +17,7 @@ mod reloader;
 mod revealing;
 mod serving;
 mod shared;
+mod stage_threads;
 mod upkeep;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};

@@ -1,6 +1,8 @@
 //! Room `cli`: signs a request as its partner would, for `send`, `demo` and the tests. The verifier has no such thing.
 //! It writes a signature where the scheme says that one is read; what the right one is, the verifier's vectors say.
 
+use std::borrow::Cow;
+
 use vrl::value::Value;
 
 use super::{
@@ -127,7 +129,7 @@ fn signature(
     view: &View<'_>,
     time: Option<&str>,
 ) -> Result<String, SignError> {
-    let message = scheme.message().render(view, time)?;
+    let message = scheme.message().render(view, time.map(Cow::Borrowed))?;
     let signed = key.sign(scheme.algorithm(), &message);
     let bytes = signed.ok_or_else(|| SignError::Key(scheme.algorithm().to_string()))?;
     Ok(scheme.value().form.encode(&bytes))

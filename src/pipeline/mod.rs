@@ -38,6 +38,7 @@ pub use leases::{LeaseKeeper, LeasePace};
 pub use positions::frontier_name;
 pub use publication::{BrokerStart, NotIntroduced, PublicationParts, PublicationStage};
 pub use retry::{Pace, Progress, Stage, run};
+pub use threads::give_way;
 pub use translation::{TranslationParts, TranslationStage};
 
 use batch::Work;

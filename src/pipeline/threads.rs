@@ -10,12 +10,12 @@ use crate::translate::STACK_BYTES;
 #[derive(Debug)]
 pub(super) struct Threads(rayon::ThreadPool);
 
-/// How much less of a busy processor these threads get than those that answer partners (`nice`): translation can come
+/// How much less of a busy processor such threads get than those that answer partners (`nice`): what a stage does can come
 /// later, an answer cannot.
 const NICE: i32 = 10;
 
-/// Lowers the priority of the calling thread. Where that is not allowed it works like any other.
-fn give_way() {
+/// Lowers the priority of the calling thread: the stages work on such ones. Where that is not allowed it works like any other.
+pub fn give_way() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
 }
 

@@ -7,6 +7,7 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD},
 };
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE, HEXUPPER};
 use serde::Deserialize;
 
 /// How a signature is written as text.
@@ -35,9 +36,9 @@ impl Encoding {
     /// The bytes that a text stands for; `None` when it is not written so.
     pub fn decode(self, text: &str) -> Option<Vec<u8>> {
         match self {
-            Self::Hex if text.bytes().any(|digit| digit.is_ascii_uppercase()) => None,
-            Self::Hex | Self::HexAny => hex::decode(text).ok(),
-            Self::HexUpper => hex::decode(text).ok().filter(|bytes| hex::encode_upper(bytes) == text),
+            Self::Hex => HEXLOWER.decode(text.as_bytes()).ok(),
+            Self::HexAny => HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok(),
+            Self::HexUpper => HEXUPPER.decode(text.as_bytes()).ok(),
             Self::Base64 => STANDARD.decode(text).ok(),
             Self::Base64url if text.ends_with('=') => URL_SAFE.decode(text).ok(),
             Self::Base64url => URL_SAFE_NO_PAD.decode(text).ok(),

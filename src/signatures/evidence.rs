@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, collections::HashSet, iter::repeat_n};
 
+use smallvec::{SmallVec, smallvec};
 use vrl::value::Value;
 
 use super::{
@@ -10,6 +11,9 @@ use super::{
     scheme::MAX_CANDIDATES, url,
 };
 use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, body_kind, read_body as read};
+
+/// Nearly always one.
+pub(super) type Few<T> = SmallVec<[T; 1]>;
 
 /// A request as a scheme looks at it: the raw parts, and the body's value where a scheme needs it.
 #[derive(Clone, Copy, Debug)]
@@ -67,23 +71,31 @@ impl<'a> View<'a> {
     pub(super) fn pieces_at<T>(
         &self,
         place: &Place,
-        read: impl Fn(&str) -> Result<T, SignatureError>,
-    ) -> Result<Vec<Vec<T>>, SignatureError> {
-        let mut groups: Vec<Vec<T>> = Vec::new();
+        read: impl Fn(Cow<'a, str>) -> Result<T, SignatureError>,
+    ) -> Result<Few<Few<T>>, SignatureError> {
+        let mut groups = Few::new();
         for text in self.texts_at(place)? {
-            for group in place.groups(&text) {
-                let pieces = place.pieces(group).map(|piece| read(piece?)).collect::<Result<Vec<T>, _>>()?;
-                match groups.last_mut() {
-                    Some(one) if place.group.is_none() => one.extend(pieces),
-                    _ => groups.push(pieces),
+            match text {
+                Cow::Borrowed(text) => {
+                    add_pieces(&mut groups, place, text, |piece| read(Cow::Borrowed(piece)))?;
+                }
+                Cow::Owned(text) => {
+                    add_pieces(&mut groups, place, &text, |piece| read(Cow::Owned(piece.to_owned())))?;
                 }
             }
         }
-        if groups.iter().all(Vec::is_empty) { Err(SignatureError::Missing) } else { Ok(groups) }
+        if groups.iter().all(SmallVec::is_empty) { Err(SignatureError::Missing) } else { Ok(groups) }
+    }
+
+    /// The piece at a place that may have one only.
+    pub(super) fn sole_piece(&self, place: &Place) -> Result<String, SignatureError> {
+        let mut pieces = self.pieces_at(place, |piece| Ok(piece.into_owned()))?.concat();
+        let piece = pieces.pop().ok_or(SignatureError::Missing)?;
+        if pieces.is_empty() { Ok(piece) } else { Err(SignatureError::Duplicated) }
     }
 
     /// The texts at a place, whole, in the order of its headers; at least one.
-    pub(super) fn texts_at(&self, place: &Place) -> Result<Vec<Cow<'a, str>>, SignatureError> {
+    pub(super) fn texts_at(&self, place: &Place) -> Result<Few<Cow<'a, str>>, SignatureError> {
         let found = if place.numbered { self.numbered(place)? } else { self.lines(place)? };
         if found.is_empty() {
             return Err(SignatureError::Missing);
@@ -95,8 +107,8 @@ impl<'a> View<'a> {
         found.into_iter().map(text).collect()
     }
 
-    fn lines(&self, place: &Place) -> Result<Vec<Cow<'a, [u8]>>, SignatureError> {
-        let mut found = Vec::new();
+    fn lines(&self, place: &Place) -> Result<Few<Cow<'a, [u8]>>, SignatureError> {
+        let mut found = Few::new();
         for path in place.paths() {
             if place.repeats && path.root() == Root::Header {
                 let lines = self.request.headers.0.iter().filter(|(name, _)| name == path.name());
@@ -108,9 +120,9 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    fn numbered(&self, place: &Place) -> Result<Vec<Cow<'a, [u8]>>, SignatureError> {
+    fn numbered(&self, place: &Place) -> Result<Few<Cow<'a, [u8]>>, SignatureError> {
         let mut names = HashSet::new();
-        let mut values = Vec::new();
+        let mut values = Few::new();
         for (name, value) in self.request.headers.0.iter().filter(|(name, _)| place.holds_header(name)) {
             if !names.insert(name) && !place.repeats {
                 return Err(SignatureError::Duplicated);
@@ -133,6 +145,25 @@ impl<'a> View<'a> {
     }
 }
 
+/// Adds the pieces of a text that count, as `read` takes them: to the one group there is, or each group as another.
+fn add_pieces<'t, T>(
+    groups: &mut Few<Few<T>>,
+    place: &Place,
+    text: &'t str,
+    read: impl Fn(&'t str) -> Result<T, SignatureError>,
+) -> Result<(), SignatureError> {
+    for group in place.groups(text) {
+        if place.group.is_some() || groups.is_empty() {
+            groups.push(Few::new());
+        }
+        let Some(last) = groups.last_mut() else { continue };
+        for piece in place.pieces(group) {
+            last.push(read(piece?)?);
+        }
+    }
+    Ok(())
+}
+
 fn as_text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, SignatureError> {
     let text = match bytes {
         Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
@@ -146,7 +177,7 @@ fn as_text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, SignatureError> {
 #[derive(Debug)]
 pub(super) struct Evidence<'a> {
     /// The signatures on offer: decoded, of the right length, at least one.
-    pub candidates: Vec<Vec<u8>>,
+    pub candidates: Few<Vec<u8>>,
     /// The time of sending it claims.
     pub sent_at: Option<Timestamp>,
     /// What they sign.
@@ -170,9 +201,9 @@ pub(super) fn views<'a>(
     scheme: &Scheme,
     request: &'a RawRequest,
     body: &'a Value,
-) -> Result<Vec<View<'a>>, SignatureError> {
+) -> Result<Few<View<'a>>, SignatureError> {
     match scheme.items() {
-        None => Ok(vec![View { request, body, item: body }]),
+        None => Ok(smallvec![View { request, body, item: body }]),
         Some(items) => Ok(items.of(body)?.into_iter().map(|item| View { request, body, item }).collect()),
     }
 }
@@ -193,16 +224,16 @@ pub(super) fn check_required(scheme: &Scheme, view: &View<'_>) -> Result<(), Sig
 }
 
 /// The readings of one signed thing; at least one.
-pub(super) fn gather<'a>(scheme: &'a Scheme, view: &View<'a>) -> Result<Vec<Evidence<'a>>, SignatureError> {
+pub(super) fn gather<'a>(scheme: &'a Scheme, view: &View<'a>) -> Result<Few<Evidence<'a>>, SignatureError> {
     check_required(scheme, view)?;
     let groups = candidates(scheme, view)?;
     scheme.digest().map_or(Ok(()), |digest| check_digest(digest, view))?;
     let times = scheme.timestamp().map(|stamp| sent_at(stamp, view)).transpose()?;
-    let mut readings = Vec::new();
+    let mut readings = Few::new();
     for (number, candidates) in groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty()) {
         let time = times.as_ref().map(|times| times.get(number).or(times.first()));
         let time = time.map(|time| time.ok_or(SignatureError::Missing)).transpose()?;
-        let (text, sent_at) = time.map(|(text, at)| (text.as_str(), *at)).unzip();
+        let (text, sent_at) = time.cloned().unzip();
         let messages = messages(scheme, view, text)?;
         let each = repeat_n(candidates, messages.len()).zip(messages);
         readings.extend(each.map(|(candidates, message)| Evidence { candidates, sent_at, message }));
@@ -214,14 +245,14 @@ pub(super) fn gather<'a>(scheme: &'a Scheme, view: &View<'a>) -> Result<Vec<Evid
 fn messages<'a>(
     scheme: &'a Scheme,
     view: &View<'a>,
-    time: Option<&str>,
-) -> Result<Vec<Message<'a>>, SignatureError> {
+    time: Option<Cow<'a, str>>,
+) -> Result<Few<Message<'a>>, SignatureError> {
     let template = scheme.message();
     let Some(url) = template.url().filter(|_| scheme.has_url_candidates()) else {
-        return Ok(vec![template.render(view, time)?]);
+        return Ok(smallvec![template.render(view, time)?]);
     };
     let spellings = url::candidates(url, &view.request.target);
-    spellings.iter().map(|url| template.render_at(view, time, Some(url))).collect()
+    spellings.iter().map(|url| template.render_at(view, time.clone(), Some(url))).collect()
 }
 
 /// A signed digest binds the body only if it is the body's.
@@ -232,24 +263,27 @@ fn check_digest(digest: &Bound, view: &View<'_>) -> Result<(), SignatureError> {
 }
 
 /// The signatures on offer, decoded, group by group.
-pub(super) fn candidates(scheme: &Scheme, view: &View<'_>) -> Result<Vec<Vec<Vec<u8>>>, SignatureError> {
+pub(super) fn candidates(scheme: &Scheme, view: &View<'_>) -> Result<Few<Few<Vec<u8>>>, SignatureError> {
     let value = scheme.value();
-    let read = |piece: &str| decode_signature(piece, value.form, scheme.algorithm());
+    let read = |piece: Cow<'_, str>| decode_signature(&piece, value.form, scheme.algorithm());
     let groups = view.pieces_at(&value.place, read)?;
     let most = if value.place.numbered { MAX_NUMBERED } else { MAX_CANDIDATES };
-    if groups.iter().map(Vec::len).sum::<usize>() > most {
+    if groups.iter().map(SmallVec::len).sum::<usize>() > most {
         return Err(SignatureError::Malformed("more signatures than any sender offers"));
     }
     Ok(groups)
 }
 
 /// The time of sending, as it stands there and as a time: one, or one of each group. A signed request says it once.
-pub(super) fn sent_at(stamp: &Stamp, view: &View<'_>) -> Result<Vec<(String, Timestamp)>, SignatureError> {
-    let read = |text: &str| {
-        let time = stamp.at.form.read(text).ok_or(SignatureError::Malformed("the timestamp is not one"))?;
-        Ok((text.to_owned(), time))
+pub(super) fn sent_at<'a>(
+    stamp: &Stamp,
+    view: &View<'a>,
+) -> Result<Few<(Cow<'a, str>, Timestamp)>, SignatureError> {
+    let read = |text: Cow<'a, str>| {
+        let time = stamp.at.form.read(&text).ok_or(SignatureError::Malformed("the timestamp is not one"))?;
+        Ok((text, time))
     };
-    let one = |mut times: Vec<_>| {
+    let one = |mut times: Few<_>| {
         let time = times.pop().ok_or(SignatureError::Missing)?;
         if times.is_empty() { Ok(time) } else { Err(SignatureError::Duplicated) }
     };

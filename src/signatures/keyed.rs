@@ -53,9 +53,7 @@ impl KeyedSource {
     /// The id that a request names.
     pub(super) fn id(&self, view: &View<'_>) -> Result<String, SignatureError> {
         let place = self.id.as_ref().ok_or(SignatureError::Missing)?;
-        let mut pieces = view.pieces_at(place, |piece| Ok(piece.to_owned()))?.concat();
-        let id = pieces.pop().ok_or(SignatureError::Missing)?;
-        if pieces.is_empty() { Ok(id) } else { Err(SignatureError::Duplicated) }
+        view.sole_piece(place)
     }
 }
 

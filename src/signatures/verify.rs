@@ -3,7 +3,7 @@
 
 use super::{
     Algorithm, Key, Message, Scheme,
-    evidence::{Evidence, gather, read_body, views},
+    evidence::{Evidence, Few, gather, read_body, views},
 };
 use crate::model::{Assurance, RawRequest, Timestamp, Verification, VerifiedRequest};
 
@@ -92,7 +92,7 @@ pub(super) fn judge(
         return special.judge(scheme, keys, request, now);
     }
     let body = read_body(scheme, request);
-    let evidence: Result<Vec<_>, _> = body.as_ref().map_err(|error| *error).and_then(|body| {
+    let evidence: Result<Few<_>, _> = body.as_ref().map_err(|error| *error).and_then(|body| {
         views(scheme, request, body)?.into_iter().map(|view| gather(scheme, &view)).collect()
     });
     let evidence = evidence.inspect_err(|_| spend(scheme.algorithm(), keys, request))?;
@@ -109,7 +109,7 @@ type Age = Result<(), SignatureError>;
 pub(super) fn matching<'k>(
     scheme: &Scheme,
     keys: &'k [Key],
-    evidence: &[Vec<Evidence<'_>>],
+    evidence: &[Few<Evidence<'_>>],
     now: Timestamp,
 ) -> Option<(&'k Key, Age)> {
     let mut found = None;
@@ -122,7 +122,7 @@ pub(super) fn matching<'k>(
 
 /// The age of what a key signed; `None` if there is anything that it did not sign. Of each thing, one of the readings that
 /// held must be of now.
-fn signed_by(key: &Key, scheme: &Scheme, evidence: &[Vec<Evidence<'_>>], now: Timestamp) -> Option<Age> {
+fn signed_by(key: &Key, scheme: &Scheme, evidence: &[Few<Evidence<'_>>], now: Timestamp) -> Option<Age> {
     let algorithm = scheme.algorithm();
     let held = |one: &&Evidence<'_>| bool::from(algorithm.holds(key, &one.message, &one.candidates));
     let mut all = (!evidence.is_empty()).then_some(Ok(()));

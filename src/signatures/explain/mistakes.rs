@@ -189,7 +189,7 @@ fn messages(scheme: &Scheme, view: &View<'_>) -> Vec<(&'static str, Message<'sta
     let time = time.and_then(|times| times.into_iter().next()).map(|(text, _)| text);
     let render = |request: &RawRequest| {
         let view = View { request, ..*view };
-        scheme.message().render(&view, time.as_deref()).ok().map(Message::into_owned)
+        scheme.message().render(&view, time.clone()).ok().map(Message::into_owned)
     };
     let mut messages = vec![("", render(view.request))];
     if scheme.has_body() {
@@ -201,7 +201,7 @@ fn messages(scheme: &Scheme, view: &View<'_>) -> Vec<(&'static str, Message<'sta
     }
     let configured = scheme.message().url();
     for (how, url) in configured.map(|url| addresses(url, view.request)).unwrap_or_default() {
-        let message = scheme.message().render_at(view, time.as_deref(), Some(&url)).ok();
+        let message = scheme.message().render_at(view, time.clone(), Some(&url)).ok();
         messages.push((how, message.map(Message::into_owned)));
     }
     messages.into_iter().filter_map(|(how, message)| Some((how, message?))).collect()

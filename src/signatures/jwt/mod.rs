@@ -132,14 +132,7 @@ impl Jwt {
                     .map(str::to_owned)
                     .map_err(|_| SignatureError::Malformed("the body is no token"));
             }
-            TokenAt::Place(place) => {
-                let mut pieces = view.pieces_at(place, |piece| Ok(piece.to_owned()))?.concat();
-                let text = pieces.pop().ok_or(SignatureError::Missing)?;
-                if !pieces.is_empty() {
-                    return Err(SignatureError::Duplicated);
-                }
-                text
-            }
+            TokenAt::Place(place) => view.sole_piece(place)?,
         };
         if text.len() > MAX_TOKEN_BYTES {
             return Err(SignatureError::Malformed("the token is longer than 16 KiB"));

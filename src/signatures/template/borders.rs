@@ -18,14 +18,19 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use smallvec::SmallVec;
+
 use super::{
     TemplateError,
     parts::{Border, Part, Slot, Source},
 };
 use crate::signatures::SignatureError;
 
+/// The parts of a rendered message, for few of which there is room without an allocation.
+pub(super) type Pieces<'a> = SmallVec<[Piece<'a>; 5]>;
+
 /// One part of a rendered message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Piece<'a> {
     /// What it is.
     pub(super) border: Border,
@@ -63,6 +68,11 @@ impl<'a> Piece<'a> {
 
     pub(super) fn slot(slot: &Slot, side: Side, bytes: Cow<'a, [u8]>) -> Self {
         Self { border: slot.border(), side, bytes }
+    }
+
+    /// The same, of its own.
+    pub(super) fn into_owned(self) -> Piece<'static> {
+        Piece { border: self.border, side: self.side, bytes: Cow::Owned(self.bytes.into_owned()) }
     }
 }
 
@@ -175,7 +185,10 @@ fn check_run(pieces: &[Piece<'_>], run: &Range<usize>) -> Result<(), SignatureEr
     if !parts.iter().any(uncertain) {
         return Ok(());
     }
-    let text: Vec<u8> = parts.iter().flat_map(|piece| piece.bytes.as_ref()).copied().collect();
+    let text = match parts {
+        [one] => Cow::Borrowed(one.bytes.as_ref()),
+        _ => Cow::Owned(parts.iter().map(|piece| piece.bytes.as_ref()).collect::<Vec<_>>().concat()),
+    };
     let sound = match parts[0].side {
         Side::Left => pieces.get(run.end).is_some_and(|border| ends_at_first(&text, &border.bytes)),
         _ => run.start.checked_sub(1).is_some_and(|before| begins_at_last(&text, &pieces[before].bytes)),
@@ -207,12 +220,18 @@ fn check_beside_body(parts: &[Piece<'_>], free: usize) -> Result<(), SignatureEr
 
 /// Whether someone who reads from the left and stops at the first `border` has read just `text`.
 fn ends_at_first(text: &[u8], border: &[u8]) -> bool {
+    if let [byte] = border {
+        return !text.contains(byte);
+    }
     let both = [text, border].concat();
     both.windows(border.len().max(1)).position(|window| window == border) == Some(text.len())
 }
 
 /// The same from the right, with the last `border`.
 fn begins_at_last(text: &[u8], border: &[u8]) -> bool {
+    if let [byte] = border {
+        return !text.contains(byte);
+    }
     let both = [border, text].concat();
     both.windows(border.len().max(1)).rposition(|window| window == border) == Some(0)
 }

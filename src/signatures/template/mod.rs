@@ -12,9 +12,11 @@ mod tests;
 
 use std::{borrow::Cow, fmt};
 
+use borders::{Piece, Pieces, Side};
 pub(super) use form::{begins_another, fields_of};
 pub use parts::JsonType;
 use parts::{Border, Part, Slot, Source};
+use smallvec::smallvec;
 
 use crate::model::{FieldPath, PathError, PublicUrl};
 
@@ -66,7 +68,7 @@ pub enum TemplateError {
 /// The bytes that are signed, in pieces, so that a body is never copied.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
-    pieces: Vec<Cow<'a, [u8]>>,
+    pieces: Pieces<'a>,
     /// Which piece is the secret; it is empty here.
     secret: Option<usize>,
 }
@@ -74,40 +76,41 @@ pub struct Message<'a> {
 impl Message<'_> {
     /// The pieces in their order; the secret, where it is one of them, is left out.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        self.pieces.iter().map(AsRef::as_ref)
+        self.pieces.iter().map(|piece| piece.bytes.as_ref())
     }
 
     /// The pieces in their order with the secret in its place, for plain keyed hashes.
     pub fn pieces_with<'m>(&'m self, secret: &'m [u8]) -> impl Iterator<Item = &'m [u8]> {
-        let piece = move |(number, piece): (usize, &'m Cow<'_, [u8]>)| -> &'m [u8] {
-            if self.secret == Some(number) { secret } else { piece.as_ref() }
+        let piece = move |(number, piece): (usize, &'m [u8])| -> &'m [u8] {
+            if self.secret == Some(number) { secret } else { piece }
         };
-        self.pieces.iter().enumerate().map(piece)
+        self.pieces().enumerate().map(piece)
     }
 
     /// The whole without the secret, copied only where it is in several pieces.
     pub fn whole(&self) -> Cow<'_, [u8]> {
         match self.pieces.as_slice() {
-            [one] => Cow::Borrowed(one),
-            pieces => Cow::Owned(pieces.concat()),
+            [one] => Cow::Borrowed(&one.bytes),
+            _ => Cow::Owned(self.to_vec()),
         }
     }
 
     /// The whole without the secret, copied.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.pieces.concat()
+        self.pieces().collect::<Vec<_>>().concat()
     }
 
     /// The same, of its own.
     pub(super) fn into_owned(self) -> Message<'static> {
-        let pieces = self.pieces.into_iter().map(|piece| Cow::Owned(piece.into_owned())).collect();
+        let pieces = self.pieces.into_iter().map(Piece::into_owned).collect();
         Message { pieces, secret: self.secret }
     }
 }
 
 impl<'a> From<&'a [u8]> for Message<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        Self { pieces: vec![Cow::Borrowed(bytes)], secret: None }
+        let whole = Piece { border: Border::Body, side: Side::Free, bytes: Cow::Borrowed(bytes) };
+        Self { pieces: smallvec![whole], secret: None }
     }
 }
 

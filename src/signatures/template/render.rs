@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Message, Template,
-    borders::{self, Piece, Side},
+    borders::{self, Piece, Pieces, Side},
     form,
     parts::{Filter, JsonType, Part, Slot, Source},
 };
@@ -25,7 +25,7 @@ impl Template {
     pub fn render<'a>(
         &'a self,
         view: &View<'a>,
-        timestamp: Option<&str>,
+        timestamp: Option<Cow<'a, str>>,
     ) -> Result<Message<'a>, SignatureError> {
         self.render_at(view, timestamp, None)
     }
@@ -34,7 +34,7 @@ impl Template {
     pub(in crate::signatures) fn render_at<'a>(
         &'a self,
         view: &View<'a>,
-        timestamp: Option<&str>,
+        timestamp: Option<Cow<'a, str>>,
         url: Option<&Url>,
     ) -> Result<Message<'a>, SignatureError> {
         if let [Part::Slot(Slot { source: Source::BodyWithSecret(field), .. })] = self.parts.as_slice() {
@@ -43,7 +43,7 @@ impl Template {
             return Ok(Message { pieces, secret: Some(1) });
         }
         let filling = Filling { template: self, view, timestamp, url };
-        let mut pieces = Vec::with_capacity(self.parts.len());
+        let mut pieces = Pieces::new();
         let mut secret = None;
         for (number, part) in self.parts.iter().enumerate() {
             if part.slot().is_some_and(|slot| slot.source == Source::Secret) {
@@ -55,7 +55,7 @@ impl Template {
         if let Some(segment) = self.parts[self.free..].iter().skip(1).find(|part| part.is_optional()) {
             borders::check_right(&pieces, segment.beginning().unwrap_or_default())?;
         }
-        Ok(Message { pieces: pieces.into_iter().map(|piece| piece.bytes).collect(), secret })
+        Ok(Message { pieces, secret })
     }
 }
 
@@ -63,12 +63,12 @@ impl Template {
 struct Filling<'f, 'a> {
     template: &'a Template,
     view: &'f View<'a>,
-    timestamp: Option<&'f str>,
+    timestamp: Option<Cow<'a, str>>,
     url: Option<&'f Url>,
 }
 
 impl<'a> Filling<'_, 'a> {
-    fn part(&self, part: &'a Part, side: Side, pieces: &mut Vec<Piece<'a>>) -> Result<(), SignatureError> {
+    fn part(&self, part: &'a Part, side: Side, pieces: &mut Pieces<'a>) -> Result<(), SignatureError> {
         match part {
             Part::Literal(text) => pieces.push(Piece::text(text, side)),
             Part::Slot(slot) => pieces.push(Piece::slot(slot, side, self.slot(slot)?)),
@@ -96,7 +96,7 @@ impl<'a> Filling<'_, 'a> {
         let owned = |text: &str| Ok(Cow::Owned(text.as_bytes().to_vec()));
         match source {
             Source::Body | Source::BodyWithSecret(_) => Ok(Cow::Borrowed(request.body.as_ref())),
-            Source::Timestamp => owned(self.timestamp.ok_or(SignatureError::Missing)?),
+            Source::Timestamp => self.timestamp.clone().map(into_bytes).ok_or(SignatureError::Missing),
             Source::Field(path, json) => field(path, *json, self.view),
             Source::Method if METHODS.contains(&request.method.as_str()) => {
                 Ok(Cow::Borrowed(request.method.as_bytes()))
@@ -143,6 +143,13 @@ impl<'a> Filling<'_, 'a> {
 
     fn prefix(&self) -> &str {
         self.template.url.as_ref().map_or("", |url| url.path())
+    }
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 

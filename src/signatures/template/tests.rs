@@ -31,7 +31,9 @@ pub(super) fn public_url() -> PublicUrl {
 pub(super) fn render(template: &str, request: &RawRequest, body: &Value) -> Result<String, SignatureError> {
     let view = View { request, body, item: body };
     let template = Template::parse(template, None).expect("a template").at(Some(public_url()));
-    template.render(&view, Some("17")).map(|message| String::from_utf8(message.to_vec()).expect("text"))
+    template
+        .render(&view, Some("17".into()))
+        .map(|message| String::from_utf8(message.to_vec()).expect("text"))
 }
 
 #[test]
@@ -182,7 +184,7 @@ proptest! {
         let request = request(&[("a", "b")], "{}");
         if let Ok(template) = Template::parse(&text, None) {
             let view = View { request: &request, body: &Value::Null, item: &Value::Null };
-            let _ = template.at(Some(public_url())).render(&view, Some("1"));
+            let _ = template.at(Some(public_url())).render(&view, Some("1".into()));
         }
     }
 }

@@ -174,7 +174,7 @@ fn accepted(template: &Template, unit: StampUnit, shown: &Shown) -> Option<Strin
     }
     let request = shown.request();
     let view = View { request: &request, body: &Value::Null, item: &Value::Null };
-    let message = template.render(&view, stamp).ok()?;
+    let message = template.render(&view, stamp.map(Cow::Borrowed)).ok()?;
     Some(String::from_utf8(message.to_vec()).expect("text"))
 }
 
