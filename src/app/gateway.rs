@@ -10,7 +10,9 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{House, Options, Serving, readiness::Signs, revealing, shared::Others, stage_threads::StageThreads, upkeep};
+use super::{
+    House, Options, Serving, readiness::Signs, revealing, shared::Others, stage_threads::StageThreads, upkeep,
+};
 use crate::{
     config::Config,
     console::{self, Console},

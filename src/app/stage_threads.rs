@@ -49,7 +49,8 @@ mod tests {
     async fn what_stages_do_gives_way_also_where_it_blocks() {
         let here = niceness();
         let threads = StageThreads::start().expect("threads");
-        let theirs = async { (niceness(), tokio::task::spawn_blocking(niceness).await.expect("not panicked")) };
+        let theirs =
+            async { (niceness(), tokio::task::spawn_blocking(niceness).await.expect("not panicked")) };
         let (works, blocks) = threads.handle().spawn(theirs).await.expect("not panicked");
         assert!(works > here && blocks > here, "{works} and {blocks} beside {here}");
     }

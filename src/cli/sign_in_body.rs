@@ -18,9 +18,11 @@ pub(super) fn sign_in_body(
     let mut body = strict_json::read(&request.body)?;
     body.insert(scheme.value().place.path.value_path(), STAND_IN);
     request.body = serde_json::to_vec(&body)?.into();
-    let message = scheme.message().render(&View { request, body: &body, item: &body }, None)?;
-    let signed =
-        key.sign(scheme.algorithm(), &message).ok_or(SignError::Key(scheme.algorithm().to_string()))?;
+    let signed = {
+        let message = scheme.message().render(&View { request, body: &body, item: &body }, None)?;
+        key.sign(scheme.algorithm(), &message)
+    };
+    let signed = signed.ok_or(SignError::Key(scheme.algorithm().to_string()))?;
     let signature = scheme.value().form.encode(&signed);
     let text = String::from_utf8_lossy(&request.body).replace(STAND_IN, &signature);
     request.body = text.into();

@@ -18,16 +18,11 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use smallvec::SmallVec;
-
 use super::{
     TemplateError,
     parts::{Border, Part, Slot, Source},
 };
 use crate::signatures::SignatureError;
-
-/// The parts of a rendered message, for few of which there is room without an allocation.
-pub(super) type Pieces<'a> = SmallVec<[Piece<'a>; 5]>;
 
 /// One part of a rendered message.
 #[derive(Clone, Debug)]
@@ -68,6 +63,11 @@ impl<'a> Piece<'a> {
 
     pub(super) fn slot(slot: &Slot, side: Side, bytes: Cow<'a, [u8]>) -> Self {
         Self { border: slot.border(), side, bytes }
+    }
+
+    /// A part of the body, nothing else beside it.
+    pub(super) fn raw(bytes: &'a [u8]) -> Self {
+        Self { border: Border::Body, side: Side::Free, bytes: Cow::Borrowed(bytes) }
     }
 
     /// The same, of its own.

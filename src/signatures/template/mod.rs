@@ -12,11 +12,10 @@ mod tests;
 
 use std::{borrow::Cow, fmt};
 
-use borders::{Piece, Pieces, Side};
+use borders::Piece;
 pub(super) use form::{begins_another, fields_of};
 pub use parts::JsonType;
 use parts::{Border, Part, Slot, Source};
-use smallvec::smallvec;
 
 use crate::model::{FieldPath, PathError, PublicUrl};
 
@@ -68,7 +67,7 @@ pub enum TemplateError {
 /// The bytes that are signed, in pieces, so that a body is never copied.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
-    pieces: Pieces<'a>,
+    pieces: Vec<Piece<'a>>,
     /// Which piece is the secret; it is empty here.
     secret: Option<usize>,
 }
@@ -109,8 +108,7 @@ impl Message<'_> {
 
 impl<'a> From<&'a [u8]> for Message<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        let whole = Piece { border: Border::Body, side: Side::Free, bytes: Cow::Borrowed(bytes) };
-        Self { pieces: smallvec![whole], secret: None }
+        Self { pieces: vec![Piece::raw(bytes)], secret: None }
     }
 }
 

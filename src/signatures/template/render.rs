@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Message, Template,
-    borders::{self, Piece, Pieces, Side},
+    borders::{self, Piece, Side},
     form,
     parts::{Filter, JsonType, Part, Slot, Source},
 };
@@ -39,11 +39,11 @@ impl Template {
     ) -> Result<Message<'a>, SignatureError> {
         if let [Part::Slot(Slot { source: Source::BodyWithSecret(field), .. })] = self.parts.as_slice() {
             let [before, after] = unisender::around(view, field)?;
-            let pieces = [before, &[], after].map(Cow::Borrowed).to_vec();
+            let pieces = [before, &[], after].map(Piece::raw).to_vec();
             return Ok(Message { pieces, secret: Some(1) });
         }
         let filling = Filling { template: self, view, timestamp, url };
-        let mut pieces = Pieces::new();
+        let mut pieces = Vec::with_capacity(self.parts.len());
         let mut secret = None;
         for (number, part) in self.parts.iter().enumerate() {
             if part.slot().is_some_and(|slot| slot.source == Source::Secret) {
@@ -68,7 +68,7 @@ struct Filling<'f, 'a> {
 }
 
 impl<'a> Filling<'_, 'a> {
-    fn part(&self, part: &'a Part, side: Side, pieces: &mut Pieces<'a>) -> Result<(), SignatureError> {
+    fn part(&self, part: &'a Part, side: Side, pieces: &mut Vec<Piece<'a>>) -> Result<(), SignatureError> {
         match part {
             Part::Literal(text) => pieces.push(Piece::text(text, side)),
             Part::Slot(slot) => pieces.push(Piece::slot(slot, side, self.slot(slot)?)),
