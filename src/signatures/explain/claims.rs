@@ -49,9 +49,15 @@ pub(super) fn explain(
         Some(Step::new(true, format!("claim {name}"), format!("{}; it is held against nothing", value(said))))
     }));
     let held = |(name, claim): &(String, Claim)| {
-        Against { jwt, claim, request }.step(name, name.split(OR).find_map(|name| said.get(name)))
+        let against = Against { jwt, claim, request };
+        // Under whichever of its names the token has it: each that is there must hold.
+        let there: Vec<_> = name.split(OR).filter_map(|name| Some((name, said.get(name)?))).collect();
+        if there.is_empty() {
+            return vec![against.missing(name)];
+        }
+        there.into_iter().map(|(name, said)| against.step(name, said)).collect()
     };
-    steps.extend(rules.rules.iter().map(held));
+    steps.extend(rules.rules.iter().flat_map(held));
     steps.extend(Times { rules, said: &said, now }.steps());
     steps
 }
@@ -64,12 +70,13 @@ struct Against<'a> {
 }
 
 impl Against<'_> {
-    fn step(&self, name: &str, said: Option<&Value>) -> Step {
+    fn missing(&self, name: &str) -> Step {
+        Step::new(false, format!("claim {name}"), format!("it is missing, and must be {}", self.wanted()))
+    }
+
+    fn step(&self, name: &str, said: &Value) -> Step {
         let what = format!("claim {name}");
         let wanted = self.wanted();
-        let Some(said) = said else {
-            return Step::new(false, what, format!("it is missing, and must be {wanted}"));
-        };
         match self.claim.is(said, self.request, self.jwt.public_url.as_deref()) {
             Ok(true) if matches!(self.claim, Claim::Bound(_)) => {
                 Step::new(true, what, format!("it is {wanted}"))

@@ -448,6 +448,23 @@ assurance = "full"
     }
 
     #[test]
+    fn every_name_of_a_claim_that_a_token_has_is_told() {
+        let scheme = BOUND.replace("aud = \"us\"", "\"aud or azp\" = \"us\"");
+        let steps = |token: &str| {
+            let request = bearing(&format!("Bearer {token}"));
+            all(&told_of(&scheme, &[secret_key()], &request))
+        };
+        let genuine = steps(&good());
+        assert!(genuine.contains("✓ claim aud") && !genuine.contains("claim azp"), "{genuine}");
+        let both = steps(&with("azp", json!("eu")));
+        assert!(both.contains("✓ claim aud") && both.contains("✗ claim azp"), "{both}");
+        let mut neither = claims();
+        neither.as_object_mut().expect("claims").remove("aud");
+        let neither = steps(&token_by(SECRET.as_bytes(), &json!({ "alg": "HS256" }), &neither));
+        assert!(neither.contains("✗ claim aud or azp: it is missing"), "{neither}");
+    }
+
+    #[test]
     fn signatures_that_differ_are_told_apart() {
         let head = |alg: &str| json!({ "alg": alg });
         let by = |secret: &[u8], alg: &str| token_by(secret, &head(alg), &claims());
