@@ -13,12 +13,14 @@ use super::{
     Common, Verdict, block_on,
     cases::{self, Expected, ExpectedRequest},
     output,
+    signing_key::SigningKey,
     test::Player,
 };
 use crate::{
+    model::Secret,
     partners::STAND_IN,
     signatures::{
-        SampleSecret,
+        Algorithm, Message, Sample, SampleSecret,
         presets::{self, Preset, PresetFile},
     },
 };
@@ -27,6 +29,16 @@ use crate::{
 const FIRST_CASE: &str = "first-delivery";
 /// What stands in for the address under which partners reach this gateway.
 const PUBLIC_URL: &str = "https://hooks.example.com";
+/// What signs where the gateway has a public key; a file's name follows.
+const PRIVATE_KEY: &str = "--private-key";
+/// The kinds of key pairs: what they sign by, and how openssl makes one.
+const PAIRS: [(Algorithm, &str); 5] = [
+    (Algorithm::RsaPkcs1Sha256, "RSA -pkeyopt rsa_keygen_bits:2048"),
+    (Algorithm::EcdsaP256Sha256, "EC -pkeyopt ec_paramgen_curve:P-256"),
+    (Algorithm::EcdsaP384Sha384, "EC -pkeyopt ec_paramgen_curve:P-384"),
+    (Algorithm::EcdsaP521Sha512, "EC -pkeyopt ec_paramgen_curve:P-521"),
+    (Algorithm::Ed25519, "ED25519"),
+];
 
 #[derive(Debug, Args)]
 pub(super) struct NewArgs {
@@ -127,23 +139,21 @@ impl NewPartner<'_> {
     /// The secrets of the endpoint. What stands in for published keys is written, but does not count yet: live requests are
     /// verified with the keys that are fetched.
     fn secrets(&self, secrets: &[SampleSecret]) -> String {
-        let line = |secret: &SampleSecret| self.secret(secret);
+        let note = |indent: &str| {
+            format!(
+                "{indent}# The sender publishes its keys, and they are fetched. A key of your own, pinned in their place, lets you post to it\n\
+                 {indent}# yourself (setup.md); `check` warns as long as it stands here.\n{indent}#"
+            )
+        };
         let (pinned, own): (Vec<_>, Vec<_>) = secrets.iter().partition(|secret| secret.id == STAND_IN);
-        let own: Vec<String> = own.into_iter().map(line).collect();
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        if !own.is_empty() {
-            let _ = writeln!(text, "secrets = [\n  {},\n]", own.join(",\n  "));
+        let pinned = pinned.into_iter().map(|secret| self.secret(secret));
+        if own.is_empty() {
+            let each = pinned.map(|secret| format!("{} secrets = [{secret}]\n", note("")));
+            return each.collect::<Vec<_>>().concat();
         }
-        for secret in pinned {
-            let _ = writeln!(
-                text,
-                "# The sender publishes its keys, and they are fetched. A key of your own, pinned in their place, lets you post to it\n\
-                 # yourself (setup.md); `check` warns as long as it stands here.\n# secrets = [{}]",
-                line(secret)
-            );
-        }
-        text
+        let own = own.into_iter().map(|secret| format!("  {},\n", self.secret(secret)));
+        let pinned = pinned.map(|secret| format!("{} {secret},\n", note("  ")));
+        format!("secrets = [\n{}]\n", own.chain(pinned).collect::<Vec<_>>().concat())
     }
 
     fn secret(&self, secret: &SampleSecret) -> String {
@@ -173,25 +183,30 @@ impl NewPartner<'_> {
             self.args.name,
             self.file.setup.trim_start(),
             waits.unwrap_or_default(),
-            pinned.map(|secret| self.trial(secret)).unwrap_or_default(),
+            pinned.map(|secret| self.trial(secret, &sample)).transpose()?.unwrap_or_default(),
             self.file.docs,
         ))
     }
 
     /// How a first delivery is posted where the sender alone has the keys.
-    fn trial(&self, secret: &SampleSecret) -> String {
+    fn trial(&self, secret: &SampleSecret, sample: &Sample) -> anyhow::Result<String> {
         let (name, variable) = (&self.args.name, self.variable(secret));
-        format!(
+        let beside = sample.secrets.iter().find(|other| other.id != STAND_IN);
+        let beside = beside.map(|other| format!("export {}=…\n", self.variable(other))).unwrap_or_default();
+        let keys = keys_to_send(sample).join(" ");
+        let key = SigningKey::private(&Secret::new(secret.development.as_str()));
+        let pair = key.as_ref().and_then(pair_like).context("what is pinned signs as nothing we know")?;
+        Ok(format!(
             "\n## Try it before it posts\n\n\
              With a key pair of your own, kept out of every repository:\n\n\
              ```sh\n\
-             openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out trial.pem\n\
+             openssl genpkey -algorithm {pair} -out trial.pem\n\
              export {variable}=\"$(openssl pkey -in trial.pem -pubout)\"\n\
-             # uncomment `secrets` in partner.toml, start `douane serve`, then:\n\
-             douane send {name}/{FIRST_CASE} --private-key trial.pem\n\
+             {beside}# uncomment the pinned key in partner.toml, start `douane serve`, then:\n\
+             douane send {name}/{FIRST_CASE} {keys} trial.pem\n\
              ```\n\n\
-             As long as that key is pinned no delivery of the sender is believed: comment `secrets` out again.\n"
-        )
+             As long as that key is pinned no delivery of the sender is believed: comment it out again.\n"
+        ))
     }
 
     fn request(&self) -> anyhow::Result<String> {
@@ -211,12 +226,11 @@ impl NewPartner<'_> {
     }
 
     fn tell(&self, folder: &Path, case: &Path) -> anyhow::Result<()> {
-        let of_public_key = self.preset.sample()?.secrets.iter().any(|secret| secret.public_key.is_some());
-        let with = if of_public_key {
-            "--private-key FILE, whose public half the gateway has"
-        } else {
-            "--real-secrets"
-        };
+        let sample = self.preset.sample()?;
+        let mut with = keys_to_send(&sample).join(" ");
+        if with.ends_with(PRIVATE_KEY) {
+            with.push_str(" FILE, whose public half the gateway has");
+        }
         output::say(&format!("wrote {} and {}", folder.display(), case.display()));
         output::say(&format!(
             "next: read {}, then give the gateway its secret",
@@ -225,6 +239,21 @@ impl NewPartner<'_> {
         output::say(&format!("try:  douane send {}/{FIRST_CASE} {with}", self.args.name));
         Ok(())
     }
+}
+
+/// What `send` is told to sign with what the gateway has, and not with development secrets.
+fn keys_to_send(sample: &Sample) -> Vec<&'static str> {
+    let (public, shared): (Vec<_>, Vec<_>) =
+        sample.secrets.iter().partition(|secret| secret.public_key.is_some());
+    let real = Some("--real-secrets").filter(|_| !shared.is_empty() || public.is_empty());
+    real.into_iter().chain(Some(PRIVATE_KEY).filter(|_| !public.is_empty())).collect()
+}
+
+/// How a key pair of the same kind is made, as openssl says it.
+fn pair_like(key: &SigningKey<'_>) -> Option<&'static str> {
+    let signs =
+        |(algorithm, _): &(Algorithm, &str)| key.sign(*algorithm, &Message::from(&b"try"[..])).is_some();
+    PAIRS.into_iter().find(signs).map(|(_, pair)| pair)
 }
 
 /// A TOML string, on one line: JSON writes them in the same way.

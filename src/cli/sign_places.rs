@@ -123,12 +123,15 @@ fn in_multipart(
     Ok(format!("{written}{boundary}--\r\n"))
 }
 
-/// JSON with a field set; a number stays a number.
+/// JSON with a field set; a number stays a number, and an array an array, with this alone in it.
 fn in_json(json: &[u8], path: &FieldPath, piece: &str) -> Result<Vec<u8>, SignError> {
     let mut body = strict_json::read(json)?;
-    let number =
-        piece.parse::<i64>().ok().filter(|_| body.get(path.value_path()).is_some_and(Value::is_integer));
-    body.insert(path.value_path(), number.map_or_else(|| Value::from(piece), Value::from));
+    let value = match (body.get(path.value_path()), piece.parse::<i64>()) {
+        (Some(Value::Integer(_)), Ok(number)) => Value::from(number),
+        (Some(Value::Array(_)), _) => Value::Array(vec![Value::from(piece)]),
+        _ => Value::from(piece),
+    };
+    body.insert(path.value_path(), value);
     Ok(serde_json::to_vec(&body)?)
 }
 
@@ -321,6 +324,7 @@ mod tests {
         let path = FieldPath::parse("body.at").expect("a path");
         assert_eq!(in_json(b"{\"at\":1}", &path, "2").expect("JSON"), b"{\"at\":2}");
         assert_eq!(in_json(b"{}", &path, "2").expect("JSON"), b"{\"at\":\"2\"}");
+        assert_eq!(in_json(b"{\"at\":[\"a\",\"b\"]}", &path, "2").expect("JSON"), b"{\"at\":[\"2\"]}");
         let set = |form: &[u8]| in_form(form, "sig", |_| Ok("S".to_owned())).expect("a form");
         assert_eq!(set(b"a=1&sig=old&b=2"), "a=1&sig=S&b=2");
         assert_eq!(set(b"a=1"), "a=1&sig=S");

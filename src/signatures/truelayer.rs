@@ -8,19 +8,23 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use vrl::value::{ObjectMap, Value};
 
 use super::{SignatureError, View};
-use crate::model::strict_json;
+use crate::model::{RawRequest, strict_json};
 
 /// The header with the token.
 const TOKEN: &str = "tl-signature";
 /// What every delivery has, and must have signed.
 const REQUIRED: &str = "x-tl-webhook-timestamp";
+/// The only version that signs more than the body.
+const VERSION: &str = "2";
+/// What TrueLayer lists, as it spells it: the time of sending, and what says how the body is read.
+const LISTED: [&str; 2] = ["X-Tl-Webhook-Timestamp", "Content-Type"];
 /// Most headers in a list.
 const MAX_HEADERS: usize = 100;
 
 /// The listed headers as they are signed.
 pub(super) fn render(view: &View<'_>) -> Result<Vec<u8>, SignatureError> {
     let token = token_header(header(view, TOKEN)?)?;
-    if text(&token, "tl_version") != Some("2") {
+    if text(&token, "tl_version") != Some(VERSION) {
         return Err(SignatureError::Malformed(
             "the token does not sign method, path and headers (tl_version 2)",
         ));
@@ -40,6 +44,22 @@ pub(super) fn render(view: &View<'_>) -> Result<Vec<u8>, SignatureError> {
         lines.extend_from_slice(&[name.as_bytes(), b": ", value, b"\n"].concat());
     }
     Ok(lines)
+}
+
+/// What the header of a genuine token says of a request, for tools that sign as TrueLayer would. The time is listed even where it
+/// is missing: without it nothing can be signed.
+pub(super) fn said_of(request: &RawRequest) -> [(&'static str, String); 2] {
+    let is_there = |name: &str| request.headers.0.iter().any(|(known, _)| name.eq_ignore_ascii_case(known));
+    let listed = LISTED.into_iter().filter(|name| is_there(name) || name.eq_ignore_ascii_case(REQUIRED));
+    [("tl_version", VERSION.to_owned()), ("tl_headers", listed.collect::<Vec<_>>().join(","))]
+}
+
+/// The request with a token of this header, whose signature is still to be made over what the header lists.
+pub(super) fn bearing(request: &RawRequest, token_header: &str) -> RawRequest {
+    let mut bearing = request.clone();
+    bearing.headers.0.retain(|(name, _)| name != TOKEN);
+    bearing.headers.push(TOKEN, format!("{}..", URL_SAFE_NO_PAD.encode(token_header)));
+    bearing
 }
 
 /// What the token says of itself. It is looked at before it is believed: if it was changed, the signature does not hold.
@@ -121,6 +141,24 @@ mod tests {
             assert!(matches!(signed(token, &[AT]), Err(SignatureError::Malformed(_))), "{token}");
         }
         assert_eq!(signed(r#"{"tl_version":"2"}"#, &[AT]), Err(SignatureError::Missing));
+    }
+
+    #[test]
+    fn what_a_genuine_token_lists_is_what_is_signed() {
+        let lines = |headers: &[(&str, &str)]| {
+            let sent = request("POST", "/in/truelayer", headers, "{}");
+            let [(_, version), (_, list)] = said_of(&sent);
+            let header = format!(r#"{{"tl_version":"{version}","tl_headers":"{list}"}}"#);
+            let bearing = bearing(&sent, &header);
+            let view = View { request: &bearing, body: &Value::Null, item: &Value::Null };
+            render(&view).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let time = "X-Tl-Webhook-Timestamp: 2021-11-29T11:42:55Z\n";
+        let json = ("content-type", "application/json");
+        let both = format!("{time}Content-Type: application/json\n");
+        assert_eq!(lines(&[json, ("x-other", "1"), AT]), Ok(both));
+        assert_eq!(lines(&[AT, (TOKEN, "an old one")]).as_deref(), Ok(time));
+        assert_eq!(lines(&[json]), Err(SignatureError::Missing), "nothing is signed without its time");
     }
 
     proptest! {

@@ -56,10 +56,12 @@ pub fn amiss(
         .then(|| format!("answered {code:?}, and explained: {told}"))
 }
 
-/// Whether the signature of a token or in a header is told.
+/// Whether the signature of a token is told, which stands in a header or among the texts of the body.
 fn tells_a_signature(request: &RawRequest, told: &str) -> bool {
     let values = request.headers.0.iter().filter(|(name, _)| !name.contains("digest"));
-    let texts = values.map(|(_, value)| String::from_utf8_lossy(&value.0).into_owned());
+    let in_headers = values.map(|(_, value)| String::from_utf8_lossy(&value.0).into_owned());
+    let body = String::from_utf8_lossy(&request.body);
+    let texts = in_headers.chain(body.split('"').map(str::to_owned));
     let tokens = texts.filter(|text| text.matches('.').count() == 2 && text.contains("eyJ"));
     tokens
         .filter_map(|text| text.rsplit('.').next().map(str::to_owned))

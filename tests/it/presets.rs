@@ -70,7 +70,7 @@ impl Folders {
 struct Real {
     /// What the gateway is given: the secret, or the public key as the provider shows it.
     secret: String,
-    /// What signs for it, where it is a public key.
+    /// What signs for it, or in the place of keys that are fetched, where it is a public key.
     private_key: Option<String>,
 }
 
@@ -91,12 +91,14 @@ impl Real {
     }
 }
 
-/// The public half of an RSA key, in PEM: what stands in for keys that are fetched.
+/// The public half of a key, in PEM: what stands in for keys that are fetched.
 fn public_half(private_key: &str) -> String {
-    let scheme = "algorithm = 'rsa-pkcs1-sha256'\nsecret = { as = 'pem' }\nvalue = { path = 'header.s', as = 'hex' }\n\
-                  message = '{body}'\nassurance = 'full'";
-    let scheme = Scheme::parse(scheme).expect("a scheme");
-    let key = scheme.development_key("other", &Secret::new(private_key)).expect("an RSA key");
+    let half = |algorithm: &str| {
+        let rest = "secret = { as = 'pem' }\nvalue = { path = 'header.s', as = 'hex' }\nmessage = '{body}'\nassurance = 'full'";
+        let scheme = Scheme::parse(&format!("algorithm = '{algorithm}'\n{rest}")).expect("a scheme");
+        scheme.development_key("other", &Secret::new(private_key)).ok()
+    };
+    let key = ["rsa-pkcs1-sha256", "ecdsa-p521-sha512"].into_iter().find_map(half).expect("a private key");
     let der = key.public_der().expect("a public key");
     format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
 }
@@ -148,16 +150,21 @@ fn every_preset_gives_a_partner_that_passes_check_and_its_first_case() {
     }
 }
 
-/// Puts the secret of a partner where it belongs: into the environment and, where it is pinned, into partner.toml.
+/// Puts the secrets of a partner where they belong: into the environment and, where a key is pinned, into partner.toml.
 fn put_secret(folders: &Folders, preset: &presets::Preset, real: &Real) -> Vec<(String, String)> {
     let path = folders.path(&format!("mappings/partners/{}/partner.toml", preset.name));
     let mut file = fs::read_to_string(&path).expect("a partner");
     if is_published(preset) {
-        file = file.replace("\n# secrets = ", "\nsecrets = ");
+        file = file.replace("\n# secrets = ", "\nsecrets = ").replace("\n  # { id = ", "\n  { id = ");
         fs::write(&path, &file).expect("written");
     }
     let names = file.split("\"env:").skip(1).filter_map(|after| after.split('"').next());
-    names.map(|name| (name.to_owned(), real.secret.clone())).collect()
+    // Beside a secret there may be a pinned key.
+    let pinned = real.private_key.as_deref().filter(|_| is_published(preset)).map(public_half);
+    let of = |name: &str| {
+        pinned.clone().filter(|_| name.contains("_PUBLIC_KEY")).unwrap_or_else(|| real.secret.clone())
+    };
+    names.map(|name| (name.to_owned(), of(name))).collect()
 }
 
 #[test]

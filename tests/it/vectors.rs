@@ -13,7 +13,7 @@ use douane::{
     app::{Answered, Rehearsal},
     config::Config,
     model::{self, EndpointName, Headers, OutcomeKind, RawRequest, Timestamp},
-    partners::SignatureCheck,
+    partners::{STAND_IN, SignatureCheck},
     signatures::{Key, SampleSecret, presets},
 };
 use hmac::{Hmac, KeyInit, Mac};
@@ -78,10 +78,14 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// The secrets that a preset needs beside those for these uses.
+/// The secrets that a preset needs beside those for these uses. What stands in for published keys is none: they are fetched.
 fn others<'a>(sample: &'a [SampleSecret], uses: &'a [String]) -> impl Iterator<Item = Secret<'a>> {
     let each = |secret: &'a SampleSecret| secret.purposes.iter().map(move |name| (name, &secret.development));
-    let of_others = sample.iter().flat_map(each).filter(|(name, _)| !uses.contains(name));
+    let of_others = sample
+        .iter()
+        .filter(|secret| secret.id != STAND_IN)
+        .flat_map(each)
+        .filter(|(name, _)| !uses.contains(name));
     of_others.map(|(name, development)| Secret { purpose: Some(name), development })
 }
 

@@ -6,8 +6,8 @@ look at the preset, so that a mistake in a preset shows. Run it from anywhere; i
 and times are fixed: the same files come out each time.
 
 A file: preset; public_url and parameters of the endpoint, where the provider signs them; public_keys, true where `secrets` are public
-keys, and private_keys, what signs for them in tests; documents, what a fetch of a URL gives (JWKS, certificates); vectors. A vector: name,
-source, secrets (in order), for (which scheme or use each is for, where there are several), now (Unix seconds), method and target where
+keys, and private_keys, what signs for them, or for published ones, in tests; documents, what a fetch of a URL gives (JWKS,
+certificates); vectors. A vector: name, source, secrets (in order), for (which scheme or use each is for, where there are several), now (Unix seconds), method and target where
 they are not POST and /in/<preset>, headers (pairs), body (text) or body_base64, expect ("valid", the refusal's code, or "refused" for any)
 and, when valid, matches (the place of the secret that made it).
 
@@ -30,6 +30,7 @@ import zlib
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 HERE = pathlib.Path(__file__).parent
 SELF = "tests/vectors/make.py"
@@ -222,6 +223,27 @@ class Ed25519:
         return self.private.sign(message)
 
 
+class P521:
+    """An ECDSA key on P-521; signatures are r and s, 66 bytes each."""
+
+    def __init__(self, number):
+        self.private = ec.derive_private_key(number, ec.SECP521R1())
+        self.pem = self.private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+
+    def public(self, form="pem"):
+        return public_text(self.private.public_key(), form)
+
+    def sign(self, message):
+        r, s = decode_dss_signature(self.private.sign(message, ec.ECDSA(hashes.SHA512(), deterministic_signing=True)))
+        return r.to_bytes(66, "big") + s.to_bytes(66, "big")
+
+    def jwk(self, kid):
+        """As TrueLayer publishes them: without the zeros that a coordinate begins with."""
+        numbers = self.private.public_key().public_numbers()
+        part = lambda number: b64u(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+        return {"kty": "EC", "alg": "ES512", "crv": "P-521", "kid": kid, "x": part(numbers.x), "y": part(numbers.y)}
+
+
 def public_text(key, form):
     if form == "pem":
         return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
@@ -230,6 +252,7 @@ def public_text(key, form):
 
 RSA_KEY, OTHER_RSA_KEY = Rsa(RSA_PEM), Rsa(OTHER_RSA_PEM)
 EC_KEY, OTHER_EC_KEY = P256(0x1D2C3B4A59687786950413223140506F7E8D9CABBAC9D8E7F60514233241506F), P256(0x6F5E4D3C2B1A0918273645546372819FAEBDCCDBEAF90817263544536271809)
+P521_KEY, OTHER_P521_KEY = P521(0x1D2C3B4A59687786950413223140506F7E8D9CABBAC9D8E7F60514233241506F), P521(0x6F5E4D3C2B1A0918273645546372819FAEBDCCDBEAF90817263544536271809)
 ED_KEY, OTHER_ED_KEY = Ed25519(bytes(range(32))), Ed25519(bytes(range(1, 33)))
 
 
@@ -258,13 +281,14 @@ class Provider:
     """How one provider signs.
 
     sign(request) is the signature as text; headers(request, signature) what is sent with the body. `key` makes the key of a secret,
-    `time` writes the time, `inside` puts the signature into the body where it stands there, `stamp` the time.
+    `time` writes the time, `inside` puts the signature into the body where it stands there, `stamp` the time. `published` says which scheme
+    beside that of the secret has keys that the provider publishes, and two of those; `unsigned` is the body without what they sign.
     """
 
     def __init__(self, name, body, sign, headers, *, secret="a text of our own, long enough", wrong="quite another text, as long as that",
                  key=utf8, time=None, tolerance=300, header=None, inside=None, stamp=None, parameters=None, target=None, kind="mac",
                  public=None, private=None, content_type="application/json", url=False, extra=(), tamper=None, uses=None, documents=None,
-                 encoding="text", repeats=False, inside_token=False):
+                 encoding="text", repeats=False, inside_token=False, published=None, unsigned=None):
         self.name, self.body, self.sign, self.make_headers = name, body, sign, headers
         self.secret, self.wrong, self.key, self.time, self.tolerance = secret, wrong, key, time, tolerance
         self.inside, self.stamp, self.parameters = inside, stamp, parameters or {}
@@ -273,6 +297,7 @@ class Provider:
         self.url, self.extra, self.tamper, self.uses, self.documents = url, extra, tamper, uses, documents
         self.encoding, self.repeats = encoding, repeats
         self.header, self.inside_token = header, inside_token
+        self.published, self.unsigned = published, unsigned
 
     def request(self, key, now=NOW, body=None):
         """Headers, body and the signature's text."""
@@ -1137,6 +1162,45 @@ provider("microsoft-graph", compact({"value": [{"subscriptionId": "7f105c7d", "c
                                                {"subscriptionId": "7f105c7d", "clientState": "@", "changeType": "updated", "resource": "users/1/messages/3", "resourceData": {"id": "3"}}]}),
          lambda request: request.key.decode(), lambda request, signature: [], inside=lambda body, signature: body.replace(b'"@"', json.dumps(signature).encode()), kind="token", extra=[graph_extra])
 
+GRAPH_APP, GRAPH_TENANT, GRAPH_SENDER = "8e460676-ae3f-4b1e-8790-ee0fb5d6148f", "84bd8158-6d4d-4958-8b9f-9d6445542f95", "0bf30f3b-4a52-48df-9a82-234910c4a086"
+
+
+def entra(key=RSA_KEY, sign=None, head=None, **changes):
+    claims = {"aud": GRAPH_APP, "iss": f"https://sts.windows.net/{GRAPH_TENANT}/", "iat": NOW - 60, "nbf": NOW - 60, "exp": NOW + 28_800, "appid": GRAPH_SENDER, "tid": GRAPH_TENANT, "ver": "1.0"} | changes
+    claims = {name: value for name, value in claims.items() if value is not None}
+    return jws({"alg": "RS256", "kid": "entra-1", "typ": "JWT"} | (head or {}), claims, sign or key.sign)
+
+
+def graph_rich(*tokens):
+    encrypted = {"data": "kxLmbWJl", "dataKey": "Rd8hPQ==", "dataSignature": "1zgF", "encryptionCertificateId": "c-1"}
+    return compact({"value": [{"subscriptionId": "76222963", "clientState": "@", "changeType": "created", "resource": "teams('1')/channels('2')/messages('3')", "resourceData": {"id": "3"}, "encryptedContent": encrypted}], "validationTokens": list(tokens)})
+
+
+def graph_rich_extra(provider, key, wrong, headers, body, signature, case):
+    shown = lambda made, state=signature: {"body": made.replace(b'"@"', json.dumps(state).encode())}
+    bearing = lambda **changes: shown(graph_rich(entra(**changes)))
+    yield case("tampered body, which nobody signed", "valid", body=body.replace(b"created", b"updated"))
+    yield case("signature empty", "refused", **shown(provider.body, ""))
+    yield case("a token of version 2", "valid", **bearing(appid=None, azp=GRAPH_SENDER, ver="2.0", iss=f"https://login.microsoftonline.com/{GRAPH_TENANT}/v2.0"))
+    yield case("no token", "signature_missing", **shown(graph_rich()))
+    yield case("two tokens", "signature_duplicated", **shown(graph_rich(entra(), entra())))
+    yield case("a token that is no text", "signature_malformed", **shown(graph_rich(7)))
+    yield case("a token for another app", "claim_mismatch", **bearing(aud="another"))
+    yield case("a token of another tenant", "claim_mismatch", **bearing(tid="another"))
+    yield case("a token that another app got", "claim_mismatch", **bearing(appid="another"))
+    yield case("a token that another app got, and says otherwise", "claim_mismatch", **bearing(azp="another"))
+    yield case("a token that nobody got", "claim_mismatch", **bearing(appid=None))
+    yield case("a token that ended", "timestamp_stale", **bearing(exp=NOW - 61))
+    yield case("a token of another key", "signature_mismatch", **bearing(key=OTHER_RSA_KEY))
+    yield case("a token of a key that nobody has", "refused", **bearing(head={"kid": "entra-9"}))
+    yield case("a token with alg none", "refused", **bearing(head={"alg": "none"}))
+    yield case("a token signed with the public key", "refused", **bearing(head={"alg": "HS256"}, sign=hs(RSA_KEY.public().encode())))
+
+
+provider("microsoft-graph-rich", graph_rich(entra()), lambda request: request.key.decode(), lambda request, signature: [], inside=lambda body, signature: body.replace(b'"@"', json.dumps(signature).encode()),
+         kind="token", uses=["state"], published=("origin", (RSA_KEY, OTHER_RSA_KEY)), unsigned=graph_rich(), parameters={"app_id": GRAPH_APP, "tenant_id": GRAPH_TENANT}, extra=[graph_rich_extra],
+         documents={f"https://login.microsoftonline.com/{GRAPH_TENANT}/discovery/v2.0/keys": json.dumps({"keys": [RSA_KEY.jwk("entra-1")]})})
+
 # 1.7 E-mail
 
 
@@ -1334,6 +1398,43 @@ base64_text("aftership", "as-signature-hmac-sha256", compact({"ts": NOW, "event"
 hexadecimal("getstream", "X-Signature", compact({"type": "message.new", "cid": "messaging:fun", "created_at": iso(NOW), "message": {"id": "m1"}, "user": {"id": "u1"}}), headers=lambda request, signature: [["X-Signature", signature], ["X-Webhook-Id", "w-1"]])
 
 
+TL_KEYS = "https://webhooks.truelayer.com/.well-known/jwks"
+
+
+def tl_token(key, body, path="/in/truelayer", names="X-Tl-Webhook-Timestamp,Content-Type", changes=None, method="POST", values=None):
+    values = values or {"X-Tl-Webhook-Timestamp": iso(NOW), "Content-Type": "application/json"}
+    head = b64u(compact({"alg": "ES512", "kid": "tl-1", "tl_version": "2", "tl_headers": names, "jku": TL_KEYS} | (changes or {})))
+    lines = "".join(f"{name}: {values.get(name, '')}\n" for name in names.split(","))
+    signed = head + "." + b64u(f"{method} {path}\n{lines}".encode() + body)
+    return head + ".." + b64u(key.sign(signed.encode()))
+
+
+def tl_extra(provider, key, wrong, headers, body, signature, case):
+    with_token = lambda token: {"headers": with_header(headers, provider.header, lambda _: token)}
+    yield case("the list leaves the time out", "signature_malformed", **with_token(tl_token(key, body, names="Content-Type")))
+    yield case("nothing is listed", "signature_malformed", **with_token(tl_token(key, body, names="")))
+    yield case("only the time is listed", "valid", **with_token(tl_token(key, body, names="X-Tl-Webhook-Timestamp")))
+    head, _, signed = tl_token(key, body).partition("..")
+    first = b64u(compact({"alg": "ES512", "kid": "tl-1", "jku": TL_KEYS}))
+    yield case("the first version, over the body alone", "signature_malformed", **with_token(first + ".." + b64u(key.sign((first + "." + b64u(body)).encode()))))
+    yield case("another list under the same signature", "signature_mismatch", **with_token(b64u(compact({"alg": "ES512", "kid": "tl-1", "tl_version": "2", "tl_headers": "X-Tl-Webhook-Timestamp", "jku": TL_KEYS})) + ".." + signed))
+    yield case("another path", "signature_mismatch", **with_token(tl_token(key, body, path="/in/other")))
+    yield case("another method", "signature_mismatch", **with_token(tl_token(key, body, method="PUT")))
+    yield case("a signed header changed", "signature_mismatch", headers=with_header(headers, "X-Tl-Webhook-Timestamp", lambda _: iso(NOW + 60)))
+    yield case("a signed header twice", "signature_duplicated", headers=with_header(headers, "X-Tl-Webhook-Timestamp", lambda value: [value, value]))
+    yield case("a signed header missing", "signature_missing", headers=with_header(headers, "Content-Type", lambda _: None))
+    yield case("keys of somebody else", "signature_malformed", **with_token(tl_token(key, body, changes={"jku": "https://webhooks.truelayer.com.attacker.tld/.well-known/jwks"})))
+    yield case("keys of the sandbox", "signature_malformed", **with_token(tl_token(key, body, changes={"jku": "https://webhooks.truelayer-sandbox.com/.well-known/jwks"})))
+    yield case("a key that nobody has", "refused", **with_token(tl_token(key, body, changes={"kid": "tl-9"})))
+    yield case("alg none", "refused", **with_token(tl_token(key, body, changes={"alg": "none"})))
+    yield case("attached instead of detached", "refused", **with_token(head + "." + b64u(body) + "." + signed))
+
+
+provider("truelayer", compact({"type": "payment_executed", "event_id": "b8d4dda0-ff2c-4d77-a6da-4615e4bad941", "event_version": 1, "payment_id": "60c60d60-ed73-4c09-99d1-090f8fdb2d5d"}),
+         lambda request: tl_token(request.key, request.body), lambda request, signature: [["Tl-Signature", signature], ["X-Tl-Webhook-Timestamp", iso(NOW)]], header="Tl-Signature", kind="jwt",
+         secret=None, private=(P521_KEY, OTHER_P521_KEY), parameters={"keys_host": "webhooks.truelayer.com"}, documents={TL_KEYS: json.dumps({"keys": [P521_KEY.jwk("tl-1")]})}, extra=[tl_extra])
+
+
 def fireblocks_sign(request):
     head = b64u(compact({"alg": "RS512", "kid": "fireblocks-1"}))
     signed = head + "." + b64u(request.body)
@@ -1413,7 +1514,7 @@ OF_THE_SEVEN = {
 def sample(provider):
     """A first delivery, as a new partner's folder has it: not signed, with what signs it."""
     key = provider.private[0] if provider.private else provider.key(provider.secret)
-    headers, body, signature = provider.request(key)
+    headers, body, signature = provider.request(key, body=provider.unsigned)
     kept = [[name, value] for name, value in headers if signature not in value and not (provider.time and value == provider.time(NOW))
             and not (provider.name == "ebay" and name == provider.header) and name not in OF_THE_SIGNATURE]
     made = {"headers": kept, "body": body.decode()}
@@ -1433,6 +1534,9 @@ def sample(provider):
         secrets.append(secret)
     elif provider.private:
         secrets.append({"id": "pinned", "development": key.pem, "public_key": key.public("pem")})
+    if provider.published:
+        purpose, (published, _) = provider.published
+        secrets.append({"id": "pinned", "for": [purpose], "development": published.pem, "public_key": published.public("pem")})
     for purpose, development in BESIDE.get(provider.name, ()):
         secrets.append({"id": purpose, "for": [purpose], "development": development})
     if provider.name in VERIFIED:
@@ -1471,8 +1575,8 @@ def main():
             file["parameters"] = one.parameters
         if one.public:
             file["public_keys"] = True
-        if one.private:
-            file["private_keys"] = [key.pem for key in one.private]
+        if one.private or one.published:
+            file["private_keys"] = [key.pem for key in one.private or one.published[1]]
         if one.documents:
             file |= {"roots": [CA_CERTIFICATE], "documents": one.documents}
         text = json.dumps(file | {"vectors": made}, indent=1, ensure_ascii=False)

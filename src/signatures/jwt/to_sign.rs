@@ -11,6 +11,7 @@ use crate::{
         JwsAlgorithm, Place, Scheme, SignatureError, View,
         jose::claims::{Claim, Claims, OR},
         special::Special,
+        truelayer,
     },
 };
 
@@ -24,6 +25,8 @@ pub struct UnsignedToken {
     pub at: Option<Place>,
     /// How it is signed.
     pub algorithm: JwsAlgorithm,
+    /// What it says of itself, in JSON; it is signed too.
+    pub header: String,
     /// What is signed behind its header.
     pub payload: Vec<u8>,
     /// The payload is not sent with it.
@@ -46,9 +49,14 @@ impl Scheme {
 
 impl Jwt {
     fn unsigned(&self, request: &RawRequest, now: Timestamp) -> Result<UnsignedToken, SignatureError> {
+        let algorithm = *self.algorithms.first().ok_or(SignatureError::NoKey)?;
+        let header = self.header(algorithm, request);
         let payload = match &self.about {
             About::Message(message) => {
                 let body = vrl::value::Value::Null;
+                // Which headers are signed may stand in the token's own, so the message is that of the request with it.
+                let listing = message.has_tl_headers().then(|| truelayer::bearing(request, &header));
+                let request = listing.as_ref().unwrap_or(request);
                 message.render(&View { request, body: &body, item: &body }, None)?.to_vec()
             }
             About::Claims(claims) => {
@@ -61,8 +69,22 @@ impl Jwt {
             TokenAt::Field(path) => Some(Place::whole(path.clone())),
             TokenAt::Body => None,
         };
-        let algorithm = *self.algorithms.first().ok_or(SignatureError::NoKey)?;
-        Ok(UnsignedToken { at, algorithm, payload, detached: matches!(self.about, About::Message(_)) })
+        let detached = matches!(self.about, About::Message(_));
+        Ok(UnsignedToken { at, algorithm, header, payload, detached })
+    }
+
+    /// What the token says of itself.
+    fn header(&self, algorithm: JwsAlgorithm, request: &RawRequest) -> String {
+        let mut said = Map::from_iter([("alg".to_owned(), json!(algorithm.name()))]);
+        match &self.about {
+            About::Message(message) if message.has_tl_headers() => {
+                let own = truelayer::said_of(request).map(|(name, text)| (name.to_owned(), json!(text)));
+                said.extend(own);
+                said.extend(self.key_set.iter().map(|url| ("jku".to_owned(), json!(url))));
+            }
+            _ => drop(said.insert("typ".to_owned(), json!("JWT"))),
+        }
+        Json::Object(said).to_string()
     }
 
     fn claims(

@@ -197,6 +197,11 @@ impl Template {
         self.has(&Source::SignedHeaders)
     }
 
+    /// Whether TrueLayer's token says which headers are part of the message.
+    pub fn has_tl_headers(&self) -> bool {
+        self.has(&Source::TlHeaders)
+    }
+
     /// Whether the endpoint's public address is part of the message.
     pub fn has_url(&self) -> bool {
         self.has(&Source::Base) || self.has(&Source::PlivoV3)
