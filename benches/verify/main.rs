@@ -1,6 +1,6 @@
 //! How long it takes to verify one request of 2 KB, algorithm by algorithm over the raw body and for some presets of all
 //! shapes, beside what aws-lc takes for the bare primitive over the same body under the same key, made before on both sides.
-//! `cargo bench --bench verify`.
+//! `cargo bench --bench verify`; `-- stripe` measures only what has that in its name.
 //!
 //! Both sides run in turn, in rounds of a fraction of a millisecond, and of each the tenth percentile of its rounds is told: what
 //! else runs on a machine only ever makes a round longer, so the rounds least disturbed are the truthful ones. Read the ratios.
@@ -198,8 +198,12 @@ fn main() {
         Algorithm::RsaPkcs1Sha256,
         Algorithm::RsaPssSha512,
     ];
-    plain.into_iter().map(Subject::plain).for_each(|subject| measure(&subject));
-    PRESETS.into_iter().map(Subject::preset).for_each(|subject| measure(&subject));
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let is_wanted =
+        |subject: &Subject| wanted.is_empty() || wanted.iter().any(|part| subject.name.contains(part));
+    let subjects = plain.into_iter().map(Subject::plain).chain(PRESETS.into_iter().map(Subject::preset));
+    subjects.filter(is_wanted).for_each(|subject| measure(&subject));
 }
 
 fn measure(subject: &Subject) {
