@@ -340,11 +340,9 @@ mod tests {
             now: Timestamp,
             entries: &[EncodedEntry],
         ) -> Result<Appended, AppendError> {
+            let sizes = entries.iter().map(|entry| entry.body().len()).collect();
+            self.batches.lock().expect("never poisoned").push(sizes);
             let outcome = self.outcomes.lock().expect("never poisoned").recv().expect("the script goes on");
-            self.batches
-                .lock()
-                .expect("never poisoned")
-                .push(entries.iter().map(|entry| entry.body().len()).collect());
             if let Some(error) = outcome {
                 return Err(error);
             }
@@ -379,9 +377,9 @@ mod tests {
             tokio::spawn(async move { commit.append(entry(size)).await })
         }
 
-        /// Until the writer has taken everything queued into its hands.
-        async fn taken(&self) {
-            while self.commit.queue.capacity() < self.commit.queue.max_capacity() {
+        /// Until the writer appends its batch of this number, from 1: what is queued from then on is for the next.
+        async fn has_begun(&self, batch: usize) {
+            while self.batches().len() < batch {
                 tokio::task::yield_now().await;
             }
         }
@@ -407,8 +405,7 @@ mod tests {
     async fn what_arrives_during_an_fsync_shares_the_next() {
         let stage = Stage::with(1_000_000, 100);
         let first = stage.append(1);
-        tokio::task::yield_now().await;
-        stage.taken().await;
+        stage.has_begun(1).await;
         let later: Vec<_> = (2..=7).map(|size| stage.append(size)).collect();
         tokio::task::yield_now().await;
         for _ in 0..3 {
@@ -434,7 +431,6 @@ mod tests {
         stage.append(1).await.expect("ran").expect("the first waits for nobody");
         let early = stage.append(2);
         tokio::task::yield_now().await;
-        stage.taken().await;
         stage.append(3).await.expect("ran").expect("kept");
         early.await.expect("ran").expect("kept");
         assert_eq!(stage.batches(), [vec![1], vec![2, 3]]);
@@ -444,8 +440,7 @@ mod tests {
     async fn a_batch_is_bounded_in_bytes_and_a_large_entry_goes_alone() {
         let stage = Stage::with(10_000, 100);
         let first = stage.append(1);
-        tokio::task::yield_now().await;
-        stage.taken().await;
+        stage.has_begun(1).await;
         let later: Vec<_> = [6_000, 3_000, 3_000, 50_000].map(|size| stage.append(size)).into();
         tokio::task::yield_now().await;
         for _ in 0..4 {
@@ -462,8 +457,7 @@ mod tests {
     async fn a_full_queue_answers_at_once() {
         let stage = Stage::with(1_000_000, 2);
         let first = stage.append(1);
-        tokio::task::yield_now().await;
-        stage.taken().await;
+        stage.has_begun(1).await;
         let waiting = [stage.append(2), stage.append(3)];
         while stage.commit.queue.capacity() > 0 {
             tokio::task::yield_now().await;
@@ -492,8 +486,7 @@ mod tests {
     async fn an_unknown_state_is_the_end() {
         let stage = Stage::with(1_000_000, 10);
         let first = stage.append(1);
-        tokio::task::yield_now().await;
-        stage.taken().await;
+        stage.has_begun(1).await;
         let queued = stage.append(2);
         tokio::task::yield_now().await;
         stage.outcomes.send(Some(AppendError::Unknown("EIO".to_owned()))).expect("listens");
@@ -520,8 +513,7 @@ mod tests {
     async fn a_request_that_goes_away_does_not_take_its_entry_back() {
         let stage = Stage::with(1_000_000, 10);
         let gone = stage.append(1);
-        tokio::task::yield_now().await;
-        stage.taken().await;
+        stage.has_begun(1).await;
         gone.abort();
         stage.outcomes.send(None).expect("listens");
         stage.commit.durable().wait_for(|durable| *durable == EntryNumber(1)).await.expect("told");
@@ -531,8 +523,7 @@ mod tests {
     async fn closing_finishes_what_is_queued() {
         let stage = Stage::with(1_000_000, 10);
         let first = stage.append(1);
-        tokio::task::yield_now().await;
-        stage.taken().await;
+        stage.has_begun(1).await;
         let queued: Vec<_> = (2..=6).map(|size| stage.append(size)).collect();
         tokio::task::yield_now().await;
         let closing = tokio::spawn({
