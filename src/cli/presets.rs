@@ -39,7 +39,8 @@ fn row(preset: &PresetSummary) -> Vec<String> {
         preset.assurance.clone(),
         preset.handshakes.join(", "),
         preset.window.clone(),
-        preset.batch.clone().unwrap_or_default(),
+        // Each path in a line of its own: side by side they are wider than a screen.
+        preset.batch.as_deref().unwrap_or_default().replace(", ", "\n"),
         preset.ack_deadline.clone().unwrap_or_default(),
     ]
 }
