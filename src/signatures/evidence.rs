@@ -74,16 +74,12 @@ impl<'a> View<'a> {
         read: impl Fn(Cow<'a, str>) -> Result<T, SignatureError>,
     ) -> Result<Few<Few<T>>, SignatureError> {
         let mut groups = Few::new();
-        for text in self.texts_at(place)? {
-            match text {
-                Cow::Borrowed(text) => {
-                    add_pieces(&mut groups, place, text, |piece| read(Cow::Borrowed(piece)))?;
-                }
-                Cow::Owned(text) => {
-                    add_pieces(&mut groups, place, &text, |piece| read(Cow::Owned(piece.to_owned())))?;
-                }
+        self.each_text_at(place, |text| match text {
+            Cow::Borrowed(text) => add_pieces(&mut groups, place, text, |piece| read(Cow::Borrowed(piece))),
+            Cow::Owned(text) => {
+                add_pieces(&mut groups, place, &text, |piece| read(Cow::Owned(piece.to_owned())))
             }
-        }
+        })?;
         if groups.iter().all(SmallVec::is_empty) { Err(SignatureError::Missing) } else { Ok(groups) }
     }
 
@@ -94,45 +90,68 @@ impl<'a> View<'a> {
         if pieces.is_empty() { Ok(piece) } else { Err(SignatureError::Duplicated) }
     }
 
-    /// The texts at a place, whole, in the order of its headers; at least one.
-    pub(super) fn texts_at(&self, place: &Place) -> Result<Few<Cow<'a, str>>, SignatureError> {
-        let found = if place.numbered { self.numbered(place)? } else { self.lines(place)? };
-        if found.is_empty() {
-            return Err(SignatureError::Missing);
-        }
-        let text = |bytes| match &place.unwrap {
-            Some(unwrap) => unwrap.of(&as_text(bytes)?).map(Cow::Owned),
-            None => as_text(bytes),
-        };
-        found.into_iter().map(text).collect()
+    /// The first text at a place, whole.
+    pub(super) fn first_text_at(&self, place: &Place) -> Result<Cow<'a, str>, SignatureError> {
+        let mut first = None;
+        self.each_text_at(place, |text| {
+            first.get_or_insert(text);
+            Ok(())
+        })?;
+        first.ok_or(SignatureError::Missing)
     }
 
-    fn lines(&self, place: &Place) -> Result<Few<Cow<'a, [u8]>>, SignatureError> {
-        let mut found = Few::new();
+    /// Hands on the texts at a place, whole, in the order of its headers; at least one.
+    fn each_text_at(
+        &self,
+        place: &Place,
+        mut take: impl FnMut(Cow<'a, str>) -> Result<(), SignatureError>,
+    ) -> Result<(), SignatureError> {
+        let mut found = 0;
+        let take = |bytes| {
+            found += 1;
+            take(match &place.unwrap {
+                Some(unwrap) => Cow::Owned(unwrap.of(&as_text(bytes)?)?),
+                None => as_text(bytes)?,
+            })
+        };
+        let read = if place.numbered { self.numbered(place, take) } else { self.lines(place, take) };
+        read?;
+        if found == 0 { Err(SignatureError::Missing) } else { Ok(()) }
+    }
+
+    fn lines(
+        &self,
+        place: &Place,
+        mut take: impl FnMut(Cow<'a, [u8]>) -> Result<(), SignatureError>,
+    ) -> Result<(), SignatureError> {
         for path in place.paths() {
             if place.repeats && path.root() == Root::Header {
-                let lines = self.request.headers.0.iter().filter(|(name, _)| name == path.name());
-                found.extend(lines.map(|(_, value)| Cow::Borrowed(value.0.as_ref())));
-            } else {
-                found.extend(self.scalar_at(path)?);
+                let mut lines = self.request.headers.0.iter().filter(|(name, _)| name == path.name());
+                lines.try_for_each(|(_, value)| take(Cow::Borrowed(value.0.as_ref())))?;
+            } else if let Some(text) = self.scalar_at(path)? {
+                take(text)?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn numbered(&self, place: &Place) -> Result<Few<Cow<'a, [u8]>>, SignatureError> {
+    fn numbered(
+        &self,
+        place: &Place,
+        mut take: impl FnMut(Cow<'a, [u8]>) -> Result<(), SignatureError>,
+    ) -> Result<(), SignatureError> {
         let mut names = HashSet::new();
-        let mut values = Few::new();
-        for (name, value) in self.request.headers.0.iter().filter(|(name, _)| place.holds_header(name)) {
+        let headers = self.request.headers.0.iter().filter(|(name, _)| place.holds_header(name));
+        for (number, (name, value)) in headers.enumerate() {
             if !names.insert(name) && !place.repeats {
                 return Err(SignatureError::Duplicated);
             }
-            if values.len() == MAX_NUMBERED {
+            if number == MAX_NUMBERED {
                 return Err(SignatureError::Malformed("more than 100 signature headers"));
             }
-            values.push(Cow::Borrowed(value.0.as_ref()));
+            take(Cow::Borrowed(value.0.as_ref()))?;
         }
-        Ok(values)
+        Ok(())
     }
 
     /// A header's bytes; a field's text, or its integer as JSON spells it, for a signature or a time is text however it

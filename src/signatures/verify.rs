@@ -1,6 +1,8 @@
 //! Room `signatures`: the verdict. Every key is tried on every signature in constant time; only what held is looked at
 //! for its age. May not know where keys come from or what time it is.
 
+use vrl::value::Value;
+
 use super::{
     Algorithm, Key, Message, Scheme,
     evidence::{Evidence, Few, gather, read_body, views},
@@ -92,13 +94,24 @@ pub(super) fn judge(
         return special.judge(scheme, keys, request, now);
     }
     let body = read_body(scheme, request);
-    let evidence: Result<Few<_>, _> = body.as_ref().map_err(|error| *error).and_then(|body| {
-        views(scheme, request, body)?.into_iter().map(|view| gather(scheme, &view)).collect()
-    });
+    let evidence = body.as_ref().map_err(|error| *error).and_then(|body| gather_all(scheme, request, body));
     let evidence = evidence.inspect_err(|_| spend(scheme.algorithm(), keys, request))?;
     let (key, age) = matching(scheme, keys, &evidence, now).ok_or(SignatureError::Mismatch)?;
     age?;
     Ok(Verification { assurance: scheme.assurance(), secret_id: Some(key.id.clone()) })
+}
+
+/// The readings of everything that is signed.
+fn gather_all<'a>(
+    scheme: &'a Scheme,
+    request: &'a RawRequest,
+    body: &'a Value,
+) -> Result<Few<Few<Evidence<'a>>>, SignatureError> {
+    let mut all = Few::new();
+    for view in views(scheme, request, body)? {
+        all.push(gather(scheme, &view)?);
+    }
+    Ok(all)
 }
 
 /// Whether what a key signed is of now.

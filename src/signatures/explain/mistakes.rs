@@ -26,7 +26,7 @@ const SHARED_KEY: [Algorithm; 7] = [
 /// How the text where the signature should stand is spelled, when it is not as the scheme says.
 pub(super) fn in_spelling(scheme: &Scheme, view: &View<'_>) -> Option<String> {
     let value = scheme.value();
-    let text = view.texts_at(&value.place).ok()?.into_iter().next()?;
+    let text = view.first_text_at(&value.place).ok()?;
     let demanded = value.place.separator.is_none() && !value.place.prefix_optional;
     let prefix = value.place.prefix.as_deref().filter(|_| demanded);
     if let Some(prefix) = prefix.filter(|prefix| !text.starts_with(prefix)) {

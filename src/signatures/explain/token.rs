@@ -115,7 +115,7 @@ impl<'t> Loose<'t> {
 /// Where the token is, if it is not where it should be.
 fn misplaced(jwt: &Jwt, view: &View<'_>) -> Option<String> {
     let TokenAt::Place(place) = &jwt.at else { return None };
-    match view.texts_at(place).ok().and_then(|texts| texts.into_iter().next()) {
+    match view.first_text_at(place).ok() {
         Some(text) => without_prefix(place, &text),
         None => elsewhere(view),
     }
