@@ -5,8 +5,9 @@
 //! of its own: several kilobytes written for each, and more the longer the ledger is. Instead a batch's hashes go to the
 //! end of `seen_recently` and into memory; when memory holds [`KEPT`] of them, a hand that goes round the hash space
 //! merges a neighbourhood at a time into `seen`, many hashes to a page. `seen_recently` is what memory is read from
-//! when the records are opened; merging the same hash again after that changes nothing. Its rows are deleted once the
-//! hand has been all the way round since they were written.
+//! when the records are opened, but for what `seen_hand` knows to be merged; merging the same hash again changes nothing.
+//! Its rows are deleted once the hand has been all the way round since they were written, however often the records were
+//! opened meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -85,20 +86,18 @@ impl Seen {
     }
 
     fn load_keeping(connection: &Connection, kept: usize) -> Result<Self, RecordsError> {
-        let mut statement = connection.prepare("SELECT hash, kind, place FROM seen_recently")?;
-        let recent = statement.query_map([], sighting)?.collect::<rusqlite::Result<_>>()?;
+        let noted = "SELECT hand, round_began_at, merged_through FROM seen_hand";
+        let (hand, round_began_at, merged_through) =
+            connection.query_row(noted, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let mut statement = connection.prepare(
+            "SELECT hash, kind, place FROM seen_recently
+             WHERE sequence > ?1 AND NOT (sequence <= ?2 AND hash < ?3)",
+        )?;
+        let unmerged = statement.query_map(params![merged_through, round_began_at, hand], sighting)?;
+        let recent = unmerged.collect::<rusqlite::Result<_>>()?;
         let bounds = "SELECT COALESCE(min(sequence), 1), COALESCE(max(sequence), 0) FROM seen_recently";
         let (first_row, last_row) = connection.query_row(bounds, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let merged_through = first_row - 1;
-        Ok(Self {
-            recent,
-            kept,
-            hand: i64::MIN,
-            first_row,
-            last_row,
-            merged_through,
-            round_began_at: last_row,
-        })
+        Ok(Self { recent, kept, hand, first_row, last_row, merged_through, round_began_at })
     }
 
     /// Remembers what a commit saw, and does this commit's share of the merging.
@@ -122,6 +121,7 @@ impl Seen {
             let share = 2 * sightings.len();
             self.merge(connection, share)?;
             self.delete_merged(connection, share)?;
+            self.note_hand(connection)?;
         }
         Ok(())
     }
@@ -153,6 +153,13 @@ impl Seen {
         let through = self.merged_through.min(self.first_row.saturating_add(count));
         connection.prepare_cached("DELETE FROM seen_recently WHERE sequence <= ?1")?.execute([through])?;
         self.first_row = self.first_row.max(through + 1);
+        Ok(())
+    }
+
+    fn note_hand(&self, connection: &Connection) -> Result<(), RecordsError> {
+        let sql = "UPDATE seen_hand SET hand = ?1, round_began_at = ?2, merged_through = ?3";
+        let mut note = connection.prepare_cached(sql)?;
+        note.execute(params![self.hand, self.round_began_at, self.merged_through])?;
         Ok(())
     }
 
@@ -214,7 +221,9 @@ mod tests {
 
     fn database() -> Connection {
         let connection = Connection::open_in_memory().expect("opens");
-        connection.execute_batch(include_str!("schema_1.sql")).expect("compiles");
+        for schema in [include_str!("schema_1.sql"), include_str!("schema_7.sql")] {
+            connection.execute_batch(schema).expect("compiles");
+        }
         connection
     }
 
@@ -230,18 +239,39 @@ mod tests {
         assert_eq!(one, hash(&EndpointName::new("a", "b"), b"id"));
     }
 
+    fn remember(seen: &mut Seen, connection: &Connection, place: i64) {
+        let hash = hash(&EndpointName::new("p", "e"), &place.to_be_bytes());
+        seen.remember(connection, &[Sighting { hash, kind: Kind::Event, place }]).expect("remembers");
+    }
+
+    fn rows(connection: &Connection) -> i64 {
+        connection.query_row("SELECT count(*) FROM seen_recently", [], |row| row.get(0)).expect("counts")
+    }
+
     #[test]
     fn rows_are_deleted_once_the_hand_has_been_round() {
         let connection = database();
         let mut seen = Seen::load_keeping(&connection, 100).expect("loads");
-        for place in 0..5_000_i64 {
-            let hash = hash(&EndpointName::new("p", "e"), &place.to_be_bytes());
-            seen.remember(&connection, &[Sighting { hash, kind: Kind::Event, place }]).expect("remembers");
+        for place in 0..5_000 {
+            remember(&mut seen, &connection, place);
         }
-        let rows: i64 =
-            connection.query_row("SELECT count(*) FROM seen_recently", [], |row| row.get(0)).expect("counts");
+        let rows = rows(&connection);
         assert!(seen.recent.len() <= 101, "{} in memory", seen.recent.len());
         assert!(rows <= 700, "{rows} rows wait");
+    }
+
+    #[test]
+    fn records_that_are_opened_again_and_again_remember_no_more_than_others() {
+        let connection = database();
+        for life in 0..100 {
+            let mut seen = Seen::load_keeping(&connection, 100).expect("loads");
+            assert!(seen.recent.len() <= 400, "{} in memory", seen.recent.len());
+            for place in 0..50 {
+                remember(&mut seen, &connection, 50 * life + place);
+            }
+        }
+        let rows = rows(&connection);
+        assert!(rows <= 1_000, "{rows} rows wait");
     }
 
     proptest! {
