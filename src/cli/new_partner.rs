@@ -21,14 +21,14 @@ use crate::{
     partners::STAND_IN,
     signatures::{
         Algorithm, Message, Sample, SampleSecret,
-        presets::{self, Preset, PresetFile},
+        presets::{self, Preset, PresetFile, SAMPLE_ADDRESS},
     },
 };
 
 /// The case that shows a first delivery.
 const FIRST_CASE: &str = "first-delivery";
-/// What stands in for the address under which partners reach this gateway.
-const PUBLIC_URL: &str = "https://hooks.example.com";
+/// Stands beside each value that is nobody's.
+const MADE_UP: &str = "# Made up: no genuine delivery is believed until your own stands here, and `check` warns as long as it does not.";
 /// What signs where the gateway has a public key; a file's name follows.
 const PRIVATE_KEY: &str = "--private-key";
 /// The kinds of key pairs: what they sign by, and how openssl makes one.
@@ -115,16 +115,7 @@ impl NewPartner<'_> {
             self.preset.name,
         );
         text.push_str(&self.secrets(&sample.secrets));
-        for (name, place) in &self.file.parameters {
-            let value = sample.parameters.get(name).map(String::as_str).unwrap_or_default();
-            let _ = writeln!(text, "# {place}\nparameters.{name} = {}", quoted(value));
-        }
-        if sample.signs_its_address {
-            let _ = writeln!(
-                text,
-                "# Where partners reach this gateway: the provider signs it.\npublic_url = {PUBLIC_URL:?}"
-            );
-        }
+        text.push_str(&self.parameters(&sample)?);
         text.push_str(
             "\n# The preset says what names an event and keeps its order; keys of an [identify] here replace its own one by one.\n\
              # Next: a [[mapping]] for each type that matters and an [[ignore]] for what does not. Until then events end as `unmapped`.\n\n\
@@ -132,6 +123,21 @@ impl NewPartner<'_> {
         );
         for secret in &sample.secrets {
             let _ = writeln!(text, "{:?} = {}", secret.id, quoted(&secret.development));
+        }
+        Ok(text)
+    }
+
+    /// What the provider alone can say. A first case needs some value, so one is made up, and said to be.
+    fn parameters(&self, sample: &Sample) -> anyhow::Result<String> {
+        let (made_up, mut text) = (self.preset.made_up_parameters()?, String::new());
+        for (name, place) in &self.file.parameters {
+            let value = sample.parameters.get(name).map(String::as_str).unwrap_or_default();
+            let note = if made_up.contains_key(name) { format!("{MADE_UP}\n") } else { String::new() };
+            let _ = writeln!(text, "# {place}\n{note}parameters.{name} = {}", quoted(value));
+        }
+        if sample.signs_its_address {
+            let place = "# Where partners reach this gateway: the provider signs it.";
+            let _ = writeln!(text, "{place}\n{MADE_UP}\npublic_url = {SAMPLE_ADDRESS:?}");
         }
         Ok(text)
     }

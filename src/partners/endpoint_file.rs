@@ -70,8 +70,12 @@ pub(super) struct EndpointPlan {
     pub(super) client_certificate: Option<ClientCertificate>,
     /// Whether senders may test themselves.
     pub(super) self_test: bool,
+    /// The preset that it verifies by, where it names one.
+    pub(super) preset: Option<String>,
     /// What a preset wants to know of it, by name.
     pub(super) parameters: BTreeMap<String, String>,
+    /// Where in the file its parameters and its `public_url` stand, by name.
+    pub(super) places: BTreeMap<String, usize>,
     /// The address under which its partner reaches it, where it has one of its own.
     pub(super) public_url: Option<PublicUrl>,
     /// Largest body in bytes.
@@ -107,7 +111,9 @@ impl EndpointPlan {
             allow_from: Vec::new(),
             client_certificate: None,
             self_test: false,
+            preset: None,
             parameters: BTreeMap::new(),
+            places: BTreeMap::new(),
             public_url: None,
             max_body_bytes: None,
             max_header_bytes: None,
@@ -169,6 +175,7 @@ pub(super) fn read<'t>(table: &Table<'t>, shared: &Shared<'t, '_>) -> EndpointPl
     }
     plan.secrets = secrets::read(table, "secrets", &mut problems);
     plan.public_url = public_url(table, &mut problems);
+    plan.places = places(table);
     plan.allow_from = callers::networks(table, &mut problems);
     plan.client_certificate = callers::certificate(table, &mut problems);
     plan.self_test = table.truth("self_test", &mut problems);
@@ -196,6 +203,7 @@ fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &
     if named.is_none() && signature.has("preset") {
         return;
     }
+    plan.preset = named.map(|(name, _)| name.to_owned());
     let file = named.map(|(name, _)| preset_file(name)).unwrap_or_default();
     let source = Source { file: &file, text: named.map_or("", |(_, text)| text) };
     let (toml, preset_problems) = parse(source);
@@ -293,6 +301,13 @@ fn public_url(table: &Table<'_>, problems: &mut Vec<Diagnostic>) -> Option<Publi
     let wrong =
         |why: InvalidPublicUrl| entry.problem("bad_public_url", "this is no public address", why.to_string());
     url.map_err(|why| problems.push(wrong(why))).ok()
+}
+
+fn places(table: &Table<'_>) -> BTreeMap<String, usize> {
+    let parameters = table.table("parameters", &mut Vec::new());
+    let parameters = parameters.iter().flat_map(Table::iter).map(|entry| (entry.key.to_owned(), entry.at));
+    let public_url = table.get("public_url").map(|entry| (entry.key.to_owned(), entry.at));
+    parameters.chain(public_url).collect()
 }
 
 /// The name under which a preset stands among a desk's sources and in diagnostics.

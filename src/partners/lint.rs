@@ -6,11 +6,19 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     check::{CheckOptions, Report},
     compile::{contract_of, unknown_contract},
+    endpoint_file::EndpointPlan,
     folder::{MappingsFolder, PartnerFolder, is_module},
     partner_file::{MappingPlan, PartnerFile, Scope},
     reading::{Source, closest},
 };
-use crate::{keys::SecretSource, model::Diagnostic};
+use crate::{
+    keys::SecretSource,
+    model::Diagnostic,
+    signatures::presets::{self, SAMPLE_ADDRESS},
+};
+
+/// What `check` calls a value that `douane partner new` made up.
+pub const SAMPLE_VALUE: &str = "sample_value";
 
 /// One partner under the lamp.
 pub(super) struct Lints<'a> {
@@ -33,6 +41,7 @@ impl Lints<'_> {
         report.warnings.extend(self.unused_modules());
         report.warnings.extend(self.missing_test_secrets());
         report.warnings.extend(self.shared_secrets());
+        report.warnings.extend(self.sample_values());
         report.warnings.extend(self.missing_setup());
         report.warnings.extend(self.missing_fixtures(options));
     }
@@ -133,6 +142,37 @@ impl Lints<'_> {
             }
         }
         found
+    }
+
+    /// What `douane partner new` wrote to begin with, and is nobody's.
+    fn sample_values(&self) -> Vec<Diagnostic> {
+        let each = |plan: &EndpointPlan| [self.sample_parameters(plan), self.sample_address(plan)].concat();
+        self.file.endpoints.iter().flat_map(each).collect()
+    }
+
+    fn sample_parameters(&self, plan: &EndpointPlan) -> Vec<Diagnostic> {
+        let preset = plan.preset.as_deref().and_then(presets::find).filter(|_| !plan.parameters.is_empty());
+        // Presets that cannot be read are told where they are used.
+        let read = preset.and_then(|preset| Some((preset.made_up_parameters().ok()?, preset.file().ok()?)));
+        let Some((made_up, preset)) = read else { return Vec::new() };
+        let still = made_up.iter().filter(|(name, value)| plan.parameters.get(*name) == Some(*value));
+        let told = still.map(|(name, _)| {
+            let place = preset.parameters.get(name).map(String::as_str).unwrap_or_default();
+            self.sample(plan, name, format!("write your own; where to find it: {place}"))
+        });
+        told.collect()
+    }
+
+    fn sample_address(&self, plan: &EndpointPlan) -> Vec<Diagnostic> {
+        let sample = plan.public_url.as_ref().is_some_and(|url| url.as_str() == SAMPLE_ADDRESS);
+        let help = "write the address under which the provider reaches this gateway, or remove it where intake.public_url says so";
+        sample.then(|| self.sample(plan, "public_url", help)).into_iter().collect()
+    }
+
+    fn sample(&self, plan: &EndpointPlan, name: &str, help: impl Into<String>) -> Diagnostic {
+        let at = plan.places.get(name).copied().unwrap_or(plan.at);
+        let message = format!("the {name} of `{}` is made up: no genuine delivery is believed", plan.name);
+        self.source.problem(SAMPLE_VALUE, at, message, help)
     }
 
     fn missing_setup(&self) -> Option<Diagnostic> {

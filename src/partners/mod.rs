@@ -43,6 +43,7 @@ pub use folder::{Fingerprint, FolderError, MappingsFolder, PartnerFolder, finger
 pub use handshake::{AnswerBody, AnswerValue, Condition, ConfirmRule, Handshake, HashPart, Writing};
 #[cfg(test)]
 pub(crate) use handshake_file::handshakes_of;
+pub use lint::SAMPLE_VALUE;
 pub use opening::STAND_IN;
 pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};

@@ -85,6 +85,8 @@ pub struct SampleSecret {
     pub public_key: Option<String>,
 }
 
+/// What stands in samples for the address under which partners reach the gateway.
+pub const SAMPLE_ADDRESS: &str = "https://hooks.example.com";
 /// One sample a preset.
 static SAMPLES: &str = include_str!("presets/samples.json");
 
@@ -112,6 +114,16 @@ impl Preset {
             let message = format!("there is no sample delivery of {:?}", self.name);
             SchemeError::new("missing_key", message, "tests/vectors/make.py writes one for each preset")
         })
+    }
+
+    /// The parameters of the first delivery that are nobody's: an endpoint that has them takes that delivery and no genuine
+    /// one. What stands first in the words about a parameter is a provider's own and may stay.
+    pub fn made_up_parameters(&self) -> Result<BTreeMap<String, String>, SchemeError> {
+        let (file, mut made_up) = (self.file()?, self.sample()?.parameters);
+        made_up.retain(|name, value| {
+            !file.parameters.get(name).is_some_and(|place| place.starts_with(value.as_str()))
+        });
+        Ok(made_up)
     }
 
     /// The file as data, for listings.
@@ -388,6 +400,27 @@ mod tests {
                 ["secret = \"verify\"", "\"secret.verify\""].iter().any(|it| preset.text.contains(it));
             assert_eq!(purposes.contains(&"verify"), verifies, "{}", preset.name);
         });
+    }
+
+    /// An endpoint at the provider's own key server or in the default environment is as it should be.
+    #[test]
+    fn what_a_provider_offers_itself_is_not_made_up() {
+        let offered = |preset: &Preset| {
+            let made_up = preset.made_up_parameters().expect("parameters");
+            let own = preset.sample().expect("a sample").parameters.into_keys();
+            let own = own.filter(|name| !made_up.contains_key(name));
+            own.map(|name| format!("{}.{name}", preset.name)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            all().iter().flat_map(offered).collect::<Vec<_>>(),
+            [
+                "ebay.api_host",
+                "fireblocks.keys_host",
+                "hygraph.environment",
+                "plaid.api_host",
+                "truelayer.keys_host"
+            ]
+        );
     }
 
     #[test]
