@@ -62,6 +62,11 @@ pub(super) async fn open(config: &LedgerConfig) -> anyhow::Result<Opened> {
     Ok(Opened { lock, writer: Box::new(writer), ledger, sealer, others: None })
 }
 
+/// There is no intake log yet: whoever acted on the records did so before the first start.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger in {} has no intake log yet: it begins with the first `douane serve`", .0.display())]
+pub struct LogNotBegun(PathBuf);
+
 /// Opens the ledger of a data folder to read, beside a running server or without one. Halves that do not belong together
 /// refuse, as they would to work.
 pub(super) async fn open_read_only(config: &LedgerConfig) -> anyhow::Result<Ledger> {
@@ -77,6 +82,9 @@ pub(super) async fn open_read_only(config: &LedgerConfig) -> anyhow::Result<Ledg
     let records = SqliteRecords::open_read_only(&path, incarnation)?;
     // Before the log, which a running server makes longer meanwhile.
     let cursor = highest_cursor(&records.cursors().await?);
+    if cursor.0 == 0 && !log_folder(folder).exists() {
+        bail!(LogNotBegun(folder.clone()));
+    }
     let reader = read_log(&log_folder(folder))?;
     match reader.incarnation() {
         Some(log) if log != incarnation => {
@@ -102,8 +110,15 @@ pub(super) fn has_begun(folder: &Path) -> bool {
     identity_file(folder).exists() || folder.join(RECORDS_FILE).exists() || log_folder(folder).exists()
 }
 
-/// Opens the records alone for an act of a person (a token, a journal line) while no server runs.
-pub(super) fn open_records_for_acts(config: &LedgerConfig) -> anyhow::Result<(FolderLock, Arc<dyn Records>)> {
+/// Opens the records alone for an act of a person (a token, a journal line) while no server runs. Where there is nothing yet,
+/// both halves are begun: one alone looks as if the other were lost.
+pub(super) async fn open_records_for_acts(
+    config: &LedgerConfig,
+) -> anyhow::Result<(FolderLock, Arc<dyn Records>)> {
+    if !has_begun(&config.data_dir) {
+        let Opened { lock, ledger, .. } = open(config).await?;
+        return Ok((lock, ledger.records));
+    }
     let lock = FolderLock::take(&config.data_dir)?;
     let incarnation = identity_or_new(&config.data_dir)?;
     Ok((lock, Arc::new(open_records(&config.data_dir, incarnation)?)))
@@ -197,14 +212,29 @@ mod tests {
     async fn a_restored_folder_without_its_sealing_key_is_refused() {
         let home = tempfile::tempdir().expect("a folder");
         let config = config(&home);
-        drop(open_records_for_acts(&config).expect("records alone need no key"));
         drop(open(&config).await.expect("begun"));
+        drop(open_records_for_acts(&config).await.expect("records alone need no key"));
         drop(open(&config).await.expect("opened again"));
         let key = config.data_dir.join(SEALING_KEY_FILE);
         fs::remove_file(&key).expect("removed");
         let refused = open(&config).await.err().expect("must be refused").to_string();
         assert!(refused.contains("sealing.key is missing") && refused.contains("restore"), "{refused}");
         assert!(!key.exists());
+    }
+
+    #[tokio::test]
+    async fn an_act_before_the_first_start_begins_both_halves() {
+        let home = tempfile::tempdir().expect("a folder");
+        let config = config(&home);
+        drop(open_records_for_acts(&config).await.expect("begun"));
+        let ledger = open_read_only(&config).await.expect("a whole ledger");
+        assert_eq!(ledger.log.durable(), EntryNumber(0));
+        // As older releases left it, or a process that was killed between the halves.
+        fs::remove_dir_all(log_folder(&config.data_dir)).expect("removed");
+        let refused = open_read_only(&config).await.expect_err("must be refused");
+        assert!(refused.is::<LogNotBegun>(), "{refused:#}");
+        drop(open(&config).await.expect("begun"));
+        drop(open_read_only(&config).await.expect("a whole ledger"));
     }
 
     #[tokio::test]

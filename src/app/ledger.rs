@@ -64,7 +64,7 @@ pub async fn open_for_acts(config: &Config) -> anyhow::Result<Acts> {
     if config.ledger.url.is_some() {
         return Ok(Acts { records: shared::open_read_only(&config.ledger).await?.records, _lock: None });
     }
-    let (lock, records) = embedded::open_records_for_acts(&config.ledger)?;
+    let (lock, records) = embedded::open_records_for_acts(&config.ledger).await?;
     Ok(Acts { records, _lock: Some(lock) })
 }
 
@@ -77,13 +77,14 @@ pub struct Entries {
     _lock: Option<FolderLock>,
 }
 
-/// Opens the ledger for replay requests while no server runs on the data folder.
+/// Opens the ledger for replay requests while no server runs on the data folder. One that is not there is not begun.
 pub async fn open_for_entries(config: &Config) -> anyhow::Result<Entries> {
     let config = &config.ledger;
     let (writer, ledger, lock) = if config.url.is_some() {
         let (writer, ledger) = shared::open_for_entries(config).await?;
         (writer, ledger, None)
     } else {
+        drop(embedded::open_read_only(config).await?);
         let opened = embedded::open(config).await?;
         (opened.writer, opened.ledger, Some(opened.lock))
     };

@@ -26,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use brokers::try_broker;
 pub use database::database;
+pub use embedded::LogNotBegun;
 pub use gateway::{Gateway, bind};
 pub use house::{House, Options};
 pub use ledger::{Acts, Entries, has_ledger, open_for_acts, open_for_entries, open_read_only};

@@ -167,6 +167,9 @@ async fn ledger(config: &Config) -> Vec<Finding> {
     }
     let ledger = match app::open_read_only(config).await {
         Ok(ledger) => ledger,
+        Err(error) if error.is::<app::LogNotBegun>() => {
+            return vec![Finding::sound("ledger", error.to_string())];
+        }
         Err(error) => return vec![Finding::wrong("ledger", format!("{error:#}"), help)],
     };
     let figures = match ledger.records.conservation().await {

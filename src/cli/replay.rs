@@ -116,9 +116,13 @@ pub(super) async fn carry_out(
 }
 
 async fn offline(config: &Config, request: &ReplayRequest) -> anyhow::Result<ReplayPlan> {
+    if request.dry_run {
+        let ledger = app::open_read_only(config).await?;
+        return Ok(replays::plan(&*ledger.records, request).await?.plan);
+    }
     let Entries { ledger, log, .. } = app::open_for_entries(config).await?;
     let planned = replays::plan(&*ledger.records, request).await?;
-    if request.dry_run || planned.plan.events == 0 {
+    if planned.plan.events == 0 {
         return Ok(planned.plan);
     }
     let id = DeliveryId::drawn_at(app::now());

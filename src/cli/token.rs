@@ -104,6 +104,8 @@ async fn revoke(config: &Config, name: &str) -> anyhow::Result<Verdict> {
         let path = format!("/tokens/{name}");
         door.ask::<serde_json::Value>(Method::DELETE, &path, None::<&()>).await?;
     } else {
+        // Without a ledger there is no token, and none is begun for it.
+        drop(app::open_read_only(config).await?);
         let ledger = app::open_for_acts(config).await?;
         let journal = data::act(app::now(), "token.revoked", name, json!({}));
         if !ledger.records.revoke_token(name, journal).await? {

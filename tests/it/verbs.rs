@@ -517,8 +517,48 @@ fn a_first_token_can_be_made_before_the_first_start() {
     let (data, mappings) = (tempfile::tempdir().expect("a folder"), Folder::new());
     let data = data.path().join("data");
     let ran = run_in(&data, mappings.path(), &["token", "create", "anna", "--role", "operator"]).ended(0);
+    for reading in
+        [&["token", "ls"][..], &["deliveries", "ls"], &["reconcile"], &["replay", "--partner", "lab"]]
+    {
+        run_in(&data, mappings.path(), reading).ended(0);
+    }
+    let found = run_in(&data, mappings.path(), &["doctor"]);
+    assert!(found.out.contains("0 entries, 0 waiting"), "{}", found.out);
     let gateway = Process::start_with(&data, mappings.path(), &[]);
     assert_eq!(gateway.ask("GET", "/api/v1/tokens", ran.out.trim(), &Value::Null).status, 200);
+}
+
+#[test]
+fn what_reads_or_replays_begins_no_ledger() {
+    let (home, mappings) = (tempfile::tempdir().expect("a folder"), Folder::new());
+    let data = home.path().join("data");
+    for arguments in [
+        &["deliveries", "ls"][..],
+        &["replay", "--partner", "lab"],
+        &["replay", "--partner", "lab", "--dry-run"],
+        &["dead-letters", "retry", "--partner", "lab"],
+        &["dead-letters", "retry", "--partner", "lab", "--dry-run"],
+        &["token", "revoke", "anna"],
+    ] {
+        let refused = run_in(&data, mappings.path(), arguments).ended(2);
+        assert!(refused.err.contains("there is no ledger in"), "{arguments:?}: {}", refused.err);
+        assert!(!data.exists(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_log_that_has_not_begun_is_not_said_to_be_lost() {
+    let (home, mappings) = (tempfile::tempdir().expect("a folder"), Folder::new());
+    let data = home.path().join("data");
+    run_in(&data, mappings.path(), &["token", "create", "anna", "--role", "operator"]).ended(0);
+    std::fs::remove_dir_all(data.join("log")).expect("removed");
+    let found = finding(&run_in(&data, mappings.path(), &DOCTOR), "ledger");
+    assert_eq!(found["sound"], true, "{found}");
+    for reading in [&["deliveries", "ls"][..], &["reconcile"], &["replay", "--partner", "lab"]] {
+        let refused = run_in(&data, mappings.path(), reading).ended(2);
+        assert!(refused.err.contains("it begins with the first `douane serve`"), "{}", refused.err);
+    }
+    drop(Process::start_with(&data, mappings.path(), &[]));
 }
 
 /// What doctor found about one thing.
