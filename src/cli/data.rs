@@ -5,10 +5,14 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    config,
-    ledger::{DeliveryFilter, JournalEntry},
+    config::{self, Config},
+    ledger::{DeliveryFilter, JournalEntry, Ledger},
     model::{EntryNumber, OutcomeKind, Timestamp},
+    partners::{closest, folder_names},
 };
+
+/// Under this name stands what was sent to an address that nobody knows.
+const UNKNOWN_ADDRESS: &str = "-";
 
 /// Which deliveries are meant, whatever became of them; everything given must hold.
 #[derive(Clone, Debug, Default, Args, Serialize)]
@@ -83,6 +87,30 @@ impl Choice {
             before: before.map(EntryNumber),
         }
     }
+}
+
+/// For verbs that found nothing: an error where the partner that was asked for is neither in the mappings nor in the ledger, so
+/// that nobody is reassured about a name that was misspelt.
+pub(super) async fn must_be_known(
+    config: &Config,
+    ledger: &Ledger,
+    partner: Option<&str>,
+) -> anyhow::Result<()> {
+    let folder = config.mappings.path.join("partners");
+    let Some(partner) = partner.filter(|partner| *partner != UNKNOWN_ADDRESS && folder.is_dir()) else {
+        return Ok(());
+    };
+    let mut known = folder_names(&folder);
+    known.extend(ledger.records.cursors().await?.into_iter().map(|(name, _)| name.partner.to_string()));
+    if known.contains(partner) {
+        return Ok(());
+    }
+    let meant = closest(partner, known.iter().map(String::as_str));
+    let help = meant.map_or_else(
+        || "`douane partner ls` lists them".to_owned(),
+        |meant| format!("did you mean {meant:?}?"),
+    );
+    bail!("there is no partner {partner:?}, neither in {} nor in the ledger; {help}", folder.display());
 }
 
 /// A line of the journal about what a person did with a verb.

@@ -4,15 +4,16 @@ use clap::Subcommand;
 
 use super::{
     Common, Verdict, block_on,
-    data::{Choice, Scope},
+    data::{self, Choice, Scope},
     deliveries,
     output::{self, Format},
     replay,
 };
 use crate::{
     app,
+    config::Config,
     console::{replays::ReplayRequest, stored::Named},
-    ledger::{DamagedEntry, DeliveryRow, EventRow, Ledger},
+    ledger::{DamagedEntry, DeliveryRow, EventRow},
     model::OutcomeKind,
 };
 
@@ -55,7 +56,7 @@ pub(super) fn run(common: &Common, verb: &DeadLettersVerb) -> anyhow::Result<Ver
         match verb {
             DeadLettersVerb::Ls { scope, limit, format } => {
                 let scope = scope.clone().settled()?;
-                list(&app::open_read_only(&config).await?, &scope, *limit, *format).await
+                list(&config, &scope, *limit, *format).await
             }
             DeadLettersVerb::Show { name } => {
                 deliveries::show(&config, &app::open_read_only(&config).await?, *name, false).await
@@ -75,8 +76,12 @@ fn dead_letters(scope: &Scope) -> Choice {
     Choice { scope: scope.clone(), outcome: Some(OutcomeKind::DeadLetter) }
 }
 
-async fn list(ledger: &Ledger, scope: &Scope, limit: usize, format: Format) -> anyhow::Result<Verdict> {
+async fn list(config: &Config, scope: &Scope, limit: usize, format: Format) -> anyhow::Result<Verdict> {
+    let ledger = app::open_read_only(config).await?;
     let page = ledger.records.deliveries(&dead_letters(scope).filter(limit, None)).await?;
+    if page.items.is_empty() {
+        data::must_be_known(config, &ledger, scope.partner.as_deref()).await?;
+    }
     let publications = ledger.records.publication_dead_letters(limit).await?;
     let damaged = match (&scope.partner, &scope.endpoint) {
         (None, None) => ledger.records.damaged(limit).await?,

@@ -69,7 +69,7 @@ pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verd
         let ledger = app::open_read_only(&config).await?;
         match verb {
             DeliveriesVerb::Ls { choice, limit, format } => {
-                list(&ledger, &choice.clone().settled()?, *limit, *format).await
+                list(&config, &ledger, &choice.clone().settled()?, *limit, *format).await
             }
             DeliveriesVerb::Show { name, body } => show(&config, &ledger, *name, *body).await,
             DeliveriesVerb::Export { choice, output } => {
@@ -79,8 +79,17 @@ pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verd
     })
 }
 
-async fn list(ledger: &Ledger, choice: &Choice, limit: usize, format: Format) -> anyhow::Result<Verdict> {
+async fn list(
+    config: &Config,
+    ledger: &Ledger,
+    choice: &Choice,
+    limit: usize,
+    format: Format,
+) -> anyhow::Result<Verdict> {
     let Newest { rows, more, damaged } = newest(ledger, choice, limit).await?;
+    if rows.is_empty() {
+        data::must_be_known(config, ledger, choice.scope.partner.as_deref()).await?;
+    }
     let head = ["number", "received", "endpoint", "delivery", "size", "assurance", "outcomes"];
     match format {
         Format::Json => output::json(&rows)?,
@@ -190,6 +199,9 @@ async fn export(
     choice: &Choice,
     output: Option<&Path>,
 ) -> anyhow::Result<Verdict> {
+    if newest(ledger, choice, 1).await?.rows.is_empty() {
+        data::must_be_known(config, ledger, choice.scope.partner.as_deref()).await?;
+    }
     journal(config, "payload.exported", "deliveries", json!(choice)).await?;
     match output {
         Some(path) => {

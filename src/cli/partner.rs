@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Subcommand, builder::PossibleValuesParser};
 
 use super::{
     Common, Verdict, arm, block_on, new_partner,
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     app,
     config::{Config, HumanDuration},
+    intake::Refusal,
     ledger::{Confirmation, ConfirmationState, DeliveryFilter, LearntSecret, RefusalFilter},
     model::EndpointName,
     partners::{
@@ -66,11 +67,11 @@ pub(super) enum PartnerVerb {
     },
     /// Say why a partner's requests were turned away, newest first
     Refusals {
-        /// The partner, or `partner/endpoint`
+        /// The partner, or `partner/endpoint`; `-`: what was sent to an address that nobody knows
         #[arg(value_name = "PARTNER")]
         partner: String,
         /// Only those of this cause, as `signature_mismatch`
-        #[arg(long)]
+        #[arg(long, value_parser = PossibleValuesParser::new(Refusal::CAUSES), hide_possible_values = true)]
         code: Option<String>,
         /// The one whose answer named this id (header douane-request)
         #[arg(long, value_name = "ID")]

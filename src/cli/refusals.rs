@@ -1,7 +1,9 @@
 //! Room `cli`: `douane partner refusals`: why requests were turned away, as the records say.
 
+use anyhow::Context;
+
 use super::{
-    Verdict,
+    Verdict, data,
     output::{self, Format},
 };
 use crate::{
@@ -11,7 +13,12 @@ use crate::{
 };
 
 pub(super) async fn list(config: &Config, filter: &RefusalFilter, format: Format) -> anyhow::Result<Verdict> {
-    let refusals = app::open_read_only(config).await?.records.refusals(filter).await?;
+    let ledger = app::open_read_only(config).await?;
+    let refusals = ledger.records.refusals(filter).await?;
+    if refusals.is_empty() {
+        let known = data::must_be_known(config, &ledger, filter.partner.as_deref()).await;
+        known.context("what was sent to an address that nobody knows stands under `-`")?;
+    }
     match format {
         Format::Json => output::json(&refusals)?,
         Format::Table => {

@@ -105,6 +105,10 @@ pub(super) async fn carry_out(
         Some(door) => door.ask(Method::POST, "/replays", Some(request)).await?.unwrap_or_default(),
         None => offline(config, request).await?,
     };
+    if plan.by_endpoint.is_empty() {
+        let ledger = app::open_read_only(config).await?;
+        data::must_be_known(config, &ledger, request.partner.as_deref()).await?;
+    }
     match format {
         Format::Json => output::json(&plan)?,
         Format::Table => {

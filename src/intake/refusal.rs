@@ -169,6 +169,42 @@ struct Problem<'a> {
 }
 
 impl Refusal {
+    /// Every code of a precise cause.
+    pub const CAUSES: [&str; 32] = [
+        "address_not_allowed",
+        "body_broken",
+        "body_timeout",
+        "body_too_large",
+        "body_unreadable",
+        "cannot_commit",
+        "claim_mismatch",
+        "client_certificate",
+        "encoding_unsupported",
+        "handshake_not_expected",
+        "handshake_token",
+        "handshakes_limited",
+        "head_too_large",
+        "key_unavailable",
+        "low_space",
+        "method_not_allowed",
+        "no_handshake",
+        "not_armed",
+        "not_configured",
+        "overloaded",
+        "rate_limited",
+        "shutting_down",
+        "signature_duplicated",
+        "signature_malformed",
+        "signature_mismatch",
+        "signature_missing",
+        "timestamp_future",
+        "timestamp_stale",
+        "unknown_address",
+        "unknown_endpoint",
+        "unknown_partner",
+        "unsafe_handshake",
+    ];
+
     /// The stable code of the precise cause: for metrics and kept refusals. The partner sees one code for every
     /// failure of a signature.
     pub fn cause(&self) -> &'static str {
@@ -365,6 +401,27 @@ mod tests {
         for error in [SignatureError::Mismatch, SignatureError::Stale, SignatureError::Malformed("v1")] {
             assert_eq!(on_the_wire(&of(error)).await, one);
         }
+    }
+
+    #[test]
+    fn no_cause_is_left_out_and_none_invented() {
+        let mut causes: Vec<_> = every_refusal().iter().map(Refusal::cause).collect();
+        for error in [
+            SignatureError::Missing,
+            SignatureError::Duplicated,
+            SignatureError::Malformed("v1"),
+            SignatureError::Mismatch,
+            SignatureError::Stale,
+            SignatureError::Future,
+            SignatureError::Unreadable,
+            SignatureError::Claim("aud is another"),
+            SignatureError::NoKey,
+        ] {
+            causes.push(Refusal::Signature { error, status: 401 }.cause());
+        }
+        causes.sort_unstable();
+        causes.dedup();
+        assert_eq!(causes, Refusal::CAUSES);
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub use handshake::{AnswerBody, AnswerValue, Condition, ConfirmRule, Handshake, 
 pub(crate) use handshake_file::handshakes_of;
 pub use lint::SAMPLE_VALUE;
 pub use opening::STAND_IN;
+pub use reading::closest;
 pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
 #[cfg(test)]

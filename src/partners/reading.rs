@@ -59,7 +59,7 @@ pub(super) fn parse(source: Source<'_>) -> (Spanned<DeTable<'_>>, Vec<Diagnostic
 }
 
 /// The name among `known` that someone who wrote `name` most likely meant.
-pub(super) fn closest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn closest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     known
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))

@@ -245,8 +245,20 @@ fn support_finds_out_why_a_request_was_turned_away() {
     let rows = one.json();
     assert_eq!(rows.as_array().map(Vec::len), Some(1));
     assert_eq!((&rows[0]["status"], &rows[0]["request"]), (&Value::from(401), &Value::from(request)));
-    let none = lab.verb(&["partner", "refusals", "nobody"]).ended(0).out;
+    let none = lab.verb(&["partner", "refusals", "lab", "--code", "timestamp_stale"]).ended(0).out;
     assert!(none.contains("nothing was turned away"), "{none}");
+    let misspelt = lab.verb(&["partner", "refusals", "lab", "--code", "signature_mismatched"]).ended(2).err;
+    assert!(misspelt.contains("signature_mismatch'"), "{misspelt}");
+    let nobody = lab.verb(&["partner", "refusals", "nobody"]).ended(2).err;
+    assert!(
+        nobody.contains("there is no partner \"nobody\"") && nobody.contains("stands under `-`"),
+        "{nobody}"
+    );
+
+    let astray = post(&lab.gateway, "/in/nobody", &[], b"{}").header("douane-request").to_owned();
+    let path = format!("/api/v1/refusals?request={astray}");
+    lab.gateway.wait_until(&path, |answer| answer.json()["items"][0]["code"] == "unknown_partner");
+    assert!(lab.verb(&["partner", "refusals", "-"]).ended(0).out.contains("unknown_partner"));
 }
 
 /// Notion's page wants the token that Notion sent: a person must see it, and nobody else ever.

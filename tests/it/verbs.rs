@@ -360,6 +360,22 @@ fn send_posts_a_case_as_its_partner_would() {
     verb(&["send", case, "--to", "http://127.0.0.1:1"]).ended(2);
 }
 
+/// Nothing was found of a partner that is not there: that is no good news.
+fn says_who_is_not_known(run: &dyn Fn(&[&str]) -> Ran) {
+    for misspelt in [
+        &["deliveries", "ls"][..],
+        &["deliveries", "export"],
+        &["dead-letters", "ls"],
+        &["dead-letters", "retry"],
+        &["replay"],
+        &["replay", "--dry-run"],
+    ] {
+        let refused = run(&[misspelt, &["--partner", "labb"]].concat()).ended(2);
+        assert!(refused.err.contains("there is no partner \"labb\""), "{}", refused.err);
+        assert!(refused.err.contains("did you mean \"lab\"?"), "{}", refused.err);
+    }
+}
+
 /// What the ledger verbs must say, whether a server runs or not. `run` runs one on the data folder.
 fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     let rows = run(&["deliveries", "ls", "--format", "json"]).ended(0).json();
@@ -378,7 +394,10 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
         assert_eq!(answer(&["--endpoint", "lab/default"]), apart, "as listings print it");
         run(&[&verb[..], &["--partner", "other", "--endpoint", "lab/default"]].concat()).ended(2);
     }
-    assert!(run(&["deliveries", "ls", "--partner", "other"]).ended(0).out.contains("no delivery matches"));
+    assert!(
+        run(&["deliveries", "ls", "--external-id", "other"]).ended(0).out.contains("no delivery matches")
+    );
+    says_who_is_not_known(run);
 
     let shown = run(&["deliveries", "show", &ids[0]]).ended(0).json();
     assert_eq!((&shown["method"], &shown["target"]), (&json!("POST"), &json!("/in/lab")));
