@@ -1,7 +1,11 @@
 //! Room `cli`: `douane check`.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
+use anyhow::bail;
 use clap::Args;
 
 use super::{
@@ -12,9 +16,9 @@ use crate::partners::{CheckOptions, MappingsFolder, Report, SecretsFrom, check, 
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The folder of cases; partners without one are told
-    #[arg(long, default_value = "fixtures", value_name = "FOLDER")]
-    fixtures: PathBuf,
+    /// The folder of cases; partners without one are told (default: fixtures, where it is there)
+    #[arg(long, value_name = "FOLDER")]
+    fixtures: Option<PathBuf>,
     /// Also find wrong what is only worth a look
     #[arg(long)]
     strict: bool,
@@ -25,7 +29,7 @@ pub(super) struct CheckArgs {
 pub(super) fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     let folder = MappingsFolder::read(&config.mappings.path)?.at(config.intake.public_url.clone());
-    let fixtures = args.fixtures.is_dir().then(|| folder_names(&args.fixtures));
+    let fixtures = fixtures(args.fixtures.as_deref())?;
     let report = check(&folder, &CheckOptions { secrets: SecretsFrom::Sources, fixtures });
     match args.format {
         Format::Json => output::json(&report)?,
@@ -33,6 +37,15 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Verdict> 
     }
     let sound = report.is_ok() && (report.warnings.is_empty() || !args.strict);
     Ok(if sound { Verdict::Fine } else { Verdict::FoundWrong })
+}
+
+/// The partners that have cases. Only a folder that nobody named may be missing.
+fn fixtures(named: Option<&Path>) -> anyhow::Result<Option<BTreeSet<String>>> {
+    let folder = named.unwrap_or(Path::new("fixtures"));
+    if named.is_some() && !folder.is_dir() {
+        bail!("there is no folder {}; --fixtures names the one of the cases", folder.display());
+    }
+    Ok(folder.is_dir().then(|| folder_names(folder)))
 }
 
 fn show(report: &Report, partners: usize) {

@@ -31,6 +31,8 @@ const FIRST_CASE: &str = "first-delivery";
 const MADE_UP: &str = "# Made up: no genuine delivery is believed until your own stands here, and `check` warns as long as it does not.";
 /// What signs where the gateway has a public key; a file's name follows.
 const PRIVATE_KEY: &str = "--private-key";
+/// So many presets are suggested at most.
+const SUGGESTED: usize = 4;
 /// The kinds of key pairs: what they sign by, and how openssl makes one.
 const PAIRS: [(Algorithm, &str); 5] = [
     (Algorithm::RsaPkcs1Sha256, "RSA -pkeyopt rsa_keygen_bits:2048"),
@@ -56,10 +58,12 @@ pub(super) struct NewArgs {
 }
 
 pub(super) fn run(common: &Common, args: &NewArgs) -> anyhow::Result<Verdict> {
-    let preset = presets::find(&args.preset).with_context(|| {
-        format!("there is no preset {:?}; `douane partner presets` lists them", args.preset)
-    })?;
+    let preset = presets::find(&args.preset).with_context(|| no_preset(&args.preset))?;
     let config = common.load(Vec::new())?;
+    if !config.mappings.path.is_dir() {
+        let path = config.mappings.path.display();
+        bail!("there is no folder {path}; make it, or set mappings.path or --mappings to the one you have");
+    }
     if !is_name(&args.name) {
         bail!("{:?} cannot be part of an address: use a to z, 0 to 9 and `-`, at most 63", args.name);
     }
@@ -76,6 +80,19 @@ pub(super) fn run(common: &Common, args: &NewArgs) -> anyhow::Result<Verdict> {
     first.bless(found)?;
     new.tell(&folder, &case)?;
     Ok(if kept { Verdict::Fine } else { Verdict::FoundWrong })
+}
+
+/// What to say of a name that is no preset's.
+fn no_preset(name: &str) -> String {
+    let titled = |preset: &&Preset| {
+        let title = preset.file().map(|file| format!(" ({})", file.title)).unwrap_or_default();
+        format!("{:?}{title}", preset.name)
+    };
+    let like: Vec<_> = presets::like(name).iter().take(SUGGESTED).map(titled).collect();
+    let meant = if like.is_empty() { String::new() } else { format!("did you mean {}? ", like.join(" or ")) };
+    format!(
+        "there is no preset {name:?}; {meant}`douane partner presets` lists them, `douane partner presets WORD` some"
+    )
 }
 
 /// Whether a text can be the name of a partner.

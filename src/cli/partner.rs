@@ -45,6 +45,8 @@ pub(super) enum PartnerVerb {
     },
     /// List the providers whose way of signing is known
     Presets {
+        /// Only those that have this word in their name or the provider's, as `whatsapp`, or are nearly called so
+        word: Option<String>,
         #[arg(long, value_enum, default_value_t)]
         format: Listing,
     },
@@ -88,7 +90,7 @@ pub(super) fn run(common: &Common, verb: &PartnerVerb) -> anyhow::Result<Verdict
     match verb {
         PartnerVerb::Ls { format } => ls(common, *format),
         PartnerVerb::Show { partner, format } => show_one(common, partner, *format),
-        PartnerVerb::Presets { format } => presets::run(*format),
+        PartnerVerb::Presets { word, format } => presets::run(word.as_deref(), *format),
         PartnerVerb::New(args) => new_partner::run(common, args),
         PartnerVerb::Arm { endpoint, duration } => {
             block_on(arm::arm(&common.load(Vec::new())?, endpoint, *duration))

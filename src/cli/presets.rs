@@ -19,14 +19,16 @@ pub(super) enum Listing {
     Markdown,
 }
 
-pub(super) fn run(listing: Listing) -> anyhow::Result<Verdict> {
-    let summaries = presets::all().iter().map(presets::Preset::summary).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn run(word: Option<&str>, listing: Listing) -> anyhow::Result<Verdict> {
+    let chosen = word.map_or_else(|| presets::all().iter().collect(), presets::like);
+    let summaries = chosen.into_iter().map(presets::Preset::summary).collect::<Result<Vec<_>, _>>()?;
     match listing {
         Listing::Json => output::json(&summaries)?,
         Listing::Markdown => output::print(&page(&summaries)),
         Listing::Table => {
-            let head = ["preset", "family", "assurance", "handshake", "window", "batch", "waits"];
-            output::table(&head, summaries.iter().map(row).collect(), "there are no presets");
+            let head = ["preset", "provider", "family", "assurance", "handshake", "window", "batch", "waits"];
+            let none = "no preset is of this name: see \"Spell a signature out\" in mappings/README.md";
+            output::table(&head, summaries.iter().map(row).collect(), none);
         }
     }
     Ok(Verdict::Fine)
@@ -35,6 +37,7 @@ pub(super) fn run(listing: Listing) -> anyhow::Result<Verdict> {
 fn row(preset: &PresetSummary) -> Vec<String> {
     vec![
         preset.name.to_owned(),
+        preset.title.clone(),
         preset.family.clone(),
         preset.assurance.clone(),
         preset.handshakes.join(", "),

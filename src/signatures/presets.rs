@@ -149,6 +149,26 @@ pub fn find(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
+/// The presets that someone who wrote `word` may mean: those that have it in their name or the provider's, letters and digits
+/// counting alone; else those whose name is nearly the same, the nearest first.
+pub fn like(word: &str) -> Vec<&'static Preset> {
+    let plain = |text: &str| -> String {
+        text.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    };
+    let word = plain(word);
+    let title = |preset: &Preset| preset.file().map(|file| plain(&file.title)).unwrap_or_default();
+    let has_it = |preset: &&Preset| plain(preset.name).contains(&word) || title(preset).contains(&word);
+    let found: Vec<_> = PRESETS.iter().filter(has_it).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let distance = |preset: &Preset| strsim::damerau_levenshtein(&plain(preset.name), &word);
+    let near = PRESETS.iter().map(|preset| (distance(preset), preset));
+    let mut near: Vec<_> = near.filter(|(distance, _)| *distance <= (word.len() / 3).max(1)).collect();
+    near.sort_by_key(|(distance, _)| *distance);
+    near.into_iter().map(|(_, preset)| preset).collect()
+}
+
 /// Every preset, by name.
 pub fn all() -> &'static [Preset] {
     PRESETS
@@ -438,6 +458,18 @@ mod tests {
                 assert!(!sealed, "{}: {path} is sealed before anything is identified", preset.name);
             }
         });
+    }
+
+    #[test]
+    fn a_preset_is_found_by_what_people_call_its_provider() {
+        let like = |word| like(word).iter().map(|preset| preset.name).collect::<Vec<_>>();
+        assert_eq!(like("WhatsApp"), ["meta"]);
+        assert_eq!(like("facebook"), ["meta"]);
+        assert_eq!(like("sns"), ["aws-sns"]);
+        assert_eq!(like("pubsub"), ["google-pubsub"]);
+        assert_eq!(like("githib"), ["github", "gitlab"]);
+        assert_eq!(like("slak")[0], "slack");
+        assert_eq!(like("initech"), Vec::<&str>::new());
     }
 
     #[test]

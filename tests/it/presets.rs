@@ -43,6 +43,9 @@ fn presets_are_listed_for_people_and_for_programs() {
         "POST (signed)"
     );
     assert!(verb(&["partner", "presets"]).ended(0).out.contains("standard-webhooks"));
+    let found = verb(&["partner", "presets", "whatsapp", "--format", "json"]).ended(0).json();
+    assert_eq!((found.as_array().map(Vec::len), &found[0]["name"]), (Some(1), &Value::from("meta")));
+    assert!(verb(&["partner", "presets", "initech"]).ended(0).out.contains("Spell a signature out"));
 }
 
 /// Mappings and fixtures of a test's own.
@@ -261,6 +264,16 @@ fn nothing_is_overwritten_and_no_preset_is_guessed() {
     folders.new_partner("initech", "github").ended(0);
     let again = folders.new_partner("initech", "github").ended(2);
     assert!(again.err.contains("nothing is overwritten"), "{}", again.err);
-    assert!(folders.new_partner("hooli", "githib").ended(2).err.contains("douane partner presets"));
+    for (preset, meant) in [
+        ("githib", "did you mean \"github\" (GitHub)"),
+        ("whatsapp", "did you mean \"meta\" (Meta (Facebook, Instagram, WhatsApp))?"),
+        ("initech", "`douane partner presets` lists them"),
+    ] {
+        let refused = folders.new_partner("hooli", preset).ended(2);
+        assert!(refused.err.contains(meant), "{}", refused.err);
+    }
+    let nowhere = folders.path("nowhere");
+    let refused = verb(&["partner", "new", "hooli", "--preset", "github", "--mappings", &nowhere]).ended(2);
+    assert!(refused.err.contains("there is no folder") && !Path::new(&nowhere).exists(), "{}", refused.err);
     folders.new_partner("Hooli/..", "github").ended(2);
 }

@@ -79,6 +79,8 @@ fn check_finds_the_shipped_mappings_sound() {
     assert_eq!(report["errors"], json!([]));
     assert!(column(&report["warnings"], "code").contains(&json!("not_configured")));
     verb(&["check", "--strict"]).ended(1);
+    let refused = verb(&["check", "--fixtures", "/nowhere"]).ended(2);
+    assert!(refused.err.contains("there is no folder /nowhere"), "{}", refused.err);
     let missing = [["--mappings", "/nowhere"], ["--config", "/nowhere.toml"]];
     for missing in missing.map(|missing| verb(&[&["check"], &missing[..]].concat()).ended(2)) {
         assert_eq!(missing.err.matches("(os error 2)").count(), 1, "{}", missing.err);
