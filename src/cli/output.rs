@@ -2,9 +2,17 @@
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+/// Columns of what people copy: never broken into lines, however narrow the screen.
+const WHOLE: [&str; 8] = ["number", "delivery", "request", "code", "preset", "partner", "event", "version"];
+/// Rules around the table and below its head; none between rows.
+const STYLE: TableStyle = TableStyle::new()
+    .top_border(LineStyle::none().fill('─').junction('─'))
+    .header_separator(LineStyle::none().fill('═').junction('═'))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
 
 /// How a listing is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -45,11 +53,21 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>, when_empty: &str) {
         say(when_empty);
         return;
     }
+    say(&arranged(head, rows).to_string());
+}
+
+fn arranged(head: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head.to_vec());
     table.add_rows(rows);
-    say(&table.to_string());
+    let whole = head.iter().enumerate().filter(|(_, name)| WHOLE.contains(name));
+    for (at, _) in whole {
+        if let Some(column) = table.column_mut(at) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table
 }
 
 /// A progress bar on a terminal; nothing elsewhere.
@@ -62,5 +80,22 @@ pub(super) fn progress(total: u64, what: &str) -> ProgressBar {
     match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_stays_in_one_piece_on_a_narrow_screen() {
+        let id = "01a217c9-a3a0-7d9c-b0bb-6f1e0c3a9b7d";
+        let row = ["1", "2026-11-23T12:00:00Z", "lab/default", id, "48", "full", "translated, duplicate"];
+        let head = ["number", "received", "endpoint", "delivery", "size", "assurance", "outcomes"];
+        let rows = vec![row.map(str::to_owned).to_vec(); 2];
+        let table = arranged(&head, rows).set_width(90).to_string();
+        assert_eq!(table.matches(id).count(), 2, "{table}");
+        assert_eq!(table.lines().filter(|line| line.starts_with(['─', '═'])).count(), 3, "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 90), "{table}");
     }
 }
