@@ -21,8 +21,8 @@ use crate::{
 pub(super) struct SendArgs {
     /// The case, as `partner/case`
     case: String,
-    /// Where the gateway's public door is
-    #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    /// Where the gateway's public door is; what a proxy puts before its addresses is kept: `https://host/hooks`
+    #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL", value_parser = door)]
     to: Url,
     /// Send the case so many times
     #[arg(long, default_value_t = 1)]
@@ -38,6 +38,20 @@ pub(super) struct SendArgs {
     fixtures: PathBuf,
 }
 
+/// Reads where a public door is: the case says which address there.
+fn door(text: &str) -> Result<Url, String> {
+    let url = text.parse::<Url>().map_err(|error| format!("this is no URL: {error}"))?;
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err("write it as http://host:port or https://host".to_owned());
+    }
+    if url.path().starts_with("/in/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "the case says what follows the door, its address and query; leave them away here".to_owned()
+        );
+    }
+    Ok(url)
+}
+
 pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
     let config = common.load(Vec::new())?;
     let case = cases::one(&args.fixtures, &args.case)?;
@@ -46,10 +60,13 @@ pub(super) fn run(common: &Common, args: &SendArgs) -> anyhow::Result<Verdict> {
         let secrets = if args.real_secrets { SecretsFrom::Sources } else { SecretsFrom::TestTables };
         let registry = app::load_partners(&config, secrets, Some(&case.partner)).await?;
         let (snapshot, client) = (registry.snapshot(), http_client()?);
+        let signer = Signer { partners: &snapshot, private_key: private_key.as_ref() };
+        for request in &case.requests {
+            signer.passes_over_nothing(args.real_secrets, request)?;
+        }
         let mut verdict = Verdict::Fine;
         for _ in 0..args.count {
             for (request, expected) in case.requests.iter().zip(&case.expected.requests) {
-                let signer = Signer { partners: &snapshot, private_key: private_key.as_ref() };
                 let sent = Sent { signer, client: &client, to: &args.to };
                 let reply = sent.send(request, expected.sign).await?;
                 output::say(&format!("{} {}", reply.status, reply.body));
@@ -108,10 +125,15 @@ pub(super) struct Sent<'a> {
 }
 
 impl Sent<'_> {
+    /// A target below the door, whatever stands before it there.
+    fn address(&self, target: &str) -> anyhow::Result<Url> {
+        Ok(format!("{}{target}", self.to.as_str().trim_end_matches('/')).parse()?)
+    }
+
     /// Signs a request, sends it, and returns the answer.
     pub(super) async fn send(&self, request: &RawRequest, how: cases::Sign) -> anyhow::Result<Reply> {
         let signed = self.signer.signed(request, how, app::now())?;
-        let url = self.to.join(&signed.target)?;
+        let url = self.address(&signed.target)?;
         let mut post = self.client.request(Method::from_bytes(signed.method.as_bytes())?, url);
         for (name, value) in &signed.headers.0 {
             // These two belong to the connection, which is not the one the case was written for.

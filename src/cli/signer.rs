@@ -59,6 +59,31 @@ impl Signer<'_> {
         Ok(request)
     }
 
+    /// An error where what a person gave to sign with would be passed over.
+    pub fn passes_over_nothing(&self, real_secrets: bool, request: &RawRequest) -> anyhow::Result<()> {
+        let endpoint = endpoint_of(self.partners, &request.target)?;
+        let name = &endpoint.name;
+        let schemes = match &endpoint.check {
+            SignatureCheck::Scheme(schemes) => schemes.branches(),
+            _ if real_secrets || self.private_key.is_some() => {
+                bail!("nothing is signed for {name}: leave --real-secrets and --private-key away")
+            }
+            _ => return Ok(()),
+        };
+        let public = schemes.iter().filter(|branch| has_public_key(&branch.scheme)).count();
+        if self.private_key.is_some() && public == 0 {
+            bail!(
+                "{name} has no public key: --private-key would sign nothing; --real-secrets signs with what the gateway has"
+            );
+        }
+        if real_secrets && self.private_key.is_none() && public == schemes.len() {
+            bail!(
+                "{name} has a public key, which signs nothing: give the private one that belongs to it with --private-key"
+            );
+        }
+        Ok(())
+    }
+
     /// The key that made what the endpoint's own key verifies: itself, or the private one.
     fn key<'k>(
         &self,

@@ -358,6 +358,20 @@ fn send_posts_a_case_as_its_partner_would() {
     assert!(refused.err.contains("add --real-secrets"), "{}", refused.err);
     let unready = verb(&["send", "acme/stock-counted", "--to", &to]).ended(1);
     assert!(unready.err.contains("(not_configured): `douane doctor`"), "{}", unready.err);
+    let vectors = std::fs::read("tests/vectors/sendgrid.json").expect("vectors");
+    let vectors: Value = serde_json::from_slice(&vectors).expect("JSON");
+    let private_key = folder.path().join("private-key");
+    std::fs::write(&private_key, vectors["private_keys"][0].as_str().expect("a key")).expect("written");
+    let below = verb(&["send", case, "--to", &format!("{to}/hooks"), "--real-secrets"]).ended(1);
+    assert!(below.out.contains("unknown_address"), "a path before the address is kept: {}", below.out);
+    for (more, why) in [
+        (&["--private-key", private_key.to_str().expect("text")][..], "stripe/default has no public key"),
+        (&["--to", &format!("{to}/in/stripe")], "leave them away here"),
+        (&["--to", &format!("{to}?x=1")], "leave them away here"),
+    ] {
+        let refused = verb(&[&["send", case], more].concat()).ended(2);
+        assert!(refused.err.contains(why), "{}", refused.err);
+    }
     verb(&["send", "stripe/nothing", "--to", &to]).ended(2);
     verb(&["send", case, "--to", "http://127.0.0.1:1"]).ended(2);
 }
