@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::{
     Common, Verdict, block_on, doctor_memory,
     output::{self, Format},
+    ready,
 };
 use crate::{
     app::{self, Serving},
     config::Config,
     ledger::{BrokerState, Ledger},
-    model::EventNumber,
-    partners::SecretsFrom,
+    model::{Diagnostic, EventNumber},
+    partners::{CheckOptions, EndpointSummary, MappingsFolder, SAMPLE_VALUE, SecretsFrom, check},
 };
 
 #[derive(Debug, Args)]
@@ -85,7 +86,11 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
         findings.push(space(config));
     }
     findings.extend(ledger(config).await);
-    findings.extend(partners(config).await);
+    let told = match &serving {
+        Ok(Some(serving)) => ready::ask(serving).await.ok().and_then(|answer| not_configured(&answer.text)),
+        _ => None,
+    };
+    findings.extend(partners(config, told.as_deref()).await);
     Ok(findings)
 }
 
@@ -234,7 +239,15 @@ async fn brokers(config: &Config, ledger: &Ledger, last: EventNumber) -> Vec<Fin
     known.into_iter().map(told).collect()
 }
 
-async fn partners(config: &Config) -> Vec<Finding> {
+/// The endpoints that the running server has no secret for, as its `/readyz` says.
+fn not_configured(readiness: &str) -> Option<Vec<String>> {
+    let readiness: serde_json::Value = serde_json::from_str(readiness).ok()?;
+    serde_json::from_value(readiness["not_configured"].clone()).ok()
+}
+
+/// Partners as their folders say, and what made up values they still have. Whether an endpoint is configured a running server
+/// knows (`told`); without one, this shell's environment is looked into.
+async fn partners(config: &Config, told: Option<&[String]>) -> Vec<Finding> {
     let registry = match app::load_partners(config, SecretsFrom::Sources, None).await {
         Ok(registry) => registry,
         Err(error) => {
@@ -246,16 +259,39 @@ async fn partners(config: &Config) -> Vec<Finding> {
         for problem in &partner.problems {
             findings.push(Finding::wrong("partner", problem.to_string(), "`douane check` says more"));
         }
-        for endpoint in &partner.endpoints {
-            findings.push(match &endpoint.not_configured {
-                None => Finding::sound("endpoint", format!("{} is configured", endpoint.address)),
-                Some(why) => Finding::wrong(
-                    "endpoint",
-                    format!("{} answers 503: {why}", endpoint.address),
-                    format!("see mappings/partners/{}/setup.md", partner.partner),
-                ),
-            });
+        let own = partner.endpoints.iter().map(|endpoint| configured(&partner.partner, endpoint, told));
+        findings.extend(own);
+    }
+    findings.extend(made_up(config));
+    findings
+}
+
+fn configured(partner: &str, endpoint: &EndpointSummary, told: Option<&[String]>) -> Finding {
+    let (address, name) = (&endpoint.address, format!("{partner}/{}: ", endpoint.name));
+    let help = format!("see mappings/partners/{partner}/setup.md");
+    match (told, &endpoint.not_configured) {
+        (Some(told), _) => match told.iter().find_map(|line| line.strip_prefix(&name)) {
+            Some(why) => Finding::wrong("endpoint", format!("{address} answers 503: {why}"), help),
+            None => Finding::sound("endpoint", format!("{address} is configured, says the server")),
+        },
+        (None, Some(why)) => {
+            let found = format!("{address} would answer 503 in this shell's environment: {why}");
+            Finding::wrong("endpoint", found, help)
+        }
+        (None, None) => {
+            Finding::sound("endpoint", format!("{address} is configured in this shell's environment"))
         }
     }
-    findings
+}
+
+/// Values that nobody has put in the place of a preset's: with them no genuine delivery is believed.
+fn made_up(config: &Config) -> Vec<Finding> {
+    // A folder that cannot be read is told already.
+    let Ok(folder) = MappingsFolder::read(&config.mappings.path) else { return Vec::new() };
+    let report = check(&folder, &CheckOptions { secrets: SecretsFrom::Sources, fixtures: None });
+    let made_up = report.warnings.into_iter().filter(|warning| warning.code == SAMPLE_VALUE);
+    let found = |warning: Diagnostic| {
+        Finding::wrong("endpoint", format!("{}: {}", warning.place(), warning.message), warning.help)
+    };
+    made_up.map(found).collect()
 }

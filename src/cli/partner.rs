@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clap::{Subcommand, builder::PossibleValuesParser};
+use clap::Subcommand;
 
 use super::{
     Common, Verdict, arm, block_on, new_partner,
@@ -14,8 +14,7 @@ use super::{
 use crate::{
     app,
     config::{Config, HumanDuration},
-    intake::Refusal,
-    ledger::{Confirmation, ConfirmationState, DeliveryFilter, LearntSecret, RefusalFilter},
+    ledger::{Confirmation, ConfirmationState, DeliveryFilter, LearntSecret},
     model::EndpointName,
     partners::{
         EndpointSummary, IdentifySummary, LearntSummary, PartnerSummary, PublishedKeys, SameBody,
@@ -68,22 +67,7 @@ pub(super) enum PartnerVerb {
         endpoint: String,
     },
     /// Say why a partner's requests were turned away, newest first
-    Refusals {
-        /// The partner, or `partner/endpoint`; `-`: what was sent to an address that nobody knows
-        #[arg(value_name = "PARTNER")]
-        partner: String,
-        /// Only those of this cause, as `signature_mismatch`
-        #[arg(long, value_parser = PossibleValuesParser::new(Refusal::CAUSES), hide_possible_values = true)]
-        code: Option<String>,
-        /// The one whose answer named this id (header douane-request)
-        #[arg(long, value_name = "ID")]
-        request: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 20)]
-        limit: usize,
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
+    Refusals(refusals::RefusalsArgs),
 }
 
 pub(super) fn run(common: &Common, verb: &PartnerVerb) -> anyhow::Result<Verdict> {
@@ -96,17 +80,7 @@ pub(super) fn run(common: &Common, verb: &PartnerVerb) -> anyhow::Result<Verdict
             block_on(arm::arm(&common.load(Vec::new())?, endpoint, *duration))
         }
         PartnerVerb::Reveal { endpoint } => block_on(arm::reveal(&common.load(Vec::new())?, endpoint)),
-        PartnerVerb::Refusals { partner, code, request, limit, format } => {
-            let (partner, endpoint) = split(partner);
-            let filter = RefusalFilter {
-                partner: Some(partner.to_owned()),
-                endpoint: endpoint.map(str::to_owned),
-                code: code.clone(),
-                request: request.clone(),
-                limit: *limit,
-            };
-            block_on(refusals::list(&common.load(Vec::new())?, &filter, *format))
-        }
+        PartnerVerb::Refusals(args) => refusals::run(common, args),
     }
 }
 
@@ -225,6 +199,11 @@ fn list(partners: &[PartnerSummary]) {
     });
     let head = ["partner", "owner", "state", "address", "assurance", "secrets"];
     output::table(&head, rows.collect(), "there are no partners");
+    if partners.iter().flat_map(|partner| &partner.endpoints).any(|it| it.not_configured.is_some()) {
+        output::complain(
+            "what is not configured was looked for in this shell's environment; `douane doctor` asks a running server",
+        );
+    }
 }
 
 /// The state of its desk, and whether its door is open.
@@ -288,7 +267,8 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     for subscription in &endpoint.subscriptions {
         line("subscription", how_it_stands(subscription));
     }
-    line("answers 503", endpoint.not_configured.clone().unwrap_or_default());
+    let lacks = endpoint.not_configured.as_ref();
+    line("answers 503", lacks.map(|why| format!("in this shell's environment: {why}")).unwrap_or_default());
     line("accepted", accepted(endpoint));
     line("not verified", endpoint.signature_failure_status.to_string());
     for handshake in &endpoint.handshakes {

@@ -14,12 +14,25 @@ pub(super) fn run(common: &Common) -> anyhow::Result<Verdict> {
     let Some(serving) = Serving::read(&data_dir)? else {
         bail!("no server runs on {}", data_dir.display());
     };
-    let url = format!("http://{}/readyz", serving.private);
     block_on(async {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-        let response = client.get(url).send().await.context("the running server does not answer")?;
-        let ready = response.status().is_success();
-        output::say(&response.text().await?);
-        Ok(if ready { Verdict::Fine } else { Verdict::FoundWrong })
+        let answer = ask(&serving).await?;
+        output::say(&answer.text);
+        Ok(if answer.ready { Verdict::Fine } else { Verdict::FoundWrong })
     })
+}
+
+/// What a server's `/readyz` answers.
+pub(super) struct Answer {
+    /// Whether it can keep a delivery.
+    pub(super) ready: bool,
+    /// What else it says, as JSON.
+    pub(super) text: String,
+}
+
+/// Asks a running server.
+pub(super) async fn ask(serving: &Serving) -> anyhow::Result<Answer> {
+    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+    let url = format!("http://{}/readyz", serving.private);
+    let response = client.get(url).send().await.context("the running server does not answer")?;
+    Ok(Answer { ready: response.status().is_success(), text: response.text().await? })
 }

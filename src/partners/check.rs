@@ -103,7 +103,7 @@ fn missing_secrets(
         let of_handshakes =
             keyring.of_handshakes(&plan.handshakes, &plan.secrets).into_values().find_map(Result::err);
         if let Some(why) = keyring.keys(&check, &plan.secrets, learns).0.err().or(of_handshakes) {
-            let message = format!("`{}` would answer 503 here: {why}", plan.name);
+            let message = format!("`{}` would answer 503 in this environment: {why}", plan.name);
             let help = "give the gateway this secret, or this address, before the partner posts to it";
             found.push(source.problem("not_configured", plan.at, message, help));
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     folder::Folder,
     lab::{BROKEN, Lab, Stopped, copy, event, measured},
-    process::{Process, Ran, STRIPE_SECRET, douane, run, run_in},
+    process::{Process, Ran, STRIPE_SECRET, douane, mappings, run, run_in},
     wire,
 };
 
@@ -282,6 +282,7 @@ fn partners_are_listed_and_shown() {
     let listed = verb(&["partner", "ls"]).ended(0);
     assert!(listed.out.contains("/in/stripe/default") && listed.out.contains("payments-platform"));
     assert!(listed.out.contains("ready, 2 endpoints not configured"), "{}", listed.out);
+    assert!(listed.err.contains("this shell's environment"), "{}", listed.err);
     let rows = verb(&["partner", "ls", "--format", "json"]).ended(0).json();
     let names = column(&rows, "partner");
     assert_eq!(names, ["acme", "adyen", "github", "shopify", "slack", "stripe", "whatsapp"]);
@@ -634,6 +635,26 @@ fn doctor_finds_nothing_wrong_where_nothing_is() {
         "a killed server left its file"
     );
     assert_eq!(finding(&after, "endpoint")["sound"], true);
+}
+
+#[test]
+fn doctor_asks_a_running_server_what_it_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let told = |ran: &Ran, address: &str| -> String {
+        let findings = ran.json();
+        let mut found = findings.as_array().expect("findings").iter().filter_map(|it| it["found"].as_str());
+        found.find(|found| found.contains(address)).expect("it is told").to_owned()
+    };
+    let ask = || run_in(&data, &mappings(), &DOCTOR);
+    assert!(told(&ask(), "/in/stripe/").ends_with("is configured in this shell's environment"));
+    assert!(told(&ask(), "/in/acme/").contains("would answer 503 in this shell's environment: "));
+    // The server has a secret that this shell has not.
+    let secret = [("ACME_WEBHOOK_SECRET", "whsec_bm90LXRoZS1yaWdodC1rZXktYXQtYWxsLXNvcnJ5IQ==")];
+    let gateway = Process::start_with(&data, &mappings(), &secret);
+    assert!(told(&ask(), "/in/acme/").ends_with("is configured, says the server"));
+    assert!(told(&ask(), "/in/slack/").contains("answers 503: "), "{}", ask().out);
+    drop(gateway);
 }
 
 /// Configurations that `serve` refuses, and the words both it and doctor say.
