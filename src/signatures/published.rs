@@ -192,7 +192,7 @@ impl Scheme {
                 Ok(Some(Needed { url, by_sender: true, question: None, which: Which::OfCertificate }))
             }
             (KeySource::Pem(source), _) => {
-                views(self, request, &body)?.iter().try_for_each(|view| gather(self, view).map(drop))?;
+                self.shows_a_signature(&view)?;
                 let url = source.address(&view.text_at(&source.at)?);
                 let url =
                     url.map_err(|_| SignatureError::Malformed("the path of the key is not the provider's"))?;
