@@ -129,7 +129,7 @@ impl Rehearsal {
 
     /// Visits the links that handshakes asked for, once each: settling visits none. An error when one must be tried again.
     pub async fn confirm(&mut self) -> anyhow::Result<()> {
-        while self.house.confirmation.step().await? == Progress::Worked {}
+        while self.house.confirmation.step().await? != Progress::Idle {}
         Ok(())
     }
 

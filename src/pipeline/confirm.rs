@@ -1,8 +1,9 @@
 //! Room `pipeline`: links that partners' handshakes asked to be visited, because that confirms a subscription. A stage of its
-//! own beside the road, so that a slow host holds up no delivery. What is open stands in the records: a crash between a
+//! own beside the road, so that a slow host holds up no delivery. A step visits one link, so that a shutdown waits for no more
+//! than one, and those that were never visited come first, so that no new one waits behind dead ones. What is open stands in the records: a crash between a
 //! visit and its note only repeats the visit, and a link confirms the same subscription. May not fetch by itself.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, mem, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -13,6 +14,7 @@ use super::{Progress, Stage, StageError, figures, leases::HeldLeases};
 use crate::{
     clock::Clock,
     ledger::{Confirmation, ConfirmationRecords, ConfirmationState, Held, JournalEntry, Visit},
+    model::EntryNumber,
 };
 
 /// Visits links, within the bounds of everything that is fetched. It tries once: the stage tries again.
@@ -28,6 +30,34 @@ pub struct ConfirmationStage {
     confirm: Arc<dyn Confirm>,
     clock: Arc<dyn Clock>,
     leases: HeldLeases,
+    round: Round,
+}
+
+/// Every link that is open is visited once a round.
+#[derive(Debug, Default)]
+struct Round {
+    visited: HashSet<EntryNumber>,
+    failed: Vec<String>,
+}
+
+impl Round {
+    /// What is visited next: what never was, else what was longest ago.
+    fn next<'a>(&self, open: &'a [Confirmation]) -> Option<&'a Confirmation> {
+        let left = open.iter().filter(|one| !self.visited.contains(&one.number));
+        left.min_by_key(|one| one.tried_at)
+    }
+
+    fn end(self) -> Result<Progress, StageError> {
+        figures::confirmations_open(self.failed.len());
+        match self.failed.first() {
+            None => Ok(Progress::Worked),
+            Some(first) => {
+                let count = self.failed.len();
+                let what = format!("{count} not confirmed yet, tried again; the first is {first}");
+                Err(StageError::WaitInPart(what))
+            }
+        }
+    }
 }
 
 impl ConfirmationStage {
@@ -37,7 +67,7 @@ impl ConfirmationStage {
         confirm: Arc<dyn Confirm>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { records, confirm, clock, leases: HeldLeases::default() }
+        Self { records, confirm, clock, leases: HeldLeases::default(), round: Round::default() }
     }
 
     /// Shares the work with other processes: only links of endpoints that are held are visited. Two that do so after all, in
@@ -117,20 +147,18 @@ impl Stage for ConfirmationStage {
 
     async fn step(&mut self) -> Result<Progress, StageError> {
         let open = self.open().await?;
-        let mut failed = Vec::new();
-        for one in &open {
-            let why = self.visit(one).await?;
-            failed.extend(why.map(|why| format!("{} until {}: {why}", one.endpoint, one.until)));
+        let Some(next) = self.round.next(&open) else {
+            let began = !self.round.visited.is_empty();
+            let ended = mem::take(&mut self.round).end()?;
+            return Ok(if began { ended } else { Progress::Idle });
+        };
+        let why = self.visit(next).await?;
+        self.round.visited.insert(next.number);
+        self.round.failed.extend(why.map(|why| format!("{} until {}: {why}", next.endpoint, next.until)));
+        if self.round.next(&open).is_some() {
+            return Ok(Progress::Underway);
         }
-        figures::confirmations_open(failed.len());
-        match failed.first() {
-            Some(first) => {
-                let count = failed.len();
-                Err(StageError::Wait(format!("{count} not confirmed yet, tried again; the first is {first}")))
-            }
-            None if open.is_empty() => Ok(Progress::Idle),
-            None => Ok(Progress::Worked),
-        }
+        mem::take(&mut self.round).end()
     }
 }
 

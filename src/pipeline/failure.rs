@@ -91,6 +91,9 @@ pub enum StageError {
         /// The next try comes no earlier.
         at_least: Duration,
     },
+    /// The outside world fails for a part of the work; what is new need not wait for that.
+    #[error("waiting: {0}")]
+    WaitInPart(String),
     /// Another process has the lease now, as far as is known, or another server the ledger: what this one holds is taken up again.
     #[error("what is held is taken up again: {0}")]
     Fenced(String),

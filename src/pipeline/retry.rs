@@ -17,6 +17,8 @@ pub enum Progress {
     Idle,
     /// It worked; there may be more.
     Worked,
+    /// It worked, and its round goes on at once. Only the round's end tells whether the outside world is back.
+    Underway,
 }
 
 /// A stage that can be stepped. Tests step it themselves; [`run`] does it for the program.
@@ -80,6 +82,7 @@ pub async fn run<T: Send + Sync>(
         news.mark_unchanged();
         match stage.step().await {
             Ok(Progress::Worked) => recovered(stage, &mut failures),
+            Ok(Progress::Underway) => {}
             Ok(Progress::Idle) => {
                 recovered(stage, &mut failures);
                 wait_for_news(stage, &mut news, &mut shutdown, pace.look_again).await;
@@ -90,10 +93,10 @@ pub async fn run<T: Send + Sync>(
                 failed(stage, &error, failures);
                 let chance = getrandom::u32().unwrap_or(u32::MAX);
                 let pause = pace.pause(&error, failures, chance);
-                if let StageError::Fenced(_) = error {
-                    wait_for_leases(stage, &mut shutdown, pause).await;
-                } else {
-                    wait(&mut shutdown, pause).await;
+                match error {
+                    StageError::Fenced(_) => wait_for_leases(stage, &mut shutdown, pause).await,
+                    StageError::WaitInPart(_) => wait_for_news(stage, &mut news, &mut shutdown, pause).await,
+                    _ => wait(&mut shutdown, pause).await,
                 }
             }
         }
@@ -197,11 +200,17 @@ mod tests {
     }
 
     async fn play(script: Vec<Result<Progress, StageError>>) -> (usize, usize, Result<(), StageError>) {
+        play_at(Pace { min_backoff: Duration::ZERO, max_backoff: Duration::ZERO, ..PACE }, script).await
+    }
+
+    async fn play_at(
+        pace: Pace,
+        script: Vec<Result<Progress, StageError>>,
+    ) -> (usize, usize, Result<(), StageError>) {
         let (news, heard) = watch::channel(0);
         let (shutdown, stop) = watch::channel(false);
         let mut stage =
             Scripted { script: script.into(), news, shutdown, steps: 0, retries: AtomicUsize::new(0) };
-        let pace = Pace { min_backoff: Duration::ZERO, max_backoff: Duration::ZERO, ..PACE };
         let ended = run(&mut stage, heard, stop, pace).await;
         (stage.steps, stage.retries.into_inner(), ended)
     }
@@ -213,6 +222,15 @@ mod tests {
         let script =
             vec![Ok(Progress::Worked), wait(), wait(), loud(), Ok(Progress::Idle), Ok(Progress::Idle)];
         assert_eq!(play(script).await, (6, 3, Ok(())));
+    }
+
+    #[tokio::test]
+    async fn news_end_the_pause_of_a_stage_that_waits_in_part() {
+        let hours = Duration::from_hours(1);
+        let pace = Pace { min_backoff: hours, max_backoff: hours, look_again: hours };
+        let in_part = || Err(StageError::WaitInPart("one link is dead".to_owned()));
+        let script = vec![in_part(), Ok(Progress::Underway), in_part(), Ok(Progress::Worked)];
+        assert_eq!(play_at(pace, script).await, (4, 2, Ok(())));
     }
 
     /// One whose leases change whenever it waits.

@@ -1,13 +1,20 @@
 //! Links that are visited because a partner's handshake asked for it: again and again while they are good, across restarts,
 //! and never by anything but the stage that is made for it.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs, mem,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use douane::{
     app::Rehearsal,
     config::Config,
     ledger::{Confirmation, ConfirmationState},
     model::{EndpointName, RawRequest},
+    pipeline::{Confirm, ConfirmationStage, Progress, Stage, StageError},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
@@ -114,7 +121,11 @@ fn signature(secret: &str, body: &str) -> String {
 }
 
 fn asking() -> RawRequest {
-    let body = body(&format!("https://{HOST}{LINK}"));
+    asking_for(LINK)
+}
+
+fn asking_for(link: &str) -> RawRequest {
+    let body = body(&format!("https://{HOST}{link}"));
     let mut request = post("/in/lab", body.clone());
     request.headers.push("x-hook-signature", signature(SECRET, &body));
     request
@@ -177,6 +188,65 @@ async fn a_link_is_given_up_with_a_reason_when_its_time_is_over() {
     house.end().await.expect("in order");
 }
 
+/// Visits links, of which those that say so are dead, and remembers them.
+#[derive(Default)]
+struct Visits(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Confirm for Visits {
+    async fn visit(&self, link: &str) -> Result<(), String> {
+        let path = link.rsplit('/').next().unwrap_or_default();
+        self.0.lock().expect("a list").push(path.to_owned());
+        if path.contains("dead") { Err("no answer".to_owned()) } else { Ok(()) }
+    }
+}
+
+impl Visits {
+    fn told(&self) -> Vec<String> {
+        mem::take(&mut self.0.lock().expect("a list"))
+    }
+}
+
+#[tokio::test]
+async fn a_step_visits_one_link_and_no_new_one_waits_behind_dead_ones() {
+    let scene = Scene::new();
+    let mut house = Rehearsal::on(scene.config(), NOON).await.expect("composed");
+    let visits = Arc::new(Visits::default());
+    let (records, clock) = (Arc::clone(&house.ledger().records) as _, Arc::clone(&house.clock) as _);
+    let mut stage = ConfirmationStage::new(records, Arc::clone(&visits) as _, clock);
+    let ask = async |house: &mut Rehearsal, link: &str| {
+        assert_eq!(house.deliver(&asking_for(link)).await.expect("answered").status, 200);
+        house.settle().await.expect("settled");
+        house.clock.advance(Duration::from_secs(1));
+    };
+    ask(&mut house, "/dead-1").await;
+    ask(&mut house, "/dead-2").await;
+    assert_eq!((stage.step().await, visits.told()), (Ok(Progress::Underway), vec!["dead-1".to_owned()]));
+    house.clock.advance(Duration::from_secs(1));
+    let round = async |stage: &mut ConfirmationStage| {
+        let mut last = stage.step().await;
+        while last == Ok(Progress::Underway) {
+            last = stage.step().await;
+        }
+        (last, visits.told())
+    };
+    let (ended, seen) = round(&mut stage).await;
+    let Err(StageError::WaitInPart(why)) = ended else { panic!("{ended:?}") };
+    assert!(why.starts_with("2 not confirmed yet") && !why.contains("dead"), "{why}");
+    assert_eq!(seen, ["dead-2"]);
+
+    // One that comes while the stage waits is visited before all that are dead.
+    ask(&mut house, "/good").await;
+    let (ended, seen) = round(&mut stage).await;
+    assert!(matches!(ended, Err(StageError::WaitInPart(_))), "{ended:?}");
+    assert_eq!(seen, ["good", "dead-1", "dead-2"]);
+
+    // And one that comes in the middle of a round is part of it.
+    assert_eq!((stage.step().await, visits.told()), (Ok(Progress::Underway), vec!["dead-1".to_owned()]));
+    ask(&mut house, "/better").await;
+    assert_eq!(round(&mut stage).await.1, ["better", "dead-2"]);
+}
+
 #[test]
 fn a_crash_between_two_visits_only_repeats_them() {
     let scene = Scene::new();
@@ -184,8 +254,8 @@ fn a_crash_between_two_visits_only_repeats_them() {
     let environment =
         [("LAB_SECRET", "a real secret, of the same length"), ("DOUANE_CONFIG", config.as_str())];
     let start = || Process::start_with(&data, scene.mappings.path(), &environment);
-    let ask = |gateway: &Process| {
-        let body = body(&format!("https://{HOST}{LINK}"));
+    let ask = |gateway: &Process, link: &str| {
+        let body = body(&format!("https://{HOST}{link}"));
         let signature = signature(environment[0].1, &body);
         wire::exchange(
             gateway.public,
@@ -196,9 +266,15 @@ fn a_crash_between_two_visits_only_repeats_them() {
         )
     };
     let gateway = start();
-    assert_eq!(ask(&gateway).status, 200);
-    assert!(until(|| gateway.metric("douane_confirmation_retries_total") >= 2.0), "it is tried again");
-    assert!((gateway.metric("douane_confirmations_waiting") - 1.0).abs() < 0.1);
+    for link in [LINK, "/another"] {
+        assert_eq!(ask(&gateway, link).status, 200);
+    }
+    assert!(until(|| (gateway.metric("douane_confirmations_waiting") - 2.0).abs() < 0.1));
+    let before = gateway.metric("douane_confirmation_retries_total");
+    assert!(
+        until(|| gateway.metric("douane_confirmation_retries_total") >= before + 2.0),
+        "they are tried again"
+    );
     assert_eq!(gateway.told("lab/default until"), 1, "said once, however often it is tried");
     assert_eq!(gateway.told("Token"), 0);
     let shown = show(&data, scene.mappings.path());
@@ -212,7 +288,9 @@ fn a_crash_between_two_visits_only_repeats_them() {
 
     let gateway = start();
     assert!(until(|| gateway.metric("douane_confirmation_retries_total") >= 1.0), "it goes on");
-    scene.server.set(LINK, Page::Body(Vec::new()));
+    for link in [LINK, "/another"] {
+        scene.server.set(link, Page::Body(Vec::new()));
+    }
     gateway
         .wait_until("/api/v1/journal", |answer| answer.json().to_string().contains("subscription.confirmed"));
     assert!(until(|| gateway.metric("douane_confirmations_waiting") < 0.1));

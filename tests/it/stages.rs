@@ -290,7 +290,7 @@ impl Gateway {
     pub async fn work(&mut self) {
         for _ in 0..1_000 {
             match self.running().stage.step().await {
-                Ok(Progress::Worked) => {}
+                Ok(Progress::Worked | Progress::Underway) => {}
                 Ok(Progress::Idle) => return,
                 Err(error) => panic!("{error}"),
             }
