@@ -33,10 +33,10 @@ pub struct KeysConfig {
     /// Most addresses whose keys are held. Senders name addresses (`SigningCertURL`); beyond, the one longest unused is let go.
     #[validate(range(min = 1, max = 100_000))]
     pub max_documents: usize,
-    /// Most fetches a minute of one host, of what is known there: addresses that a scheme names, and what was fetched before. Beyond: 503 (`key_unavailable`).
+    /// Most fetches a minute of one host, or of all hosts that one pattern of a scheme allows (`sns.{region}.amazonaws.com`), of what is known there: addresses that a scheme names, and what was fetched before. Beyond: 503 (`key_unavailable`).
     #[validate(range(min = 1, max = 10_000))]
     pub fetches_per_minute: u32,
-    /// Most fetches a minute of one host, of what a sender names and nobody has fetched yet (a certificate, the id of a key): anyone can make such names up. They have a count of their own, so that they never take away from what is known. Beyond: 503 (`key_unavailable`).
+    /// Most fetches a minute of one host, or of all hosts that one pattern of a scheme allows, of what a sender names and nobody has fetched yet (a certificate, the id of a key): anyone can make such names up. They have a count of their own, so that they never take away from what is known. Beyond: 503 (`key_unavailable`).
     #[validate(range(min = 1, max = 10_000))]
     pub first_fetches_per_minute: u32,
     /// FOR TESTS AND PRIVATE AUTHORITIES: hosts that are not looked up but connected to where this says, as `"login.acme.example=10.0.0.7:443"`, also at addresses that are not public. Everything else stays as strict as it is.

@@ -68,14 +68,14 @@ pub(super) async fn with_published<'a>(
 /// What has to be fetched, and with which credentials of the endpoint.
 pub fn wanted(endpoint: &Endpoint, needed: &Needed) -> Wanted {
     let url = needed.url.clone();
-    match &needed.question {
-        Some((question, id)) => {
+    match (&needed.question, &needed.by_sender) {
+        (Some((question, id)), _) => {
             let (question, id) = (Arc::clone(question), id.clone());
             let (asker, secrets) = (endpoint.name.to_string(), Arc::clone(&endpoint.asks_with));
             Wanted::asked(url, Asking { question, id, asker, secrets })
         }
-        None if needed.by_sender => Wanted::senders(url),
-        None => Wanted::ours(url),
+        (None, Some(hosts)) => Wanted::senders(url, hosts),
+        (None, None) => Wanted::ours(url),
     }
 }
 

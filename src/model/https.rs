@@ -182,13 +182,17 @@ impl HttpsRule {
     /// The same for an address that may have a query, as a link that confirms a subscription has.
     pub fn check_with_query(&self, text: &str) -> Result<HttpsUrl, UrlRefused> {
         let url = HttpsUrl::parse(text)?;
-        if !self.hosts.iter().any(|pattern| host_matches(pattern, url.host())) {
-            return Err(UrlRefused::ForeignHost);
-        }
+        self.pattern_of(&url)?;
         if !path_matches(&self.path, url.path()) {
             return Err(UrlRefused::ForeignPath);
         }
         Ok(url)
+    }
+
+    /// The pattern that allows the host of an address. However many hosts it allows, it is one.
+    pub fn pattern_of(&self, url: &HttpsUrl) -> Result<&str, UrlRefused> {
+        let pattern = self.hosts.iter().find(|pattern| host_matches(pattern, url.host()));
+        pattern.map(String::as_str).ok_or(UrlRefused::ForeignHost)
     }
 }
 
@@ -264,10 +268,13 @@ mod tests {
             "https://sns.ap-southeast-2.amazonaws.com/SimpleNotificationService-a.pem",
             "https://sns.cn-north-1.amazonaws.com.cn/SimpleNotificationService-a.pem",
         ] {
-            assert_eq!(sns().check(url).expect(url).as_str(), url);
+            let checked = sns().check(url).expect(url);
+            assert_eq!(checked.as_str(), url);
+            assert!(sns().pattern_of(&checked).expect("a pattern").starts_with("sns.{region}.amazonaws.com"));
         }
         let url = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-1d93a270";
         let checked = paypal().check(url).expect("allowed");
+        assert_eq!(paypal().pattern_of(&checked), Ok("api.sandbox.paypal.com"));
         assert_eq!(checked.host(), "api.sandbox.paypal.com");
         assert_eq!(checked.path(), "/v1/notifications/certs/CERT-360caa42-fca2a594-1d93a270");
         let entra = "https://login.microsoftonline.com/common/discovery/keys?appid=0bf30f3b-4a52";

@@ -62,8 +62,8 @@ const KEPT: Duration = Duration::from_mins(1);
 pub struct Needed {
     /// What to fetch. A rule of ours allowed it.
     pub url: HttpsUrl,
-    /// Whether the sender named it, so that anyone could have made it up.
-    pub by_sender: bool,
+    /// Which hosts that may be, as a rule of ours has them, where the sender named it: anyone could have made it up.
+    pub by_sender: Option<String>,
     /// How it is asked for and under which id, where it is not simply fetched.
     pub question: Option<(Arc<KeyQuestion>, KeyId)>,
     which: Which,
@@ -175,7 +175,7 @@ impl Scheme {
                 let (algorithm, key_id) = jwt.named(&view)?;
                 Ok(Some(Needed {
                     url: url.clone(),
-                    by_sender: false,
+                    by_sender: None,
                     question: None,
                     which: Which::Named(algorithm, key_id),
                 }))
@@ -187,16 +187,20 @@ impl Scheme {
                     self.shows_a_signature(&view)?;
                 }
                 let url = source.rule.check(&view.text_at(&source.at)?);
-                let url = url
+                let hosts = |url: HttpsUrl| Ok((source.rule.pattern_of(&url)?.to_owned(), url));
+                let (hosts, url) = url
+                    .and_then(hosts)
                     .map_err(|_| SignatureError::Malformed("the address of the key is not the provider's"))?;
-                Ok(Some(Needed { url, by_sender: true, question: None, which: Which::OfCertificate }))
+                let by_sender = Some(hosts);
+                Ok(Some(Needed { url, by_sender, question: None, which: Which::OfCertificate }))
             }
             (KeySource::Pem(source), _) => {
                 self.shows_a_signature(&view)?;
                 let url = source.address(&view.text_at(&source.at)?);
                 let url =
                     url.map_err(|_| SignatureError::Malformed("the path of the key is not the provider's"))?;
-                Ok(Some(Needed { url, by_sender: true, question: None, which: Which::Whole }))
+                let by_sender = Some(source.host.clone());
+                Ok(Some(Needed { url, by_sender, question: None, which: Which::Whole }))
             }
             (KeySource::Keyed(source), special) => self.asked(source, special.as_ref(), &view).map(Some),
             (KeySource::Jwks(_), _) => Ok(None),
@@ -220,7 +224,8 @@ impl Scheme {
         let id = KeyId::parse(&id).ok_or(NO_ID)?;
         let url = source.question.ask.url.at(&id).map_err(|_| NO_ID)?;
         let question = Some((Arc::clone(&source.question), id.clone()));
-        Ok(Needed { url, by_sender: true, question, which: Which::Asked(id, algorithm) })
+        let by_sender = Some(url.host().to_owned());
+        Ok(Needed { url, by_sender, question, which: Which::Asked(id, algorithm) })
     }
 
     /// Whether there is a signature that some key could have made.

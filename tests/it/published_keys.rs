@@ -55,15 +55,20 @@ impl Scene {
     }
 
     async fn of(partner: &str, host: &str) -> Self {
+        Self::with(partner, &[host], |_| {}).await
+    }
+
+    async fn with(partner: &str, hosts: &[&str], change: impl Fn(&mut Config)) -> Self {
         let (mappings, folder) = (Folder::new(), tempfile::tempdir().expect("a folder"));
         mappings.write("partners/lab/partner.toml", partner);
         let authority = Authority::new("the test's own");
-        let server = TlsServer::start(&authority, &[host]);
+        let server = TlsServer::start(&authority, hosts);
         let mut config = Config::default();
         config.ledger.data_dir = folder.path().join("data");
         config.mappings.path = mappings.path().to_owned();
-        config.keys.connect_to = vec![server.connect_to(host)];
+        config.keys.connect_to = hosts.iter().map(|host| server.connect_to(host)).collect();
         config.keys.extra_roots = Some(authority.file(folder.path()));
+        change(&mut config);
         let house = Rehearsal::on(config, NOON).await.expect("composed");
         Self { house, server, authority, _folders: (mappings, folder) }
     }
@@ -262,6 +267,20 @@ async fn a_notification_of_sns_is_verified_with_the_certificate_that_it_names() 
     }
     let (_, stranger) = rsa();
     assert_eq!(scene.told(&notification(&stranger, TOPIC, URL)).await, refused(401, "signature_mismatch"));
+    assert_eq!(scene.server.requests(), 2);
+}
+
+#[tokio::test]
+async fn whoever_makes_up_hosts_of_a_pattern_has_one_count_for_all_of_them() {
+    let regions: Vec<String> = (1..=9).map(|number| format!("sns.made-up-{number}.amazonaws.com")).collect();
+    let hosts: Vec<&str> = regions.iter().map(String::as_str).collect();
+    let partner = PARTNER.replace("SIGNATURE", SNS);
+    let scene = Scene::with(&partner, &hosts, |config| config.keys.first_fetches_per_minute = 2).await;
+    let (_, signer) = rsa();
+    for host in hosts {
+        let request = notification(&signer, TOPIC, &format!("https://{host}/a.pem"));
+        assert_eq!(scene.told(&request).await, refused(503, "key_unavailable"), "{host}");
+    }
     assert_eq!(scene.server.requests(), 2);
 }
 

@@ -168,7 +168,8 @@ async fn a_host_is_asked_only_so_often_whatever_is_asked() {
 #[tokio::test]
 async fn names_that_anyone_makes_up_take_nothing_from_what_is_known() {
     let acme = provider(|config| (config.fetches_per_minute, config.first_fetches_per_minute) = (3, 2));
-    let named = async |path: &str| acme.keys.document(&Wanted::senders(url(path))).await.map_err(|it| it.why);
+    let named =
+        async |path: &str| acme.keys.document(&Wanted::senders(url(path), HOST)).await.map_err(|it| it.why);
     acme.server.set("/certs/a", Page::Body(b"a".to_vec()));
     assert!(named("/certs/a").await.is_ok());
     for path in ["/certs/b", "/certs/c", "/certs/d", "/certs/e"] {

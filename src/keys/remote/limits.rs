@@ -1,14 +1,17 @@
-//! Room `keys`: how often one host may be asked. What a sender names for the first time has a count of its own: whoever makes
+//! Room `keys`: how often hosts may be asked. What a sender names for the first time has a count of its own: whoever makes
 //! names up can use up that one, and never keeps us from what is known.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Mutex, sync::PoisonError};
+use std::num::NonZeroU32;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::config::KeysConfig;
 
+/// From so many hosts on, those are let go that were not asked of late.
+const MANY_HOSTS: usize = 1_000;
+
 /// What is known of an address before it is fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// A file of ours names it, or it was fetched before.
     Known,
@@ -16,33 +19,31 @@ pub(super) enum Standing {
     First,
 }
 
-/// Two limiters a host. Hosts are those that rules name, so they are few.
+/// How often hosts may be asked: counted by the pattern that a rule has for them, where a sender names one. It may name as many
+/// of a pattern as it likes.
 #[derive(Debug)]
 pub(super) struct HostLimits {
-    known: Quota,
-    first: Quota,
-    hosts: Mutex<HashMap<(String, Standing), DefaultDirectRateLimiter>>,
+    known: DefaultKeyedRateLimiter<String>,
+    first: DefaultKeyedRateLimiter<String>,
 }
 
 impl HostLimits {
     pub(super) fn new(config: &KeysConfig) -> Self {
-        let quota =
-            |per_minute: u32| Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        Self {
-            known: quota(config.fetches_per_minute),
-            first: quota(config.first_fetches_per_minute),
-            hosts: Mutex::default(),
-        }
+        let limiter = |per_minute: u32| {
+            RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN)))
+        };
+        Self { known: limiter(config.fetches_per_minute), first: limiter(config.first_fetches_per_minute) }
     }
 
-    /// Whether the host may be asked once more for an address of this standing.
-    pub(super) fn admit(&self, host: &str, standing: Standing) -> bool {
-        let quota = match standing {
-            Standing::Known => self.known,
-            Standing::First => self.first,
+    /// Whether these hosts may be asked once more for an address of this standing.
+    pub(super) fn admit(&self, hosts: &str, standing: Standing) -> bool {
+        let limiter = match standing {
+            Standing::Known => &self.known,
+            Standing::First => &self.first,
         };
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let limiter = hosts.entry((host.to_owned(), standing)).or_insert_with(|| RateLimiter::direct(quota));
-        limiter.check().is_ok()
+        if limiter.len() >= MANY_HOSTS {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&hosts.to_owned()).is_ok()
     }
 }

@@ -2,7 +2,7 @@
 //! of ours allowed it), from public addresses, without redirects or proxies, bounded in size and time. What was fetched is
 //! held: [`cache`] says for how long. Where a provider shows a key only to its customers, [`asking`] has its credentials. May not know what is in a document: that is `signatures`' business.
 //!
-//! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute, what a
+//! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute (all together that one pattern of a rule allows), what a
 //! sender names for the first time fewer and by a count of its own, an address that failed is left alone for a while, a key
 //! that is not there has its document fetched anew only so often, and of those who wait for one address one alone fetches.
 
@@ -60,6 +60,8 @@ impl Eq for Document {}
 #[derive(Clone, Debug)]
 pub struct Wanted {
     url: HttpsUrl,
+    /// Its host, or the pattern of those that the sender could name instead: their fetches are counted together.
+    hosts: String,
     by_sender: bool,
     asking: Option<Asking>,
 }
@@ -67,17 +69,17 @@ pub struct Wanted {
 impl Wanted {
     /// An address that stands in a file of ours.
     pub fn ours(url: HttpsUrl) -> Self {
-        Self { url, by_sender: false, asking: None }
+        Self { hosts: url.host().to_owned(), url, by_sender: false, asking: None }
     }
 
-    /// An address that a sender named, and a rule of ours allowed.
-    pub fn senders(url: HttpsUrl) -> Self {
-        Self { url, by_sender: true, asking: None }
+    /// An address that a sender named, and a rule of ours allowed; `hosts` is what the rule has for its host.
+    pub fn senders(url: HttpsUrl, hosts: impl Into<String>) -> Self {
+        Self { url, hosts: hosts.into(), by_sender: true, asking: None }
     }
 
     /// A key whose id a sender named, at the address that the question has for it.
     pub fn asked(url: HttpsUrl, asking: Asking) -> Self {
-        Self { url, by_sender: true, asking: Some(asking) }
+        Self { hosts: url.host().to_owned(), url, by_sender: true, asking: Some(asking) }
     }
 
     /// What it is held under.
@@ -217,7 +219,7 @@ impl Shared {
     }
 
     async fn get(&self, wanted: &Wanted, standing: Standing) -> Result<Bytes, String> {
-        if !self.limits.admit(wanted.url.host(), standing) {
+        if !self.limits.admit(&wanted.hosts, standing) {
             return Err(match standing {
                 Standing::Known => "its host has had its fetches of this minute (keys.fetches_per_minute)",
                 Standing::First => {
