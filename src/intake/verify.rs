@@ -86,13 +86,17 @@ async fn fetched(
     needed: &Needed,
     wanted: Wanted,
 ) -> Result<Option<Key>, Refusal> {
-    let unavailable = |error: KeyUnavailable| Refusal::KeyUnavailable { why: error.to_string() };
+    let unavailable = |error: &KeyUnavailable| Refusal::KeyUnavailable { why: error.to_string() };
     let unusable = |why: &PublishedError| Refusal::KeyUnavailable { why: format!("{}: {why}", needed.url) };
     let read = |document: &Document| {
         let published = document.read_as(|bytes| Published::new(bytes.clone()));
         scheme.published_key(needed, &published, &door.roots, door.clock.now())
     };
-    let held = door.keys.document(&wanted).await.map_err(unavailable)?;
+    let held = match door.keys.document(&wanted).await {
+        Ok(held) => held,
+        Err(error) if error.absent => return Ok(None),
+        Err(error) => return Err(unavailable(&error)),
+    };
     let failed = match read(&held) {
         Ok(key) => return Ok(Some(key)),
         Err(failed) => failed,

@@ -198,10 +198,26 @@ async fn circle_is_asked_with_the_endpoints_own_key() {
     changed.body = "{}".into();
     assert_eq!(circle.told(&changed).await, refused(401, "signature_mismatch"));
 
-    // Names that anyone makes up: the true key goes on.
-    let made_up = circle.with("x-circle-key-id", |_| "b3d9d2d5-4c12-4946-a09d-000000000000".to_owned());
-    assert_eq!(circle.told(&made_up).await, refused(503, "key_unavailable"));
-    assert_eq!(circle.told_genuine().await, (200, String::new()));
+    // Names that anyone makes up: the true key goes on. That Circle has no such key is the sender's fault; that it cannot
+    // tell is not.
+    let names = ["404", "410", "500"].map(|status| format!("b3d9d2d5-4c12-4946-a09d-000000000{status}"));
+    for (name, told) in names.iter().zip([
+        refused(401, "signature_mismatch"),
+        refused(401, "signature_mismatch"),
+        refused(503, "key_unavailable"),
+    ]) {
+        let status = name[name.len() - 3..].parse().expect("a status");
+        circle
+            .server
+            .set(&format!("/v2/notifications/publicKey/{name}"), Page::Status(status, String::new()));
+        let before = circle.server.requests();
+        let made_up = circle.with("x-circle-key-id", |_| name.clone());
+        for _ in 0..3 {
+            assert_eq!(circle.told(&made_up).await, told, "{name}");
+        }
+        assert_eq!(circle.server.requests(), before + 1, "it is not asked again at once");
+        assert_eq!(circle.told_genuine().await, (200, String::new()));
+    }
 
     // What the scheme does not verify with is no key.
     circle.server.set(&path, Page::Body(answer("ED25519", &circle.public)));

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::client::{Call, Client, Failed};
+use super::client::{Call, Cause, Client, Failed};
 use crate::model::{
     HttpsUrl, KeyId, KeyQuestion, Question, QuestionBody, QuestionText, Secret, Timestamp, TokenQuestion,
 };
@@ -67,18 +67,23 @@ impl Asking {
         client: &Client,
         tokens: &Tokens,
         now: Timestamp,
-    ) -> Result<Bytes, String> {
+    ) -> Result<Bytes, Failed> {
         let question = &self.question;
         let token = match &question.token {
             None => None,
             Some(token) => Some(self.token(client, tokens, token, now).await?),
         };
         let answer = client.call(&self.call(&question.ask, token.as_ref())?).await;
-        if let (Err(Failed { unauthorized: true, .. }), Some(token)) = (&answer, &question.token) {
+        if let (Err(Failed { cause: Cause::Unauthorized, .. }), Some(token)) = (&answer, &question.token) {
             // The provider took it back; whoever asks next asks for another.
             tokens.forget(self, token);
         }
-        answer.map_err(|failed| failed.why)
+        answer
+    }
+
+    /// Whether an answer that nothing stands there is one about the key.
+    pub(super) fn names_the_key(&self) -> bool {
+        self.question.ask.url.has_id()
     }
 
     /// The access token that is held, or a new one. While one asks for it the others wait.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::Document;
+use super::{Document, client::Failed};
 use crate::{
     config::KeysConfig,
     model::{HttpsUrl, KeyId, Timestamp},
@@ -44,7 +44,7 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 struct State {
     document: Option<(Arc<Document>, Timestamp)>,
-    failure: Option<(String, Timestamp)>,
+    failure: Option<(Failed, Timestamp)>,
 }
 
 /// What an address has to offer now.
@@ -55,7 +55,7 @@ pub(super) enum Held {
     /// To be fetched anew; good while that fails.
     Stale(Arc<Document>),
     /// It could not be fetched a moment ago.
-    Failed(String),
+    Failed(Failed),
     /// It has to be fetched.
     Nothing,
 }
@@ -104,7 +104,7 @@ impl Entry {
                 Some(_) => Held::Fresh(Arc::clone(document)),
                 None => Held::Stale(Arc::clone(document)),
             },
-            (_, Some((why, _))) => Held::Failed(why.clone()),
+            (_, Some((failed, _))) => Held::Failed(failed.clone()),
             _ => Held::Nothing,
         }
     }
@@ -134,9 +134,9 @@ impl Entry {
     }
 
     /// Notes that it could not be fetched; what is held, if it still may be used.
-    pub(super) fn fail(&self, why: String, config: &KeysConfig, now: Timestamp) -> Option<Arc<Document>> {
+    pub(super) fn fail(&self, failed: Failed, config: &KeysConfig, now: Timestamp) -> Option<Arc<Document>> {
         let mut state = self.state();
-        state.failure = Some((why, now));
+        state.failure = Some((failed, now));
         let held = state
             .document
             .as_ref()

@@ -35,17 +35,41 @@ impl Call {
     }
 }
 
-/// Why a request has no answer. Never shows what was sent.
+/// Why nothing was had. Never shows what was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failed {
     /// Why.
     pub(super) why: String,
-    /// Whether the host does not believe the credentials.
-    pub(super) unauthorized: bool,
+    /// What kind of reason that is.
+    pub(super) cause: Cause,
+}
+
+/// What follows from a failure depends on this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The host does not believe the credentials.
+    Unauthorized,
+    /// The host says that nothing stands there.
+    Absent,
+    /// It was not tried: a bound of ours was reached.
+    Bounded,
+    /// Anything else.
+    Other,
+}
+
+impl Cause {
+    fn of(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::Unauthorized,
+            404 | 410 => Self::Absent,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl From<String> for Failed {
     fn from(why: String) -> Self {
-        Self { why, unauthorized: false }
+        Self { why, cause: Cause::Other }
     }
 }
 
@@ -88,7 +112,7 @@ impl Client {
         let status = answer.status();
         if status.as_u16() != 200 {
             let why = format!("the host answers {status}");
-            return Err(Failed { why, unauthorized: matches!(status.as_u16(), 401 | 403) });
+            return Err(Failed { why, cause: Cause::of(status.as_u16()) });
         }
         Ok(self.read(answer).await?)
     }

@@ -2,9 +2,10 @@
 //! of ours allowed it), from public addresses, without redirects or proxies, bounded in size and time. What was fetched is
 //! held: [`cache`] says for how long. Where a provider shows a key only to its customers, [`asking`] has its credentials. May not know what is in a document: that is `signatures`' business.
 //!
-//! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute (all together that one pattern of a rule allows), what a
-//! sender names for the first time fewer and by a count of its own, an address that failed is left alone for a while, a key
-//! that is not there has its document fetched anew only so often, and of those who wait for one address one alone fetches.
+//! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute, as have
+//! all together that one pattern of a rule allows, what a sender names for the first time fewer and by a count of its own, an
+//! address that failed is left alone for a while, a key that is not there has its document fetched anew only so often, and
+//! of those who wait for one address one alone fetches.
 
 mod asking;
 mod cache;
@@ -24,7 +25,7 @@ use crate::{clock::Clock, config::KeysConfig, model::HttpsUrl};
 pub use asking::Asking;
 use asking::Tokens;
 use cache::{Cache, Entry, Held, Name};
-use client::{Call, Client};
+use client::{Call, Cause, Client, Failed};
 use limits::{HostLimits, Standing};
 
 /// What stands at an address, as it was fetched, with what its reader made of it.
@@ -92,12 +93,18 @@ impl Wanted {
         if self.by_sender && !entry.was_fetched() { Standing::First } else { Standing::Known }
     }
 
-    fn unavailable(&self, why: String) -> KeyUnavailable {
-        KeyUnavailable { url: self.url.clone(), why }
+    /// Whether that failure says of the key that there is none: of an address, it could as well be wrong or down.
+    fn is_absent(&self, failed: &Failed) -> bool {
+        failed.cause == Cause::Absent && self.asking.as_ref().is_some_and(Asking::names_the_key)
+    }
+
+    fn unavailable(&self, failed: Failed) -> KeyUnavailable {
+        KeyUnavailable { url: self.url.clone(), absent: self.is_absent(&failed), why: failed.why }
     }
 }
 
-/// Why what stands at an address could not be had: our fault or the provider's, never the sender's.
+/// Why what stands at an address could not be had: our fault or the provider's, and the sender's only where there is no such
+/// key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {why}")]
 pub struct KeyUnavailable {
@@ -105,6 +112,8 @@ pub struct KeyUnavailable {
     pub url: HttpsUrl,
     /// Why.
     pub why: String,
+    /// Whether the provider, asked for a key by its id, says that it has none of that id.
+    pub absent: bool,
 }
 
 /// Why there is nobody to fetch keys.
@@ -154,7 +163,8 @@ impl RemoteKeys {
         let cache = Cache::new(config.max_documents);
         let limits = HostLimits::new(config);
         let (config, tokens) = (config.clone(), Tokens::default());
-        Ok(Self { shared: Arc::new(Shared { client, cache, limits, tokens, config, roots, clock }) })
+        let shared = Shared { client, cache, limits, tokens, config, roots, clock };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The authorities of `keys.extra_roots`, as PEM.
@@ -167,7 +177,7 @@ impl RemoteKeys {
         let entry = self.shared.cache.entry(&wanted.name());
         match entry.held(&self.shared.config, self.shared.clock.now()) {
             Held::Fresh(document) => return Ok(document),
-            Held::Failed(why) => return Err(wanted.unavailable(why)),
+            Held::Failed(failed) => return Err(wanted.unavailable(failed)),
             Held::Stale(document) => match entry.flight.try_lock() {
                 // Somebody fetches it already.
                 Err(_) => return Ok(document),
@@ -178,7 +188,7 @@ impl RemoteKeys {
         let _flight = entry.flight.lock().await;
         match entry.held(&self.shared.config, self.shared.clock.now()) {
             Held::Fresh(document) => Ok(document),
-            Held::Failed(why) => Err(wanted.unavailable(why)),
+            Held::Failed(failed) => Err(wanted.unavailable(failed)),
             Held::Stale(_) | Held::Nothing => self.shared.fetch(wanted, &entry).await,
         }
     }
@@ -200,8 +210,9 @@ impl RemoteKeys {
 
     /// Fetches an address for its effect, once, and holds nothing: a confirmation that a provider asks for by naming a link.
     pub async fn visit(&self, url: &HttpsUrl) -> Result<(), KeyUnavailable> {
-        let visited = self.shared.get(&Wanted::ours(url.clone()), Standing::Known).await;
-        visited.map(drop).map_err(|why| KeyUnavailable { url: url.clone(), why })
+        let wanted = Wanted::ours(url.clone());
+        let visited = self.shared.get(&wanted, Standing::Known).await;
+        visited.map(drop).map_err(|failed| wanted.unavailable(failed))
     }
 }
 
@@ -210,26 +221,26 @@ impl Shared {
     async fn fetch(&self, wanted: &Wanted, entry: &Entry) -> Result<Arc<Document>, KeyUnavailable> {
         match self.get(wanted, wanted.standing(entry)).await {
             Ok(bytes) => Ok(entry.store(Document::new(bytes), self.clock.now())),
-            Err(why) => {
-                tracing::warn!(url = %wanted.url, why, "a key could not be fetched");
-                let held = entry.fail(why.clone(), &self.config, self.clock.now());
-                held.ok_or_else(|| wanted.unavailable(why))
+            Err(failed) => {
+                tracing::warn!(url = %wanted.url, why = failed.why, "a key could not be fetched");
+                let held = entry.fail(failed.clone(), &self.config, self.clock.now());
+                held.ok_or_else(|| wanted.unavailable(failed))
             }
         }
     }
 
-    async fn get(&self, wanted: &Wanted, standing: Standing) -> Result<Bytes, String> {
+    async fn get(&self, wanted: &Wanted, standing: Standing) -> Result<Bytes, Failed> {
         if !self.limits.admit(&wanted.hosts, standing) {
-            return Err(match standing {
+            let why = match standing {
                 Standing::Known => "its host has had its fetches of this minute (keys.fetches_per_minute)",
                 Standing::First => {
                     "its host has had its first fetches of this minute (keys.first_fetches_per_minute)"
                 }
-            }
-            .to_owned());
+            };
+            return Err(Failed { why: why.to_owned(), cause: Cause::Bounded });
         }
         match &wanted.asking {
-            None => self.client.call(&Call::get(&wanted.url)).await.map_err(|failed| failed.why),
+            None => self.client.call(&Call::get(&wanted.url)).await,
             Some(asking) => asking.ask(&self.client, &self.tokens, self.clock.now()).await,
         }
     }
