@@ -4,14 +4,15 @@
 //!
 //! Whoever can send requests can make us fetch, so every way to it has a bound: a host has so many fetches a minute, as have
 //! all together that one pattern of a rule allows, what a sender names for the first time fewer and by a count of its own, an
-//! address that failed is left alone for a while, a key that is not there has its document fetched anew only so often, and
-//! of those who wait for one address one alone fetches.
+//! address that failed is left alone for a while, a key that is not there has its document fetched anew only so often, of
+//! those who wait for one address one alone fetches, and what is logged of it is so many lines: the refusals tell of each.
 
 mod asking;
 mod cache;
 mod client;
 mod limits;
 mod resolver;
+mod warnings;
 
 use std::{
     any::Any,
@@ -27,6 +28,7 @@ use asking::Tokens;
 use cache::{Cache, Entry, Held, Name};
 use client::{Call, Cause, Client, Failed};
 use limits::{HostLimits, Standing};
+use warnings::Warnings;
 
 /// What stands at an address, as it was fetched, with what its reader made of it.
 #[derive(Debug)]
@@ -143,6 +145,7 @@ struct Shared {
     client: Client,
     cache: Cache,
     limits: HostLimits,
+    warnings: Warnings,
     tokens: Tokens,
     config: KeysConfig,
     roots: Option<Vec<u8>>,
@@ -162,8 +165,8 @@ impl RemoteKeys {
         }
         let cache = Cache::new(config.max_documents);
         let limits = HostLimits::new(config);
-        let (config, tokens) = (config.clone(), Tokens::default());
-        let shared = Shared { client, cache, limits, tokens, config, roots, clock };
+        let (warnings, tokens, config) = (Warnings::default(), Tokens::default(), config.clone());
+        let shared = Shared { client, cache, limits, warnings, tokens, config, roots, clock };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -219,10 +222,15 @@ impl RemoteKeys {
 impl Shared {
     /// Fetches while nobody else does. When it fails what is held goes on, as long as it may.
     async fn fetch(&self, wanted: &Wanted, entry: &Entry) -> Result<Arc<Document>, KeyUnavailable> {
-        match self.get(wanted, wanted.standing(entry)).await {
+        let standing = wanted.standing(entry);
+        match self.get(wanted, standing).await {
             Ok(bytes) => Ok(entry.store(Document::new(bytes), self.clock.now())),
             Err(failed) => {
-                tracing::warn!(url = %wanted.url, why = failed.why, "a key could not be fetched");
+                // The refusals tell of what a bound kept from being tried, and of ids that were made up.
+                let made_up = standing == Standing::First && wanted.is_absent(&failed);
+                if failed.cause != Cause::Bounded && !made_up {
+                    self.warnings.tell(standing, &wanted.url, &failed.why);
+                }
                 let held = entry.fail(failed.clone(), &self.config, self.clock.now());
                 held.ok_or_else(|| wanted.unavailable(failed))
             }
