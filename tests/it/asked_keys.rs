@@ -276,6 +276,41 @@ async fn ebay_gives_a_token_first_and_the_token_is_held() {
     assert_eq!(paths, [false, true, false]);
 }
 
+#[tokio::test]
+async fn while_no_token_is_given_nobody_asks_for_one_again_and_what_is_held_goes_on() {
+    let ebay =
+        Scene::new("ebay", "api.ebay.com", EBAY_PARAMETERS, &["client-id", "client-secret", "verify"]).await;
+    let header = &ebay.genuine.headers.0.iter().find(|(name, _)| name == "x-ebay-signature").expect("it").1;
+    let shown: Value = serde_json::from_slice(&STANDARD.decode(&header.0).expect("base64")).expect("JSON");
+    let path = format!("/commerce/notification/v1/public_key/{}", shown["kid"].as_str().expect("an id"));
+    let pem = format!("-----BEGIN PUBLIC KEY-----{}-----END PUBLIC KEY-----", ebay.public);
+    ebay.server.set(EBAY_TOKEN, granted("token-1"));
+    ebay.server.set(&path, body(&json!({ "algorithm": "ECDSA", "digest": "SHA1", "key": pem })));
+    assert_eq!(ebay.told_genuine().await, (200, String::new()));
+
+    // The token is over, and no other is given, to whoever asks for whichever key.
+    ebay.server.set(EBAY_TOKEN, Page::Status(500, String::new()));
+    ebay.house.clock.advance(Duration::from_hours(3));
+    let before = ebay.server.requests();
+    for number in 0..5 {
+        let made_up = ebay.with("x-ebay-signature", |_| {
+            let mut shown = shown.clone();
+            shown["kid"] = json!(format!("made-up-{number}"));
+            STANDARD.encode(shown.to_string())
+        });
+        assert_eq!(ebay.told(&made_up).await, refused(503, "key_unavailable"));
+    }
+    for _ in 0..2 {
+        assert_eq!(ebay.told_genuine().await, (200, String::new()), "the key that is held goes on");
+    }
+    assert_eq!(ebay.server.requests(), before + 1, "it is asked for once");
+
+    ebay.server.set(EBAY_TOKEN, granted("token-2"));
+    ebay.house.clock.advance(Duration::from_secs(11));
+    assert_eq!(ebay.told_genuine().await, (200, String::new()));
+    assert_eq!(ebay.server.requests(), before + 3, "a token, and the key anew");
+}
+
 /// A question with every kind of secret in it, and a provider that does not like it.
 #[tokio::test]
 async fn what_went_wrong_shows_no_credential() {

@@ -12,8 +12,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::client::{Call, Cause, Client, Failed};
-use crate::model::{
-    HttpsUrl, KeyId, KeyQuestion, Question, QuestionBody, QuestionText, Secret, Timestamp, TokenQuestion,
+use crate::{
+    clock::Clock,
+    config::KeysConfig,
+    model::{
+        HttpsUrl, KeyId, KeyQuestion, Question, QuestionBody, QuestionText, Secret, Timestamp, TokenQuestion,
+    },
 };
 
 /// So long before its end a token is no longer used.
@@ -41,11 +45,22 @@ impl fmt::Debug for Asking {
 }
 
 /// The access tokens that are held, by who asks and where.
-#[derive(Debug, Default)]
-pub(super) struct Tokens(Mutex<HashMap<(String, HttpsUrl), Holder>>);
+#[derive(Debug)]
+pub(super) struct Tokens {
+    holders: Mutex<HashMap<(String, HttpsUrl), Holder>>,
+    pause_after_failure: Duration,
+}
 
 /// Where one token is held. Locked by the one who asks for it.
-type Holder = Arc<tokio::sync::Mutex<Option<Token>>>;
+type Holder = Arc<tokio::sync::Mutex<Option<Answered>>>;
+
+/// What was answered last.
+#[derive(Debug)]
+enum Answered {
+    Given(Token),
+    /// None was, and when that was known.
+    Failed(String, Timestamp),
+}
 
 #[derive(Debug)]
 struct Token {
@@ -66,12 +81,12 @@ impl Asking {
         &self,
         client: &Client,
         tokens: &Tokens,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<Bytes, Failed> {
         let question = &self.question;
         let token = match &question.token {
             None => None,
-            Some(token) => Some(self.token(client, tokens, token, now).await?),
+            Some(token) => Some(self.token(client, tokens, token, clock).await?),
         };
         let answer = client.call(&self.call(&question.ask, token.as_ref())?).await;
         if let (Err(Failed { cause: Cause::Unauthorized, .. }), Some(token)) = (&answer, &question.token) {
@@ -86,21 +101,36 @@ impl Asking {
         self.question.ask.url.has_id()
     }
 
-    /// The access token that is held, or a new one. While one asks for it the others wait.
+    /// The access token that is held, or a new one. While one asks for it the others wait; when that fails it is for all of
+    /// them, and for those who come in a while, so that they do not wait for one after the other.
     async fn token(
         &self,
         client: &Client,
         tokens: &Tokens,
         question: &TokenQuestion,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<Secret, String> {
         let held = tokens.of(self, question)?;
         let mut held = held.lock().await;
-        if let Some(token) = held.as_ref().filter(|token| now < token.until) {
-            return Ok(token.secret.clone());
+        let now = clock.now();
+        match held.as_ref() {
+            Some(Answered::Given(token)) if now < token.until => return Ok(token.secret.clone()),
+            Some(Answered::Failed(why, at)) if now.since(*at) < tokens.pause_after_failure => {
+                return Err(why.clone());
+            }
+            _ => {}
         }
-        let token = self.granted(client, question, now).await?;
-        Ok(held.insert(token).secret.clone())
+        match self.granted(client, question, now).await {
+            Ok(token) => {
+                let secret = token.secret.clone();
+                *held = Some(Answered::Given(token));
+                Ok(secret)
+            }
+            Err(why) => {
+                *held = Some(Answered::Failed(why.clone(), clock.now()));
+                Err(why)
+            }
+        }
     }
 
     async fn granted(
@@ -161,15 +191,19 @@ fn form(fields: &[(String, Secret)]) -> Result<Secret, String> {
 }
 
 impl Tokens {
+    pub(super) fn new(config: &KeysConfig) -> Self {
+        Self { holders: Mutex::default(), pause_after_failure: config.pause_after_failure.0 }
+    }
+
     fn of(&self, asking: &Asking, token: &TokenQuestion) -> Result<Holder, String> {
         let url = token.ask.url.at(&asking.id).map_err(|error| error.to_string())?;
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(tokens.entry((asking.asker.clone(), url)).or_default()))
     }
 
     fn forget(&self, asking: &Asking, token: &TokenQuestion) {
         let Ok(url) = token.ask.url.at(&asking.id) else { return };
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.remove(&(asking.asker.clone(), url));
     }
 }

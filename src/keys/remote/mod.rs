@@ -165,7 +165,7 @@ impl RemoteKeys {
         }
         let cache = Cache::new(config.max_documents);
         let limits = HostLimits::new(config);
-        let (warnings, tokens, config) = (Warnings::default(), Tokens::default(), config.clone());
+        let (warnings, tokens, config) = (Warnings::default(), Tokens::new(config), config.clone());
         let shared = Shared { client, cache, limits, warnings, tokens, config, roots, clock };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -249,7 +249,7 @@ impl Shared {
         }
         match &wanted.asking {
             None => self.client.call(&Call::get(&wanted.url)).await,
-            Some(asking) => asking.ask(&self.client, &self.tokens, self.clock.now()).await,
+            Some(asking) => asking.ask(&self.client, &self.tokens, &*self.clock).await,
         }
     }
 }
