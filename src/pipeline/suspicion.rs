@@ -4,14 +4,18 @@
 //! its ledger to itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::runtime::Handle;
 use tracing::{error, warn};
 
-use super::crash_note::{KILLS_ALLOWED, Tried};
+use super::{
+    batch::Place,
+    crash_note::{KILLS_ALLOWED, Tried},
+    positions::Advance,
+};
 use crate::{
     ledger::{CursorMove, RecordsError, Suspect, SuspectRecords},
     model::{EndpointName, EntryNumber, Epoch},
@@ -20,28 +24,40 @@ use crate::{
 /// The endpoints that are suspected, among those that are held.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
-    /// First and last number of what the dead process may have been working.
-    ranges: BTreeMap<EndpointName, (EntryNumber, EntryNumber)>,
+    watches: BTreeMap<EndpointName, Watch>,
+    /// So many entries a process may have in hand: a batch whose commit is under way, and the one that is read ahead.
+    in_hand: u64,
     /// Worked since, and not told to the ledger yet.
     cleared: BTreeMap<EndpointName, Epoch>,
 }
 
+/// What of a suspected endpoint the dead process may have been working. That begins with the first entry behind the cursor that
+/// was its own to work, however far that is: others' it passed and did not commit.
+#[derive(Debug)]
+struct Watch {
+    /// Where the cursor stood: endpoints that stood together were worked together.
+    stood: EntryNumber,
+    /// The last number of it; of all there was until that first entry is met.
+    last: EntryNumber,
+    met: bool,
+}
+
 impl Suspicion {
-    /// What the ledger says of endpoints that stand at these cursors, of a log that reaches `durable`: nobody had more than a
-    /// batch of `most` entries in hand.
+    /// What the ledger says of endpoints that stand at these cursors, of a log that reaches `durable`, worked in batches of at
+    /// most `most` entries.
     pub(super) fn of(
         suspected: &[EndpointName],
         cursors: &[CursorMove],
         durable: EntryNumber,
         most: usize,
     ) -> Self {
-        let mut suspicion = Self::default();
+        let mut suspicion = Self { in_hand: (most as u64).saturating_mul(2), ..Self::default() };
         for at in cursors.iter().filter(|at| suspected.contains(&at.endpoint)) {
-            let last = EntryNumber(at.through.0.saturating_add(most as u64)).min(durable);
-            if last > at.through {
-                warn!(endpoint = %at.endpoint, first = %at.through.next(), %last,
-                    "whoever worked this endpoint died; these entries go one event at a time");
-                suspicion.ranges.insert(at.endpoint.clone(), (at.through.next(), last));
+            if durable > at.through {
+                warn!(endpoint = %at.endpoint, after = %at.through,
+                    "whoever worked this endpoint died; what it may have had in hand goes one event at a time");
+                let watch = Watch { stood: at.through, last: durable, met: false };
+                suspicion.watches.insert(at.endpoint.clone(), watch);
             } else {
                 suspicion.cleared.insert(at.endpoint.clone(), at.epoch);
             }
@@ -51,23 +67,28 @@ impl Suspicion {
 
     /// Whether nothing is suspected.
     pub(super) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.watches.is_empty()
     }
 
-    /// Whether a batch that begins with `first` and moves these cursors has suspected entries.
-    pub(super) fn touches(&self, first: EntryNumber, moves: &[CursorMove]) -> bool {
-        let touched = |at: &CursorMove| {
-            let range = self.ranges.get(&at.endpoint);
-            range.is_some_and(|(from, last)| first <= *last && *from <= at.through)
-        };
-        moves.iter().any(touched)
+    /// Whether this batch has suspected entries.
+    pub(super) fn touches(&self, place: &Place) -> bool {
+        let (first, _) = place.range();
+        let suspected = |name| self.watches.get(name).is_some_and(|watch| first <= watch.last);
+        place.advance.met.iter().any(suspected)
     }
 
-    /// These cursors were moved: what was worked is not suspected any more.
-    pub(super) fn committed(&mut self, moves: &[CursorMove]) {
+    /// A batch was committed, or passed because nothing in it is ours; its cursors stand here now.
+    pub(super) fn worked(&mut self, place: &Place, moves: &[CursorMove]) {
+        let Advance { through, met, left } = &place.advance;
+        let own = self.watches.iter().filter(|(name, _)| met.contains(*name) && !left.contains_key(*name));
+        let began: BTreeSet<_> = own.map(|(_, watch)| watch.stood).collect();
+        let ends = EntryNumber(through.0.saturating_add(self.in_hand));
+        for watch in self.watches.values_mut().filter(|watch| !watch.met && began.contains(&watch.stood)) {
+            (watch.met, watch.last) = (true, watch.last.min(ends));
+        }
         for at in moves {
-            if self.ranges.get(&at.endpoint).is_some_and(|(_, last)| *last <= at.through) {
-                self.ranges.remove(&at.endpoint);
+            if self.watches.get(&at.endpoint).is_some_and(|watch| watch.last <= at.through) {
+                self.watches.remove(&at.endpoint);
                 self.cleared.insert(at.endpoint.clone(), at.epoch);
             }
         }
@@ -89,7 +110,7 @@ pub(super) struct SharedNote {
 struct State {
     /// What came back last; the ledger is told with the next try.
     done: Option<Suspect>,
-    /// What was held against somebody when it was tried here.
+    /// What was held against somebody when it was tried in this batch.
     held_against: Vec<Suspect>,
     /// Why the ledger could not be told. Nothing is tried from there on, and nothing of it is committed.
     failed: Option<RecordsError>,
@@ -103,7 +124,10 @@ impl SharedNote {
 
     /// For a batch that begins.
     pub(super) fn begin(self: &Arc<Self>) -> Arc<Self> {
-        self.state().failed = None;
+        let mut state = self.state();
+        state.failed = None;
+        state.held_against.clear();
+        drop(state);
         Arc::clone(self)
     }
 
@@ -150,13 +174,17 @@ impl SharedNote {
         Ok(())
     }
 
-    /// A batch was committed. What the ledger cannot be told now only costs time later.
-    pub(super) async fn absolve(&self, endpoints: Vec<(EndpointName, Epoch)>) {
-        let suspects = std::mem::take(&mut self.state().held_against);
+    /// What was held against somebody in the batch, once that is committed: no sooner, or it is tried as if it were new.
+    pub(super) fn take_held_against(&self) -> Vec<Suspect> {
+        std::mem::take(&mut self.state().held_against)
+    }
+
+    /// Tells what is suspected no longer. What the ledger cannot be told now only costs time later.
+    pub(super) async fn absolve(&self, endpoints: &[(EndpointName, Epoch)], suspects: &[Suspect]) {
         if endpoints.is_empty() && suspects.is_empty() {
             return;
         }
-        if let Err(error) = self.records.absolve(&endpoints, &suspects).await {
+        if let Err(error) = self.records.absolve(endpoints, suspects).await {
             warn!("what was suspected stays so: {error}");
         }
     }
@@ -169,5 +197,92 @@ impl SharedNote {
 impl std::fmt::Debug for SharedNote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SharedNote")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::positions::Group;
+
+    fn name(partner: &str) -> EndpointName {
+        EndpointName::new(partner, "default")
+    }
+
+    fn n(number: u64) -> EntryNumber {
+        EntryNumber(number)
+    }
+
+    fn at(partner: &str, through: u64) -> CursorMove {
+        CursorMove { endpoint: name(partner), through: n(through), epoch: Epoch(1) }
+    }
+
+    /// Batches of ten at most.
+    fn suspected(cursors: &[CursorMove], durable: u64) -> Suspicion {
+        let names: Vec<_> = cursors.iter().map(|at| at.endpoint.clone()).collect();
+        Suspicion::of(&names, cursors, n(durable), 10)
+    }
+
+    /// A batch that has entries of these.
+    fn batch(after: u64, through: u64, met: &[&str]) -> Place {
+        let met = met.iter().map(|partner| name(partner)).collect();
+        Place {
+            group: Group { after: n(after), until: n(1_000), only: None },
+            advance: Advance { through: n(through), met, ..Advance::default() },
+        }
+    }
+
+    /// Works it, as one that is watched or not.
+    fn works(suspicion: &mut Suspicion, place: &Place, moves: &[&str], watched: bool) {
+        assert_eq!(suspicion.touches(place), watched, "{place:?}");
+        let stands = |partner: &&str| at(partner, place.advance.through.0);
+        suspicion.worked(place, &moves.iter().map(stands).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_a_dead_process_had_in_hand_begins_with_its_first_entry_however_far_that_is() {
+        let mut suspicion = suspected(&[at("a", 100)], 900);
+        for after in (100..400).step_by(10) {
+            works(&mut suspicion, &batch(after, after + 10, &[]), &["a"], false);
+            assert_eq!(suspicion.take_cleared(), [], "nothing of it was met");
+        }
+        works(&mut suspicion, &batch(400, 410, &["a"]), &["a"], true);
+        works(&mut suspicion, &batch(410, 420, &["a"]), &["a"], true);
+        assert!(!suspicion.is_empty(), "it may have begun its batch with the last entry of ours");
+        works(&mut suspicion, &batch(420, 430, &["a"]), &["a"], true);
+        assert_eq!(suspicion.take_cleared(), [(name("a"), Epoch(1))]);
+        works(&mut suspicion, &batch(430, 440, &["a"]), &["a"], false);
+    }
+
+    #[test]
+    fn what_nobody_can_have_had_in_hand_is_not_suspected() {
+        let mut suspicion = suspected(&[at("a", 100)], 100);
+        assert!(suspicion.is_empty());
+        assert_eq!(suspicion.take_cleared().len(), 1, "there was nothing to work");
+        let mut suspicion = suspected(&[at("a", 100)], 105);
+        works(&mut suspicion, &batch(100, 110, &["b"]), &["a", "b"], false);
+        assert_eq!(suspicion.take_cleared().len(), 1, "nothing of it was there");
+    }
+
+    #[test]
+    fn endpoints_that_stood_together_were_worked_together() {
+        let mut suspicion = suspected(&[at("a", 100), at("b", 100), at("c", 90)], 900);
+        works(&mut suspicion, &batch(100, 110, &["a"]), &["a", "b", "c"], true);
+        works(&mut suspicion, &batch(110, 120, &["b"]), &["a", "b", "c"], true);
+        works(&mut suspicion, &batch(120, 130, &[]), &["a", "b", "c"], false);
+        works(&mut suspicion, &batch(130, 140, &["b"]), &["a", "b", "c"], false);
+        works(&mut suspicion, &batch(140, 150, &["c"]), &["a", "b", "c"], true);
+    }
+
+    #[test]
+    fn what_waits_for_a_desk_was_not_worked() {
+        let mut suspicion = suspected(&[at("a", 100), at("b", 100)], 900);
+        let mut waits = batch(100, 110, &["a"]);
+        waits.advance.left.insert(name("a"), n(104));
+        suspicion.worked(&waits, &[at("a", 104), at("b", 110)]);
+        for after in (110..200).step_by(10) {
+            works(&mut suspicion, &batch(after, after + 10, &[]), &["b"], false);
+        }
+        works(&mut suspicion, &batch(200, 210, &["b"]), &["b"], true);
     }
 }

@@ -10,7 +10,7 @@ use douane::{
     dedupe::{RedisAccess, RedisMemory, SharedMemory},
     ledger::{
         AppendError, Appended, EncodedEntry, EventFilter, FeedRecords, InspectRecords, IntakeLog,
-        PostgresLeases, Takes, TranslationRecords,
+        PostgresLeases, SuspectRecords, Takes, TranslationRecords,
         log::postgres::{self, PostgresLog, PostgresReader},
         postgres::migrate,
         records::PostgresRecords,
@@ -157,6 +157,20 @@ impl Shared {
         orders.map(|event| event["data"]["order"].as_str().expect("an order").to_owned()).collect()
     }
 
+    /// Whoever works this partner dies, and nobody else.
+    fn kill_holder_of(&self, partner: &str) {
+        self.server.sql(&format!(
+            "UPDATE ledger.members SET expires_at = '-infinity'
+             WHERE id = (SELECT holder FROM ledger.named_leases WHERE partner = '{partner}')"
+        ));
+    }
+
+    /// The last delivery has ended two processes that tried it alone; at its reading (-1), or at its first event (0).
+    fn last_has_killed_two(&self, ordinal: i32) {
+        let number = self.deliveries;
+        self.server.sql(&format!("INSERT INTO ledger.suspects VALUES ({number}, {ordinal}, 2)"));
+    }
+
     /// Every lease is over, by the clock that counts, as if all processes had been stopped for long.
     pub fn let_leases_run_out(&self) {
         self.server.sql("UPDATE ledger.members SET expires_at = '-infinity'");
@@ -294,6 +308,78 @@ async fn a_process_that_was_paused_commits_nothing_and_then_goes_on_with_what_it
     assert_eq!(paused.renew().await, 1);
     paused.work().await;
     assert_eq!(paused.orders().await.len(), 16);
+}
+
+#[tokio::test]
+async fn a_poison_behind_more_of_others_than_a_batch_is_found_by_who_follows() {
+    let mut shared = Shared::new().await;
+    let (mut dies, mut other) = (shared.process().await, shared.process().await);
+    shared.deliver("acme", "1", "acme 1").await;
+    assert_eq!(dies.renew().await, 1);
+    shared.deliver("bolt", "1", "bolt 1").await;
+    assert_eq!(other.renew().await, 1);
+    dies.work().await;
+    for n in 2..16 {
+        shared.deliver("bolt", &n.to_string(), &format!("bolt {n}")).await;
+    }
+    shared.deliver("acme", "2", "acme poison").await;
+    shared.last_has_killed_two(0);
+    shared.deliver("acme", "3", "acme 3").await;
+    shared.kill_holder_of("acme");
+
+    let mut heir = shared.process().await;
+    assert_eq!(heir.renew().await, 1);
+    heir.work().await;
+    assert_eq!(heir.orders().await, ["acme 1", "acme 3"]);
+    assert_eq!(heir.worked().await, 3, "the poison too: it is set aside");
+    assert_eq!(heir.records.suspected().await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn a_poison_in_what_was_read_ahead_is_found_by_who_follows() {
+    let mut shared = Shared::new().await;
+    let mut dies = shared.process().await;
+    shared.deliver("acme", "0", "acme 0").await;
+    assert_eq!(dies.renew().await, 1);
+    dies.work().await;
+    for n in 1..8 {
+        shared.deliver("acme", &n.to_string(), &format!("acme {n}")).await;
+    }
+    shared.last_has_killed_two(-1);
+    for n in 8..20 {
+        shared.deliver("acme", &n.to_string(), &format!("acme {n}")).await;
+    }
+    shared.kill_holder_of("acme");
+
+    let mut heir = shared.process().await;
+    assert_eq!(heir.renew().await, 1);
+    heir.work().await;
+    let orders = heir.orders().await;
+    assert!(orders.len() == 19 && !orders.contains(&"acme 7".to_owned()), "{orders:?}");
+    assert_eq!(heir.worked().await, 20);
+    assert_eq!(heir.records.suspected().await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn deaths_are_not_forgotten_before_their_dead_letter_is_committed() {
+    let mut shared = Shared::new().await;
+    let mut dies = shared.process().await;
+    shared.deliver("acme", "1", "acme poison").await;
+    shared.last_has_killed_two(0);
+    assert_eq!(dies.renew().await, 1);
+    shared.let_leases_run_out();
+    let (mut late, mut heir) = (shared.process().await, shared.process().await);
+    assert_eq!(late.renew().await, 1);
+    shared.let_leases_run_out();
+    assert_eq!(heir.renew().await, 1);
+    for _ in 0..2 {
+        assert!(
+            matches!(late.step().await, Err(StageError::Fenced(_))),
+            "it sets aside what is another's now"
+        );
+    }
+    heir.work().await;
+    assert_eq!((heir.orders().await.len(), heir.worked().await), (0, 1), "nobody has to die of it again");
 }
 
 #[tokio::test]

@@ -154,6 +154,10 @@ impl TranslationStage {
     /// Steps 4 and 5 of the batch after `place`, while that is committed: with a backlog both cost as much time. What
     /// cannot be read ahead is read when its turn comes, and fails then if it must.
     async fn read_ahead(&self, place: &Place) -> Option<Batch> {
+        // If this ended the process, all the care with which the batch before was worked would have to be taken again.
+        if self.is_watched(place) {
+            return None;
+        }
         let snapshot = self.registry.snapshot();
         let positions = self.positions.as_ref()?;
         let backlog = (self.log.durable(), self.limit);

@@ -60,24 +60,29 @@ impl TranslationStage {
         let (cursors, durable) = (positions.standing(), self.log.durable());
         let suspected = if cursors.is_empty() { Vec::new() } else { note.suspected().await? };
         self.suspicion = Suspicion::of(&suspected, &cursors, durable, self.config.batch_entries);
-        note.absolve(self.suspicion.take_cleared()).await;
+        note.absolve(&self.suspicion.take_cleared(), &[]).await;
         Ok(())
     }
 
-    /// How a batch is worked that another process may have died at.
-    pub(super) fn watched(&self, place: &Place) -> Option<Guard> {
-        let (note, positions) = (self.shared_note.as_ref()?, self.positions.as_ref()?);
-        let moves = || positions.cursors(&place.group, &place.advance);
-        let watched = !self.suspicion.is_empty() && self.suspicion.touches(place.range().0, &moves());
-        watched.then(|| Guard::Watched(note.begin(), Handle::current()))
+    /// Whether another process may have died at this batch.
+    pub(super) fn is_watched(&self, place: &Place) -> bool {
+        self.shared_note.is_some() && self.suspicion.touches(place)
     }
 
-    /// A batch was worked: what is suspected no longer is told.
+    /// How such a batch is worked.
+    pub(super) fn watched(&self, place: &Place) -> Option<Guard> {
+        let note = self.shared_note.as_ref().filter(|_| self.is_watched(place))?;
+        Some(Guard::Watched(note.begin(), Handle::current()))
+    }
+
+    /// A batch was committed or passed: what is suspected no longer is told.
     pub(super) async fn absolve(&mut self, place: &Place) {
+        let watched = self.is_watched(place);
         let (Some(note), Some(positions)) = (&self.shared_note, &self.positions) else { return };
         if !self.suspicion.is_empty() {
-            self.suspicion.committed(&positions.cursors(&place.group, &place.advance));
-            note.absolve(self.suspicion.take_cleared()).await;
+            let held_against = if watched { note.take_held_against() } else { Vec::new() };
+            self.suspicion.worked(place, &positions.cursors(&place.group, &place.advance));
+            note.absolve(&self.suspicion.take_cleared(), &held_against).await;
         }
     }
 
