@@ -22,7 +22,7 @@ pub use both::{Ledger, Records};
 pub use confirmations::{Confirmation, ConfirmationRecords, ConfirmationState, Visit};
 pub use encoded::EncodedEntry;
 pub use learning::LearningRecords;
-pub use leases::{Held, Leases, PostgresLeases, Renewed, Suspect, SuspectRecords, Takes};
+pub use leases::{Held, Leases, PostgresLeases, Renewed, Suspect, SuspectRecords, Takes, Try};
 pub use query::{
     BrokerState, Conservation, DamagedEntry, DeliveryFilter, DeliveryRow, EventFilter, EventRow, JournalRow,
     Kept, LearntSecret, Owner, OwnersPage, Page, PublicationFilter, PublicationRow, RefusalFilter, Refused,

@@ -17,7 +17,7 @@ use super::{
     positions::Advance,
 };
 use crate::{
-    ledger::{CursorMove, RecordsError, Suspect, SuspectRecords},
+    ledger::{CursorMove, RecordsError, Suspect, SuspectRecords, Try},
     model::{EndpointName, EntryNumber, Epoch},
 };
 
@@ -109,7 +109,9 @@ pub(super) struct SharedNote {
 #[derive(Default)]
 struct State {
     /// What came back last; the ledger is told with the next try.
-    done: Option<Suspect>,
+    done: Option<Try>,
+    /// What was told and not answered, and so not tried either: to be told as the same try.
+    unanswered: Vec<Try>,
     /// What was held against somebody when it was tried in this batch.
     held_against: Vec<Suspect>,
     /// Why the ledger could not be told. Nothing is tried from there on, and nothing of it is committed.
@@ -142,14 +144,13 @@ impl SharedNote {
         if state.failed.is_some() {
             return Tried::SetAside;
         }
-        let kills = match runtime.block_on(self.records.try_alone(state.done, Some(suspect))) {
+        let kills = match self.announce(runtime, &mut state, suspect) {
             Ok(kills) => kills,
             Err(error) => {
                 state.failed = Some(error);
                 return Tried::SetAside;
             }
         };
-        state.done = Some(suspect);
         if kills > 0 {
             state.held_against.push(suspect);
         }
@@ -158,6 +159,19 @@ impl SharedNote {
             return Tried::SetAside;
         }
         Tried::Done(work())
+    }
+
+    /// Tells the ledger what is to be tried; how often nobody came back from that.
+    fn announce(&self, runtime: &Handle, state: &mut State, suspect: Suspect) -> Result<u32, RecordsError> {
+        let unanswered = state.unanswered.iter().find(|tried| tried.suspect == suspect).copied();
+        let next = unanswered.map_or_else(|| Try::another(suspect), Ok)?;
+        if unanswered.is_none() {
+            state.unanswered.push(next);
+        }
+        let kills = runtime.block_on(self.records.try_alone(state.done, Some(next)))?;
+        state.unanswered.retain(|tried| *tried != next);
+        state.done = Some(next);
+        Ok(kills)
     }
 
     /// All of a batch came back; an error when something was not tried because the ledger could not be told.
@@ -170,7 +184,9 @@ impl SharedNote {
             return Err(error);
         }
         self.records.try_alone(done, None).await?;
-        self.state().done = None;
+        let mut state = self.state();
+        state.done = None;
+        state.unanswered.clear();
         Ok(())
     }
 

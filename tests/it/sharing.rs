@@ -1,7 +1,15 @@
 //! Several processes over one ledger in PostgreSQL, stepped by hand: what each works while leases move between them.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use douane::{
     brokers::FileBroker,
@@ -10,13 +18,13 @@ use douane::{
     dedupe::{RedisAccess, RedisMemory, SharedMemory},
     ledger::{
         AppendError, Appended, EncodedEntry, EventFilter, FeedRecords, InspectRecords, IntakeLog,
-        PostgresLeases, SuspectRecords, Takes, TranslationRecords,
+        PostgresLeases, RecordsError, Suspect, SuspectRecords, Takes, TranslationRecords, Try,
         log::postgres::{self, PostgresLog, PostgresReader},
         postgres::migrate,
         records::PostgresRecords,
     },
     model::{
-        Assurance, DeliveryId, DeliveryMeta, EndpointName, EntryMeta, EventNumber, Headers, NewEntry,
+        Assurance, DeliveryId, DeliveryMeta, EndpointName, EntryMeta, Epoch, EventNumber, Headers, NewEntry,
         Timestamp,
     },
     partners::{MappingsFolder, Registry, SecretsFrom},
@@ -238,6 +246,35 @@ impl Process {
     }
 }
 
+/// Records whose connection breaks before some answers come, of those to how a try went.
+struct LosesAnswers(Arc<PostgresRecords>, AtomicUsize);
+
+/// Of one delivery with one event: two answers to the try of its reading, three of its event, one to that all came back.
+const LOST: [usize; 6] = [0, 1, 3, 5, 7, 10];
+
+#[async_trait]
+impl SuspectRecords for LosesAnswers {
+    async fn suspected(&self) -> Result<Vec<EndpointName>, RecordsError> {
+        self.0.suspected().await
+    }
+
+    async fn try_alone(&self, done: Option<Try>, next: Option<Try>) -> Result<u32, RecordsError> {
+        let answer = self.0.try_alone(done, next).await?;
+        if LOST.contains(&self.1.fetch_add(1, Ordering::Relaxed)) {
+            return Err(RecordsError::Unavailable("the connection is gone".to_owned()));
+        }
+        Ok(answer)
+    }
+
+    async fn absolve(
+        &self,
+        endpoints: &[(EndpointName, Epoch)],
+        suspects: &[Suspect],
+    ) -> Result<(), RecordsError> {
+        self.0.absolve(endpoints, suspects).await
+    }
+}
+
 fn of<'a>(partner: &str, orders: &'a [String]) -> Vec<&'a String> {
     orders.iter().filter(|order| order.starts_with(partner)).collect()
 }
@@ -380,6 +417,26 @@ async fn deaths_are_not_forgotten_before_their_dead_letter_is_committed() {
     }
     heir.work().await;
     assert_eq!((heir.orders().await.len(), heir.worked().await), (0, 1), "nobody has to die of it again");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_no_death() {
+    let mut shared = Shared::new().await;
+    let mut dies = shared.process().await;
+    shared.deliver("acme", "1", "acme 1").await;
+    assert_eq!(dies.renew().await, 1);
+    shared.kill_holder_of("acme");
+
+    let mut heir = shared.process().await;
+    let loses = LosesAnswers(Arc::clone(&heir.records), AtomicUsize::new(0));
+    heir.stage = heir.stage.sharing(heir.keeper.held(), Arc::new(loses));
+    assert_eq!(heir.renew().await, 1);
+    for _ in LOST {
+        assert!(matches!(heir.step().await, Err(StageError::Wait(_))));
+    }
+    heir.work().await;
+    assert_eq!(heir.orders().await, ["acme 1"]);
+    assert_eq!(shared.server.sql("SELECT count(*) FROM ledger.suspects"), "0");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 pub use postgres::PostgresLeases;
-pub use suspects::{Suspect, SuspectRecords};
+pub use suspects::{Suspect, SuspectRecords, Try};
 
 use super::RecordsError;
 use crate::model::{EndpointName, Epoch, Tenure};

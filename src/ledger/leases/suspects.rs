@@ -18,6 +18,24 @@ pub enum Suspect {
     Event(EventRef),
 }
 
+/// One try of that. Told again, because the answer was lost, it is still the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Try {
+    /// What is tried.
+    pub suspect: Suspect,
+    /// Which try of it.
+    pub id: i64,
+}
+
+impl Try {
+    /// Another try of `suspect`. An error when the operating system has no randomness.
+    pub fn another(suspect: Suspect) -> Result<Self, RecordsError> {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|error| RecordsError::Unavailable(error.to_string()))?;
+        Ok(Self { suspect, id: i64::from_ne_bytes(id) })
+    }
+}
+
 /// What is known of deaths at work. A ledger that one process has to itself needs none of it: that finds a note in its data
 /// folder.
 #[async_trait]
@@ -26,8 +44,8 @@ pub trait SuspectRecords: Send + Sync {
     async fn suspected(&self) -> Result<Vec<EndpointName>, RecordsError>;
 
     /// Notes, before it is tried, that `next` is; and that `done` came back. Returns how often nobody came back from `next`,
-    /// by whomever it was tried. It need not survive the server.
-    async fn try_alone(&self, done: Option<Suspect>, next: Option<Suspect>) -> Result<u32, RecordsError>;
+    /// by whomever it was tried. It need not survive the server. After an error it may be told again.
+    async fn try_alone(&self, done: Option<Try>, next: Option<Try>) -> Result<u32, RecordsError>;
 
     /// Forgets the deaths at these endpoints, as far as the epochs are the present ones, and what is held against these
     /// suspects.

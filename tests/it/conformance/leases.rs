@@ -10,7 +10,8 @@ use douane::{
     config::{HumanDuration, LedgerConfig},
     ledger::{
         CursorMove, EncodedEntry, Held, IntakeLog, Leases, Leave, PostgresLeases, PublicationRecords,
-        RecordsError, Renewed, Suspect, SuspectRecords, Takes, TranslationCommit, TranslationRecords, log,
+        RecordsError, Renewed, Suspect, SuspectRecords, Takes, TranslationCommit, TranslationRecords, Try,
+        log,
         postgres::{Database, migrate},
         records::PostgresRecords,
     },
@@ -245,26 +246,50 @@ async fn an_endpoint_whose_holder_died_is_suspected_until_its_present_holder_abs
 async fn a_try_that_nobody_came_back_from_counts_for_everybody() {
     let shared = Shared::new().await;
     let other = PostgresRecords::open(shared.database.clone(), DAY).await.expect("opened");
-    let event = |ordinal| Suspect::Event(EventRef { number: EntryNumber(7), ordinal });
-    let reading = Suspect::Delivery(EntryNumber(7));
+    let event = |ordinal, id| {
+        let suspect = Suspect::Event(EventRef { number: EntryNumber(7), ordinal });
+        Some(Try { suspect, id })
+    };
+    let reading = |id| Some(Try { suspect: Suspect::Delivery(EntryNumber(7)), id });
     let mut tries = Vec::new();
     // The first one dies at event 1; the second comes back from all but that; the third finds two deaths.
     for (records, done, next) in [
-        (&shared.records, None, Some(reading)),
-        (&shared.records, Some(reading), Some(event(0))),
-        (&shared.records, Some(event(0)), Some(event(1))),
-        (&other, None, Some(reading)),
-        (&other, Some(reading), Some(event(0))),
-        (&other, Some(event(0)), Some(event(1))),
-        (&shared.records, None, Some(event(1))),
-        (&shared.records, Some(event(1)), None),
-        (&other, None, Some(event(1))),
+        (&shared.records, None, reading(1)),
+        (&shared.records, reading(1), event(0, 2)),
+        (&shared.records, event(0, 2), event(1, 3)),
+        (&other, None, reading(4)),
+        (&other, reading(4), event(0, 5)),
+        (&other, event(0, 5), event(1, 6)),
+        (&shared.records, None, event(1, 7)),
+        (&shared.records, event(1, 7), None),
+        (&other, None, event(1, 8)),
     ] {
         tries.push(records.try_alone(done, next).await.expect("noted"));
     }
     assert_eq!(tries, [0, 0, 0, 0, 0, 1, 2, 0, 2], "whoever comes back takes back only its own try");
-    shared.records.absolve(&[], &[event(1)]).await.expect("absolved");
-    assert_eq!(other.try_alone(None, Some(event(1))).await.expect("noted"), 0);
+    let suspect = Suspect::Event(EventRef { number: EntryNumber(7), ordinal: 1 });
+    shared.records.absolve(&[], &[suspect]).await.expect("absolved");
+    assert_eq!(other.try_alone(None, event(1, 9)).await.expect("noted"), 0);
+}
+
+#[tokio::test]
+async fn a_try_that_is_told_again_counts_once_also_beside_the_release_before() {
+    let shared = Shared::new().await;
+    let tried = |id| Some(Try { suspect: Suspect::Delivery(EntryNumber(7)), id });
+    let before = |sql: &str| shared.server.sql(&format!("SET search_path TO ledger; SELECT {sql}"));
+    before("try_alone(NULL, NULL, 7, -1)");
+    for (done, next, kills) in [
+        (None, tried(1), 1),
+        (None, tried(1), 1),
+        (tried(1), None, 0),
+        (tried(1), None, 0),
+        (tried(1), tried(2), 1),
+        (None, tried(3), 2),
+        (tried(2), tried(3), 1),
+    ] {
+        assert_eq!(shared.records.try_alone(done, next).await.expect("noted"), kills, "{done:?}, {next:?}");
+    }
+    assert_eq!(before("try_alone(7, -1, 7, -1)"), "1", "it takes back its own");
 }
 
 #[tokio::test]

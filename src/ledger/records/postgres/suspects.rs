@@ -1,11 +1,12 @@
 //! Room `ledger`, PostgreSQL records: deaths at work, for whoever goes on.
 
 use async_trait::async_trait;
+use tokio_postgres::types::ToSql;
 
 use super::{PostgresRecords, columns::read};
 use crate::{
     ledger::{
-        RecordsError, Suspect, SuspectRecords,
+        RecordsError, Suspect, SuspectRecords, Try,
         postgres::{PostgresError, column},
         records::columns::{entry_integer, integer},
     },
@@ -28,13 +29,15 @@ impl SuspectRecords for PostgresRecords {
         Ok(names.collect::<Result<_, _>>()?)
     }
 
-    async fn try_alone(&self, done: Option<Suspect>, next: Option<Suspect>) -> Result<u32, RecordsError> {
-        const TRY: &str = "SELECT try_alone($1, $2, $3, $4)";
-        let (done, next) = (done.map(place).transpose()?, next.map(place).transpose()?);
-        let (done_number, done_ordinal) = done.unzip();
-        let (next_number, next_ordinal) = next.unzip();
-        let session = self.session().await?;
-        let row = session.query_one(TRY, &[&done_number, &done_ordinal, &next_number, &next_ordinal]).await?;
+    async fn try_alone(&self, done: Option<Try>, next: Option<Try>) -> Result<u32, RecordsError> {
+        const TRY: &str = "SELECT note_try($1, $2, $3, $4, $5, $6)";
+        let of = |tried: Option<Try>| tried.map(|tried| place(tried.suspect)).transpose();
+        let (done_number, done_ordinal) = of(done)?.unzip();
+        let (next_number, next_ordinal) = of(next)?.unzip();
+        let (done_id, next_id) = (done.map(|tried| tried.id), next.map(|tried| tried.id));
+        let told: [&(dyn ToSql + Sync); 6] =
+            [&done_number, &done_ordinal, &done_id, &next_number, &next_ordinal, &next_id];
+        let row = self.session().await?.query_one(TRY, &told).await?;
         Ok(u32::try_from(column::<i32>(&row, 0)?).unwrap_or_default())
     }
 
