@@ -131,8 +131,9 @@ impl Postgres {
 
     /// One of its processes dies, as one that ran out of memory. It ends all others, recovers, and goes on by itself.
     pub fn crash(&self) {
-        let processes = self.processes();
-        let _ = kill_process(*processes.last().expect("it has some"), Signal::KILL);
+        // The first that the postmaster started is always there; the last may be a session that has just ended.
+        let oldest = self.processes().into_iter().nth(1).expect("it has some");
+        kill_process(oldest, Signal::KILL).expect("it ran");
     }
 
     /// A copy of it as it is now, taken while it runs; what is done later is not in it.
