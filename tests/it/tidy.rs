@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 const MAX_LINES_BEFORE_TESTS: usize = 400;
@@ -365,4 +366,18 @@ fn every_partner_has_fixtures_and_every_fixture_a_partner() {
             .collect()
     };
     assert_eq!(names("mappings/partners"), names("fixtures"));
+}
+
+/// A planted bug that no longer fits the code would only be missed where `tests/run.sh --mutants` is run.
+#[test]
+fn every_planted_bug_still_fits_the_code() {
+    let fits = |patch: &PathBuf| {
+        let mut git = Command::new("git");
+        git.current_dir(root()).env("GIT_CEILING_DIRECTORIES", root()).args(["apply", "--check"]).arg(patch);
+        git.output().expect("git runs").status.success()
+    };
+    let patches = files_below(&root().join("tests/mutants"), "patch");
+    assert!(!patches.is_empty(), "no bug is planted");
+    let stale = patches.iter().filter(|patch| !fits(patch));
+    fail_on(&stale.map(|patch| format!("{} no longer applies", patch.display())).collect::<Vec<_>>());
 }
