@@ -1,7 +1,8 @@
 //! Room `pipeline`: links that partners' handshakes asked to be visited, because that confirms a subscription. A stage of its
 //! own beside the road, so that a slow host holds up no delivery. A step visits one link, so that a shutdown waits for no more
-//! than one, and those that were never visited come first, so that no new one waits behind dead ones. What is open stands in the records: a crash between a
-//! visit and its note only repeats the visit, and a link confirms the same subscription. May not fetch by itself.
+//! than one, and those that were never visited come first, so that no new one waits behind dead ones. What is open stands in
+//! the records: a crash between a visit and its note only repeats the visit, and a link confirms the same subscription. May not
+//! fetch by itself.
 
 use std::{collections::HashSet, fmt, mem, sync::Arc};
 
