@@ -236,16 +236,26 @@ fn granted(token: &str) -> Page {
     Page::Knowing(format!("authorization: Basic {basic}\r\n"), answer.to_string().into_bytes())
 }
 
+/// What stands in the header of its signature.
+fn ebay_shows(header: impl AsRef<[u8]>) -> Value {
+    serde_json::from_slice(&STANDARD.decode(header).expect("base64")).expect("JSON")
+}
+
+/// eBay, where it shows the key of the genuine delivery, and what it answers there.
+async fn ebay() -> (Scene, String, Value) {
+    let scene =
+        Scene::new("ebay", "api.ebay.com", EBAY_PARAMETERS, &["client-id", "client-secret", "verify"]).await;
+    let header = &scene.genuine.headers.0.iter().find(|(name, _)| name == "x-ebay-signature").expect("it").1;
+    let shown = ebay_shows(&header.0);
+    let path = format!("/commerce/notification/v1/public_key/{}", shown["kid"].as_str().expect("an id"));
+    let pem = format!("-----BEGIN PUBLIC KEY-----{}-----END PUBLIC KEY-----", scene.public);
+    (scene, path, json!({ "algorithm": "ECDSA", "digest": "SHA1", "key": pem }))
+}
+
 #[tokio::test]
 async fn ebay_gives_a_token_first_and_the_token_is_held() {
-    let ebay =
-        Scene::new("ebay", "api.ebay.com", EBAY_PARAMETERS, &["client-id", "client-secret", "verify"]).await;
-    let header = &ebay.genuine.headers.0.iter().find(|(name, _)| name == "x-ebay-signature").expect("it").1;
-    let shown: Value = serde_json::from_slice(&STANDARD.decode(&header.0).expect("base64")).expect("JSON");
-    let path = format!("/commerce/notification/v1/public_key/{}", shown["kid"].as_str().expect("an id"));
-    let pem = format!("-----BEGIN PUBLIC KEY-----{}-----END PUBLIC KEY-----", ebay.public);
+    let (ebay, path, answer) = ebay().await;
     let key = |token: &str| {
-        let answer = json!({ "algorithm": "ECDSA", "digest": "SHA1", "key": pem });
         Page::Knowing(format!("authorization: Bearer {token}\r\n"), answer.to_string().into_bytes())
     };
     assert_eq!(ebay.told_genuine().await, refused(503, "key_unavailable"), "no token is given");
@@ -278,14 +288,9 @@ async fn ebay_gives_a_token_first_and_the_token_is_held() {
 
 #[tokio::test]
 async fn while_no_token_is_given_nobody_asks_for_one_again_and_what_is_held_goes_on() {
-    let ebay =
-        Scene::new("ebay", "api.ebay.com", EBAY_PARAMETERS, &["client-id", "client-secret", "verify"]).await;
-    let header = &ebay.genuine.headers.0.iter().find(|(name, _)| name == "x-ebay-signature").expect("it").1;
-    let shown: Value = serde_json::from_slice(&STANDARD.decode(&header.0).expect("base64")).expect("JSON");
-    let path = format!("/commerce/notification/v1/public_key/{}", shown["kid"].as_str().expect("an id"));
-    let pem = format!("-----BEGIN PUBLIC KEY-----{}-----END PUBLIC KEY-----", ebay.public);
+    let (ebay, path, answer) = ebay().await;
     ebay.server.set(EBAY_TOKEN, granted("token-1"));
-    ebay.server.set(&path, body(&json!({ "algorithm": "ECDSA", "digest": "SHA1", "key": pem })));
+    ebay.server.set(&path, body(&answer));
     assert_eq!(ebay.told_genuine().await, (200, String::new()));
 
     // The token is over, and no other is given, to whoever asks for whichever key.
@@ -293,8 +298,8 @@ async fn while_no_token_is_given_nobody_asks_for_one_again_and_what_is_held_goes
     ebay.house.clock.advance(Duration::from_hours(3));
     let before = ebay.server.requests();
     for number in 0..5 {
-        let made_up = ebay.with("x-ebay-signature", |_| {
-            let mut shown = shown.clone();
+        let made_up = ebay.with("x-ebay-signature", |header| {
+            let mut shown = ebay_shows(header);
             shown["kid"] = json!(format!("made-up-{number}"));
             STANDARD.encode(shown.to_string())
         });
