@@ -84,17 +84,7 @@ impl House {
         let ledger = opened.ledger;
         let log = group_commit(opened.writer, Arc::clone(&options.clock), &config.ledger);
         let registry = Arc::clone(&options.registry);
-        let mut reloader = Reloader {
-            registry: Arc::clone(&registry),
-            records: Arc::clone(&ledger.records),
-            clock: Arc::clone(&options.clock),
-            mappings: config.mappings.clone(),
-            secrets: options.secrets,
-            public_url: config.intake.public_url.clone(),
-            seen: None,
-            told: ledger.records.tenure(),
-            failed: None,
-        };
+        let mut reloader = Reloader::new(&config, &options, &ledger.records);
         let broken = reloader.reload().await.context("cannot read the mappings")?;
         if broken > 0 && config.mappings.strict {
             bail!(

@@ -55,7 +55,7 @@ fn partners(registry: &Registry) -> Readiness {
     let snapshot = registry.snapshot();
     let mut readiness = Readiness::default();
     for endpoint in snapshot.endpoints.values() {
-        if let Err(why) = &endpoint.keys {
+        if let Some(why) = endpoint.not_configured() {
             readiness.not_configured.push(format!("{}: {why}", endpoint.name));
         }
     }

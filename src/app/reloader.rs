@@ -12,31 +12,36 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::readiness::REMOVED;
+use super::{Options, readiness::REMOVED};
 use crate::{
     clock::Clock,
-    config::MappingsConfig,
+    config::{Config, MappingsConfig},
     ledger::Records,
-    model::{PublicUrl, Tenure},
+    model::{EndpointName, PublicUrl, Tenure},
     partners::{
-        DeskSources, DeskState, Fingerprint, MappingsFolder, Registry, ReloadReport, SecretsFrom, fingerprint,
+        DeskSources, DeskState, Endpoint, Fingerprint, MappingsFolder, Registry, ReloadReport, SecretsFrom,
+        fingerprint,
     },
     telemetry::metrics::{DESK_STATE, RELOADS},
 };
 
 /// Keeps the registry as the folder is.
 pub(super) struct Reloader {
-    pub(super) registry: Arc<Registry>,
-    pub(super) records: Arc<dyn Records>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) mappings: MappingsConfig,
-    pub(super) secrets: SecretsFrom,
-    pub(super) public_url: Option<PublicUrl>,
-    pub(super) seen: Option<Fingerprint>,
+    registry: Arc<Registry>,
+    records: Arc<dyn Records>,
+    clock: Arc<dyn Clock>,
+    mappings: MappingsConfig,
+    secrets: SecretsFrom,
+    public_url: Option<PublicUrl>,
+    seen: Option<Fingerprint>,
     /// Under which tenure the ledger was told of the desks that work.
-    pub(super) told: Tenure,
+    told: Tenure,
     /// Why the folder could not be taken in when this was last tried, as it was told.
-    pub(super) failed: Option<String>,
+    failed: Option<String>,
+    /// Whether this process answers partners: to one that does not, it makes no difference which secrets it has.
+    answers: bool,
+    /// The endpoints that answer 503 for want of a secret, and why, as it was told.
+    closed: BTreeMap<EndpointName, String>,
 }
 
 /// The latest good desks that the ledger keeps.
@@ -49,6 +54,23 @@ pub(super) async fn last_good_desks(records: &dyn Records) -> anyhow::Result<BTr
 }
 
 impl Reloader {
+    /// Of the folder that the configuration names; nothing is read yet.
+    pub(super) fn new(config: &Config, options: &Options, records: &Arc<dyn Records>) -> Self {
+        Self {
+            registry: Arc::clone(&options.registry),
+            records: Arc::clone(records),
+            clock: Arc::clone(&options.clock),
+            mappings: config.mappings.clone(),
+            secrets: options.secrets,
+            public_url: config.intake.public_url.clone(),
+            seen: None,
+            told: records.tenure(),
+            failed: None,
+            answers: config.process.roles.intake,
+            closed: BTreeMap::new(),
+        }
+    }
+
     /// Takes the folder in as it is now; keeps newly good desks in the ledger. Returns how many partners are broken.
     pub(super) async fn reload(&mut self) -> anyhow::Result<usize> {
         let path = self.mappings.path.clone();
@@ -69,6 +91,7 @@ impl Reloader {
             tracing::info!(desk = desk.key, revision = %desk.revision, "desk ready");
         }
         self.tell(&report);
+        self.tell_closed();
         self.seen = Some(fingerprint);
         Ok(report.problems.len())
     }
@@ -119,7 +142,24 @@ impl Reloader {
             self.tell_whether(&taken_in, forced);
             let (registry, secrets) = (Arc::clone(&self.registry), self.secrets);
             spawn_blocking(move || registry.refresh_keys(secrets)).await?;
+            self.tell_closed();
         }
+    }
+
+    /// Tells of each endpoint that answers 503 for want of a secret when that begins or changes, and when it is over.
+    fn tell_closed(&mut self) {
+        let snapshot = self.registry.snapshot();
+        let open = snapshot.endpoints.values().filter(|_| self.answers);
+        let lacks = |endpoint: &Arc<Endpoint>| Some((endpoint.name.clone(), endpoint.not_configured()?.0));
+        let closed: BTreeMap<_, _> = open.filter_map(lacks).collect();
+        for (name, why) in closed.iter().filter(|(name, why)| self.closed.get(*name) != Some(*why)) {
+            tracing::warn!(endpoint = %name, "not configured, answers 503: {why}");
+        }
+        let configured = self.closed.keys().filter(|name| !closed.contains_key(*name));
+        for name in configured.filter(|name| snapshot.endpoints.contains_key(*name)) {
+            tracing::info!(endpoint = %name, "endpoint configured");
+        }
+        self.closed = closed;
     }
 
     /// Another server took over: it may lack desks that the one before was told of.

@@ -21,7 +21,7 @@ pub struct Readiness {
     pub ready: bool,
     /// Why not, when not.
     pub reasons: Vec<String>,
-    /// Endpoints that answer 503 because a secret is missing, with the reason.
+    /// Endpoints that answer 503, or whose handshakes do, because secrets are missing: each with all that it lacks.
     pub not_configured: Vec<String>,
     /// Partners whose desk is broken, with what goes on instead.
     pub desks: Vec<String>,

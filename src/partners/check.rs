@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     compile::in_order,
     desk::{Desk, DeskSources},
-    door::{SecretsFrom, SignatureCheck},
+    door::{NotConfigured, SecretsFrom, SignatureCheck},
     endpoint_file::is_name,
     folder::{MappingsFolder, PartnerFolder},
     lint::Lints,
@@ -100,11 +100,11 @@ fn missing_secrets(
             continue;
         }
         let learns = plan.handshakes.iter().any(|handshake| handshake.learn.is_some());
-        let of_handshakes =
-            keyring.of_handshakes(&plan.handshakes, &plan.secrets).into_values().find_map(Result::err);
-        if let Some(why) = keyring.keys(&check, &plan.secrets, learns).0.err().or(of_handshakes) {
+        let of_handshakes = keyring.of_handshakes(&plan.handshakes, &plan.secrets);
+        let own = keyring.keys(&check, &plan.secrets, learns).0.err();
+        if let Some(why) = NotConfigured::told(own.as_ref(), &of_handshakes) {
             let message = format!("`{}` would answer 503 in this environment: {why}", plan.name);
-            let help = "give the gateway this secret, or this address, before the partner posts to it";
+            let help = "give the gateway each such secret, or the address, before the partner posts to it";
             found.push(source.problem("not_configured", plan.at, message, help));
         }
     }

@@ -60,6 +60,12 @@ impl Endpoint {
         self.handshakes.iter().any(|handshake| handshake.learn.is_some())
     }
 
+    /// Why it, or a handshake of it, answers 503: every secret that cannot be had, by its id and source. `None` when it is
+    /// configured.
+    pub fn not_configured(&self) -> Option<NotConfigured> {
+        NotConfigured::told(self.keys.as_ref().err(), &self.handshake_secrets)
+    }
+
     /// Whether a person may be shown, once, what it was taught.
     pub fn reveals(&self) -> bool {
         self.handshakes.iter().any(|handshake| handshake.reveal)
@@ -77,10 +83,35 @@ pub enum SignatureCheck {
     Unknown,
 }
 
-/// Why an endpoint cannot verify anything: our fault, so 503. Names the secret's id and source, never its value.
+/// Why an endpoint cannot verify anything: our fault, so 503. Names each secret's id and source, never its value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotConfigured(pub String);
+
+impl NotConfigured {
+    /// All of these reasons in one, each once; `None` when there are none.
+    pub(super) fn all(reasons: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut each: Vec<String> = Vec::new();
+        for Self(reason) in reasons {
+            if !each.contains(&reason) {
+                each.push(reason);
+            }
+        }
+        (!each.is_empty()).then(|| Self(each.join("; ")))
+    }
+
+    /// What an endpoint and its handshakes lack.
+    pub(super) fn told(
+        keys: Option<&Self>,
+        handshake_secrets: &BTreeMap<String, Result<Secret, Self>>,
+    ) -> Option<Self> {
+        let is_told = |why: &Self| keys.is_some_and(|keys| keys.0.contains(&why.0));
+        let of_handshakes = handshake_secrets.values().filter_map(|secret| secret.as_ref().err());
+        let of_handshakes = of_handshakes.filter(|why| !is_told(why));
+        let of_handshakes = of_handshakes.map(|Self(why)| Self(format!("in handshakes, {why}")));
+        Self::all(keys.cloned().into_iter().chain(of_handshakes))
+    }
+}
 
 /// How a proxy that ends TLS tells of a client's certificate, and which ones are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,4 +183,24 @@ pub enum SecretsFrom {
     Sources,
     /// The development secrets of `[test]`, for tests and the demo; `serve` refuses them.
     TestTables,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_secret_that_cannot_be_had_is_named_once() {
+        let lacks = |name: &str| NotConfigured(format!("the secret {name:?} from env:X: not set"));
+        let own = NotConfigured::all([lacks("a"), lacks("b"), lacks("a")]).expect("two");
+        assert_eq!(own.0, "the secret \"a\" from env:X: not set; the secret \"b\" from env:X: not set");
+        let handshakes = |lacking: &[&str]| {
+            let each = lacking.iter().map(|name| ((*name).to_owned(), Err(lacks(name))));
+            each.chain([("had".to_owned(), Ok(Secret::new("s")))]).collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(NotConfigured::told(Some(&own), &handshakes(&["b"])), Some(own), "one secret is for both");
+        let told = NotConfigured::told(None, &handshakes(&["c"])).expect("one").0;
+        assert_eq!(told, "in handshakes, the secret \"c\" from env:X: not set");
+        assert_eq!(NotConfigured::told(None, &handshakes(&[])), None);
+    }
 }

@@ -17,6 +17,10 @@ use crate::{
 /// Why a secret that stands in a file is none.
 const PUBLISHED: &str = "it is a development secret of [test], which everyone can read; set the real one";
 
+/// Why an endpoint cannot verify what covers its address.
+const NO_ADDRESS: &str = "its signature covers the address it is posted to, and neither `public_url` of the endpoint nor \
+                          `intake.public_url` says which that is";
+
 /// The development secret that stands in for keys that a sender publishes, where tests would have to fetch them.
 pub const STAND_IN: &str = "pinned";
 
@@ -33,52 +37,53 @@ pub(super) struct Keyring<'a> {
 }
 
 impl Keyring<'_> {
-    /// The keys of an endpoint, and the secrets with which it asks for others by their ids. One of those that cannot be had
-    /// closes it, too.
+    /// The keys of an endpoint, and the secrets with which it asks for others by their ids. One of either that cannot be had
+    /// closes it: without it, requests that are signed with it would be refused as the sender's mistake. Every one is named.
+    ///
+    /// One that `learns` its secrets in handshakes may have none of its own.
     pub(super) fn keys(
         &self,
         check: &SignatureCheck,
         secrets: &[SecretUse],
         learns: bool,
     ) -> (Result<Arc<[Key]>, NotConfigured>, AsksWith) {
-        match self.asks_with(check, secrets) {
-            Ok(asks_with) => (self.own_keys(check, secrets, learns), Arc::new(asks_with)),
-            Err(why) => (Err(why), Arc::default()),
+        let schemes = match check {
+            SignatureCheck::Unsigned => return (Ok(Arc::new([])), Arc::default()),
+            SignatureCheck::Unknown => {
+                return (Err(NotConfigured("nobody knows how it is verified".to_owned())), Arc::default());
+            }
+            SignatureCheck::Scheme(schemes) => schemes,
+        };
+        let mut lacking = Vec::new();
+        if schemes.lacks_url() {
+            lacking.push(NotConfigured(NO_ADDRESS.to_owned()));
         }
+        let asks_with = self.asks_with(schemes, secrets, &mut lacking);
+        let keys = self.own_keys(schemes, secrets, &mut lacking);
+        if lacking.is_empty() && keys.is_empty() && !learns && !schemes.has_published_keys() {
+            lacking.push(NotConfigured("it has no secret to verify with".to_owned()));
+        }
+        (NotConfigured::all(lacking).map_or_else(|| Ok(keys.into()), Err), Arc::new(asks_with))
     }
 
-    /// The keys of an endpoint's own. One secret that cannot be had closes it: without it, requests that are signed with it
-    /// would be refused as the sender's mistake.
-    ///
-    /// One that `learns` its secrets in handshakes may have none of its own.
+    /// The keys of an endpoint's own, by branch; and what of them cannot be had.
     fn own_keys(
         &self,
-        check: &SignatureCheck,
+        schemes: &Schemes,
         secrets: &[SecretUse],
-        learns: bool,
-    ) -> Result<Arc<[Key]>, NotConfigured> {
-        match check {
-            SignatureCheck::Unsigned => Ok(Arc::new([])),
-            SignatureCheck::Unknown => Err(NotConfigured("nobody knows how it is verified".to_owned())),
-            SignatureCheck::Scheme(schemes) if schemes.lacks_url() => Err(NotConfigured(
-                "its signature covers the address it is posted to, and neither `public_url` of the endpoint nor \
-                 `intake.public_url` says which that is"
-                    .to_owned(),
-            )),
-            SignatureCheck::Scheme(schemes) => {
-                let each = |secret| SecretUse::branches(secret, schemes).into_iter().map(move |at| (at, secret));
-                let keys = secrets.iter().flat_map(each);
-                let keys = keys.map(|(at, secret)| Ok(self.key(schemes, at, secret)?.in_branch(at)));
-                let mut keys = keys.collect::<Result<Vec<_>, NotConfigured>>()?;
-                keys.sort_by_key(Key::branch);
-                keys.extend(self.stand_ins(schemes, &keys)?);
-                keys.sort_by_key(Key::branch);
-                if keys.is_empty() && !learns && !schemes.has_published_keys() {
-                    return Err(NotConfigured("it has no secret to verify with".to_owned()));
-                }
-                Ok(keys.into())
-            }
+        lacking: &mut Vec<NotConfigured>,
+    ) -> Vec<Key> {
+        let each = |secret| SecretUse::branches(secret, schemes).into_iter().map(move |at| (at, secret));
+        let keys = secrets.iter().flat_map(each);
+        let keys = keys.map(|(at, secret)| Ok(self.key(schemes, at, secret)?.in_branch(at)));
+        let mut keys = had(keys, lacking);
+        keys.sort_by_key(Key::branch);
+        match self.stand_ins(schemes, &keys) {
+            Ok(stand_ins) => keys.extend(stand_ins),
+            Err(why) => lacking.push(why),
         }
+        keys.sort_by_key(Key::branch);
+        keys
     }
 
     /// In tests, what stands in for the keys that senders publish, where none is pinned.
@@ -112,17 +117,17 @@ impl Keyring<'_> {
 
     fn asks_with(
         &self,
-        check: &SignatureCheck,
+        schemes: &Schemes,
         secrets: &[SecretUse],
-    ) -> Result<BTreeMap<String, Secret>, NotConfigured> {
-        let SignatureCheck::Scheme(schemes) = check else { return Ok(BTreeMap::new()) };
+        lacking: &mut Vec<NotConfigured>,
+    ) -> BTreeMap<String, Secret> {
         let secret = |name: &str| {
             let secret = secrets.iter().find(|secret| secret.purposes.iter().any(|purpose| purpose == name));
             let missing =
                 || NotConfigured(format!("it has no secret for {name:?}, with which keys are asked for"));
             Ok((name.to_owned(), self.token(secret.ok_or_else(missing)?)?))
         };
-        schemes.asks_with().into_iter().map(secret).collect()
+        had(schemes.asks_with().into_iter().map(secret), lacking).into_iter().collect()
     }
 
     fn token(&self, secret: &SecretUse) -> Result<Secret, NotConfigured> {
@@ -186,6 +191,11 @@ impl Keyring<'_> {
         let secret = self.test_secrets.get(id).cloned();
         secret.map(SecretSource::Test).ok_or_else(|| NotConfigured(format!("[test] has no secret {id:?}")))
     }
+}
+
+/// What could be had; why the rest could not is added to `lacking`.
+fn had<T>(each: impl Iterator<Item = Result<T, NotConfigured>>, lacking: &mut Vec<NotConfigured>) -> Vec<T> {
+    each.filter_map(|one| one.map_err(|why| lacking.push(why)).ok()).collect()
 }
 
 /// Names a source as partner files write it, and never what it holds.

@@ -60,7 +60,7 @@ pub struct EndpointSummary {
     pub published_keys: Option<PublishedKeys>,
     /// Its secrets by id and source, never the secrets.
     pub secrets: Vec<SecretSummary>,
-    /// Why it answers 503; `None` when it is configured.
+    /// Why it, or a handshake of it, answers 503; `None` when it is configured.
     pub not_configured: Option<String>,
     /// Largest body in bytes; `None`: `intake.max_body_bytes`.
     pub max_body_bytes: Option<usize>,
@@ -281,7 +281,7 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         },
         published_keys: published_keys(door, endpoint),
         secrets: door.secrets.get(name).into_iter().flatten().map(secret).collect(),
-        not_configured: endpoint.keys.as_ref().err().map(ToString::to_string),
+        not_configured: endpoint.not_configured().map(|why| why.to_string()),
         max_body_bytes: endpoint.max_body_bytes,
         max_header_bytes: endpoint.max_header_bytes,
         requests_per_second: endpoint.requests_per_second,

@@ -194,6 +194,10 @@ fn a_secret_in_a_file_is_taken_up_when_it_changes() {
     std::fs::remove_file(&file).expect("removed");
     lab.gateway.wait_until("/readyz", |answer| answer.json()["not_configured"] != json!([]));
     refused(&post_signed(&lab, NEW), 503, "not_configured");
+    lab.gateway.wait_until("/readyz", |_| lab.gateway.told("not configured, answers 503: ") == 1);
+    std::fs::write(&file, NEW).expect("written");
+    lab.gateway.wait_until("/readyz", |_| lab.gateway.told("endpoint configured") == 1);
+    assert_eq!(post_signed(&lab, NEW).status, 200);
 }
 
 #[test]
@@ -222,6 +226,32 @@ fn without_a_real_secret_an_endpoint_is_not_configured() {
         assert!(told.starts_with("lab/default: ") && told.contains("LAB_SECRET"), "{told}");
         assert!(told.contains(why), "{told}");
     }
+}
+
+#[test]
+fn every_secret_that_is_missing_is_named_when_a_server_starts_and_wherever_one_asks() {
+    let secrets = "{ id = \"one\", from = \"env:LAB_ONE\" }, { id = \"two\", from = \"env:LAB_TWO\" }";
+    let lab = Lab::with(signed(secrets), &[]);
+    let why = "the secret \\\"one\\\" from env:LAB_ONE: the environment variable LAB_ONE is not set; \
+               the secret \\\"two\\\" from env:LAB_TWO: the environment variable LAB_TWO is not set";
+    let line = format!("not configured, answers 503: {why}");
+    assert_eq!((lab.gateway.told(&line), lab.gateway.told("answers 503")), (1, 1), "one line an endpoint");
+    let why = why.replace('\\', "");
+    for verb in [&["check"][..], &["doctor"], &["partner", "ls"], &["partner", "show", "lab"]] {
+        // A table breaks long lines.
+        let told = lab.verb(verb).out;
+        assert!(told.contains("LAB_ONE") && told.contains("LAB_TWO"), "{verb:?}: {told}");
+    }
+    assert_eq!(lab.gateway.get("/readyz").json()["not_configured"], json!([format!("lab/default: {why}")]));
+}
+
+#[test]
+fn a_process_that_answers_no_partner_misses_no_secret() {
+    let lab = Lab::with(
+        signed("{ id = \"one\", from = \"env:LAB_ONE\" }"),
+        &[("DOUANE_PROCESS_ROLES", "translate,publish")],
+    );
+    assert_eq!(lab.gateway.told("answers 503"), 0);
 }
 
 #[test]
