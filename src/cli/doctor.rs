@@ -1,4 +1,5 @@
-//! Room `cli`: `douane doctor`: looks at everything that would keep the gateway from working, and says what to do.
+//! Room `cli`: `douane doctor`: looks at everything that would keep the gateway from working, and says what to do. What keeps
+//! one endpoint or a shortcut from working, and the gateway goes on, is a warning: a fresh clone has such endpoints.
 
 use std::path::Path;
 
@@ -20,14 +21,30 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
+    /// Also find wrong what is only worth a look: endpoints without their secret, values that a preset made up, a Redis that
+    /// evicts
+    #[arg(long)]
+    strict: bool,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Level {
+    /// Nothing to do.
+    Sound,
+    /// The gateway works, and a person should look.
+    Warning,
+    /// The gateway, or a part that it was given, does not work.
+    Wrong,
 }
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
-    sound: bool,
+    level: Level,
     what: &'static str,
     found: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -36,11 +53,15 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn sound(what: &'static str, found: impl Into<String>) -> Self {
-        Self { sound: true, what, found: found.into(), help: String::new() }
+        Self { level: Level::Sound, what, found: found.into(), help: String::new() }
+    }
+
+    pub(super) fn warning(what: &'static str, found: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { level: Level::Warning, what, found: found.into(), help: help.into() }
     }
 
     pub(super) fn wrong(what: &'static str, found: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { sound: false, what, found: found.into(), help: help.into() }
+        Self { level: Level::Wrong, what, found: found.into(), help: help.into() }
     }
 }
 
@@ -55,12 +76,24 @@ pub(super) fn run(common: &Common, args: &DoctorArgs) -> anyhow::Result<Verdict>
         Format::Json => output::json(&findings)?,
         Format::Table => findings.iter().for_each(show),
     }
-    let sound = findings.iter().all(|finding| finding.sound);
-    Ok(if sound { Verdict::Fine } else { Verdict::FoundWrong })
+    Ok(verdict(&findings, args.strict))
+}
+
+fn verdict(findings: &[Finding], strict: bool) -> Verdict {
+    let wrong = |finding: &Finding| match finding.level {
+        Level::Sound => false,
+        Level::Warning => strict,
+        Level::Wrong => true,
+    };
+    if findings.iter().any(wrong) { Verdict::FoundWrong } else { Verdict::Fine }
 }
 
 fn show(finding: &Finding) {
-    let mark = if finding.sound { '✓' } else { '✗' };
+    let mark = match finding.level {
+        Level::Sound => '✓',
+        Level::Warning => '!',
+        Level::Wrong => '✗',
+    };
     output::say(&format!("{mark} {:<16} {}", finding.what, finding.found));
     if !finding.help.is_empty() {
         output::say(&format!("  {:<16} → {}", "", finding.help));
@@ -271,12 +304,12 @@ fn configured(partner: &str, endpoint: &EndpointSummary, told: Option<&[String]>
     let help = format!("see mappings/partners/{partner}/setup.md");
     match (told, &endpoint.not_configured) {
         (Some(told), _) => match told.iter().find_map(|line| line.strip_prefix(&name)) {
-            Some(why) => Finding::wrong("endpoint", format!("{address} answers 503: {why}"), help),
+            Some(why) => Finding::warning("endpoint", format!("{address} answers 503: {why}"), help),
             None => Finding::sound("endpoint", format!("{address} is configured, says the server")),
         },
         (None, Some(why)) => {
             let found = format!("{address} would answer 503 in this shell's environment: {why}");
-            Finding::wrong("endpoint", found, help)
+            Finding::warning("endpoint", found, help)
         }
         (None, None) => {
             Finding::sound("endpoint", format!("{address} is configured in this shell's environment"))
@@ -291,7 +324,7 @@ fn made_up(config: &Config) -> Vec<Finding> {
     let report = check(&folder, &CheckOptions { secrets: SecretsFrom::Sources, fixtures: None });
     let made_up = report.warnings.into_iter().filter(|warning| warning.code == SAMPLE_VALUE);
     let found = |warning: Diagnostic| {
-        Finding::wrong("endpoint", format!("{}: {}", warning.place(), warning.message), warning.help)
+        Finding::warning("endpoint", format!("{}: {}", warning.place(), warning.message), warning.help)
     };
     made_up.map(found).collect()
 }

@@ -19,14 +19,14 @@ pub(super) async fn examine(config: &Config, ledger: Option<&Ledger>) -> Vec<Fin
     let mut findings = Vec::new();
     if health.eviction != "noeviction" {
         let found = format!("Redis evicts ({}), and what it evicts the ledger is asked for", health.eviction);
-        findings.push(Finding::wrong(WHAT, found, "set `maxmemory-policy noeviction`"));
+        findings.push(Finding::warning(WHAT, found, "set `maxmemory-policy noeviction`"));
     }
     let room = health.most_bytes;
     let most = if room == 0 { "no limit".to_owned() } else { format!("{} MiB at most", mebibytes(room)) };
     let used = format!("Redis {}, {} MiB used, {most}", health.version, mebibytes(health.used_bytes));
     findings.push(match needed(config, ledger).await {
         None => Finding::sound(WHAT, used),
-        Some(needed) if room > 0 && needed > room => Finding::wrong(
+        Some(needed) if room > 0 && needed > room => Finding::warning(
             WHAT,
             format!("{used}; the windows need about {} MiB at the present rate", mebibytes(needed)),
             "raise `maxmemory`: beyond it Redis refuses, and the ledger decides alone",

@@ -47,6 +47,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Overrides, load, process_environment};
 
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 found something wrong, 2 could not run";
+
 /// What a verb found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -65,7 +67,7 @@ impl Verdict {
 
 /// Anti-corruption ingestion gateway: verifies, keeps, recognises, translates and publishes third-party webhooks.
 #[derive(Debug, Parser)]
-#[command(name = "douane", version, arg_required_else_help = true)]
+#[command(name = "douane", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -124,8 +126,13 @@ enum Verb {
     #[command(subcommand)]
     Token(token::TokenVerb),
     /// Look at configuration, secrets, disk and ledger, and explain what would keep the gateway from working
+    ///
+    /// Exit codes: 0 nothing does, though there may be warnings (`!`): an endpoint without its secret answers 503, and the
+    /// others are served; 1 something does (`✗`), or with --strict there are warnings; 2 it could not look.
     Doctor(doctor::DoctorArgs),
-    /// Say whether the running server of this data folder can keep a delivery, as /readyz does; exit code 1 when it cannot
+    /// Say whether the running server of this data folder can keep a delivery, as /readyz does
+    ///
+    /// Exit codes: 0 it can; 1 it cannot, and says why; 2 no server runs on this data folder, or it does not answer.
     Ready,
     /// Print every setting with its default and documentation
     Config,

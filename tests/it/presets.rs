@@ -194,7 +194,8 @@ fn a_made_up_value_is_told_until_it_is_replaced() {
         assert!(strict.out.contains(text), "{text} is missing:\n{}", strict.out);
     }
     assert!(written.lines().nth(line - 2).is_some_and(|note| note.starts_with("# Made up")), "{written}");
-    let doctor = verb(&["doctor", "--data-dir", &folders.path("data"), "--mappings", &mappings]).ended(1);
+    let doctor = ["doctor", "--strict", "--data-dir", &folders.path("data"), "--mappings", &mappings];
+    let doctor = verb(&doctor).ended(1);
     assert!(doctor.out.contains("the topic_arn of `default` is made up"), "{}", doctor.out);
     fs::write(&path, written.replace("123456789012:orders", "210987654321:orders")).expect("written");
     check(&["--strict"]).ended(0);

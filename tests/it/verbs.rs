@@ -589,7 +589,7 @@ fn a_log_that_has_not_begun_is_not_said_to_be_lost() {
     run_in(&data, mappings.path(), &["token", "create", "anna", "--role", "operator"]).ended(0);
     std::fs::remove_dir_all(data.join("log")).expect("removed");
     let found = finding(&run_in(&data, mappings.path(), &DOCTOR), "ledger");
-    assert_eq!(found["sound"], true, "{found}");
+    assert_eq!(found["level"], "sound", "{found}");
     for reading in [&["deliveries", "ls"][..], &["reconcile"], &["replay", "--partner", "lab"]] {
         let refused = run_in(&data, mappings.path(), reading).ended(2);
         assert!(refused.err.contains("it begins with the first `douane serve`"), "{}", refused.err);
@@ -634,7 +634,43 @@ fn doctor_finds_nothing_wrong_where_nothing_is() {
         finding(&after, "server")["found"].to_string().contains("does not run"),
         "a killed server left its file"
     );
-    assert_eq!(finding(&after, "endpoint")["sound"], true);
+    assert_eq!(finding(&after, "endpoint")["level"], "sound");
+}
+
+#[test]
+fn an_endpoint_without_its_secret_is_a_warning_and_a_broken_folder_is_wrong() {
+    let (home, mappings) = (tempfile::tempdir().expect("a folder"), Folder::new());
+    mappings.change_partner(
+        "unsigned = true\n\n[[endpoint]]\n",
+        "preset = \"stripe\"\n\n[[endpoint]]\nsecrets = [{ id = \"a\", from = \"env:LAB_SECRET\" }]\n",
+    );
+    let doctor = |more: &[&str]| {
+        let free = ["DOUANE_LISTEN_PUBLIC", "DOUANE_LISTEN_PRIVATE"].map(|name| (name, "127.0.0.1:0"));
+        let mut command = douane();
+        command.arg("doctor").args(more).arg("--data-dir").arg(home.path().join("data")).envs(free);
+        Ran::from(command.arg("--mappings").arg(mappings.path()).output().expect("the binary runs"))
+    };
+    let warned = doctor(&[]).ended(0).out;
+    assert!(warned.contains("! endpoint         /in/lab/default would answer 503"), "{warned}");
+    assert_eq!(finding(&doctor(&["--format", "json"]), "endpoint")["level"], "warning");
+    doctor(&["--strict"]).ended(1);
+    mappings.mapping(BROKEN);
+    let broken = doctor(&[]).ended(1).out;
+    assert!(broken.contains("✗ partner") && broken.contains("measured.vrl:1:"), "{broken}");
+}
+
+#[test]
+fn a_health_check_says_in_its_help_what_its_exit_codes_mean() {
+    for (asked, told) in [(["ready", "--help"], "1 it cannot"), (["doctor", "--help"], "1 something does")] {
+        let help = verb(&asked).ended(0).out;
+        assert!(help.contains("Exit codes: 0 ") && help.contains(told), "{help}");
+    }
+    assert!(
+        verb(&["--help"])
+            .ended(0)
+            .out
+            .contains("Exit codes: 0 done, 1 found something wrong, 2 could not run")
+    );
 }
 
 #[test]
@@ -754,7 +790,7 @@ fn doctor_says_which_half_of_a_ledger_is_missing() {
         spoil(&folder);
         let ran = run_in(&folder, stopped.mappings.path(), &DOCTOR).ended(1);
         let found = finding(&ran, "ledger");
-        assert_eq!(found["sound"], false, "{name}");
+        assert_eq!(found["level"], "wrong", "{name}");
         assert!(found["found"].as_str().is_some_and(|text| text.contains(told)), "{name}: {found}");
         assert!(found["help"].as_str().is_some_and(|text| text.contains("backup")), "{name}: {found}");
         let serve = ["serve", "--listen", "127.0.0.1:0", "--private-listen", "127.0.0.1:0"];

@@ -214,7 +214,7 @@ fn the_secrets_of_the_example_let_nobody_in() {
     assert!(refused.to_string().contains("is no sealing key"), "{refused}");
 
     let mut doctor = douane();
-    doctor.args(["doctor", "--format", "json"]).arg("--mappings").arg(mappings());
+    doctor.args(["doctor", "--strict", "--format", "json"]).arg("--mappings").arg(mappings());
     doctor.arg("--data-dir").arg(home.path().join("data"));
     for (name, value) in entries(&cluster.one("Secret", "douane-partners")["stringData"]) {
         doctor.env(name, text(value));
