@@ -1,14 +1,17 @@
 //! Room `cli`: what verbs that read or act on a ledger share: the choice of deliveries, and the journal's line.
 
+use std::{collections::BTreeSet, path::Path};
+
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
 use crate::{
+    app,
     config::{self, Config},
     ledger::{DeliveryFilter, JournalEntry, Ledger},
-    model::{EntryNumber, OutcomeKind, Timestamp},
-    partners::{closest, folder_names},
+    model::{EndpointName, EntryNumber, OutcomeKind, Timestamp},
+    partners::{Endpoint, SecretsFrom, SignatureCheck, closest, folder_names},
 };
 
 /// Under this name stands what was sent to an address that nobody knows.
@@ -53,6 +56,11 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Scope {
+    /// The partner and the endpoint.
+    pub(super) fn names(&self) -> (Option<&str>, Option<&str>) {
+        (self.partner.as_deref(), self.endpoint.as_deref())
+    }
+
     /// With an endpoint written as `partner/endpoint` taken apart.
     pub(super) fn settled(mut self) -> anyhow::Result<Self> {
         let Some((partner, endpoint)) = self.endpoint.as_deref().and_then(|name| name.split_once('/')) else {
@@ -89,28 +97,67 @@ impl Choice {
     }
 }
 
-/// For verbs that found nothing: an error where the partner that was asked for is neither in the mappings nor in the ledger, so
-/// that nobody is reassured about a name that was misspelt.
+/// For verbs that found nothing: an error where the partner or the endpoint that was asked for is neither in the mappings nor in
+/// the ledger, so that nobody is reassured about a name that was misspelt.
 pub(super) async fn must_be_known(
     config: &Config,
     ledger: &Ledger,
-    partner: Option<&str>,
+    (partner, endpoint): (Option<&str>, Option<&str>),
 ) -> anyhow::Result<()> {
     let folder = config.mappings.path.join("partners");
-    let Some(partner) = partner.filter(|partner| *partner != UNKNOWN_ADDRESS && folder.is_dir()) else {
+    if !folder.is_dir() {
         return Ok(());
-    };
-    let mut known = folder_names(&folder);
-    known.extend(ledger.records.cursors().await?.into_iter().map(|(name, _)| name.partner.to_string()));
+    }
+    let worked: Vec<EndpointName> =
+        ledger.records.cursors().await?.into_iter().map(|(name, _)| name).collect();
+    if let Some(partner) = partner.filter(|partner| *partner != UNKNOWN_ADDRESS) {
+        partner_must_be_known(&folder, &worked, partner)?;
+    }
+    match endpoint.filter(|endpoint| *endpoint != UNKNOWN_ADDRESS) {
+        Some(endpoint) => endpoint_must_be_known(config, &worked, (partner, endpoint)).await,
+        None => Ok(()),
+    }
+}
+
+fn partner_must_be_known(folder: &Path, worked: &[EndpointName], partner: &str) -> anyhow::Result<()> {
+    let mut known = folder_names(folder);
+    known.extend(worked.iter().map(|name| name.partner.to_string()));
     if known.contains(partner) {
         return Ok(());
     }
-    let meant = closest(partner, known.iter().map(String::as_str));
-    let help = meant.map_or_else(
-        || "`douane partner ls` lists them".to_owned(),
-        |meant| format!("did you mean {meant:?}?"),
-    );
+    let help = meant(partner, known.iter().map(String::as_str));
+    let help = help.unwrap_or_else(|| "`douane partner ls` lists them".to_owned());
     bail!("there is no partner {partner:?}, neither in {} nor in the ledger; {help}", folder.display());
+}
+
+/// Of any partner, where none is named.
+async fn endpoint_must_be_known(
+    config: &Config,
+    worked: &[EndpointName],
+    (partner, endpoint): (Option<&str>, &str),
+) -> anyhow::Result<()> {
+    let snapshot = app::load_partners(config, SecretsFrom::Sources, partner).await?.snapshot();
+    let asked = |name: &EndpointName| partner.is_none_or(|partner| *name.partner == *partner);
+    let unreadable = |open: &Endpoint| matches!(open.check, SignatureCheck::Unknown) && asked(&open.name);
+    let names =
+        snapshot.endpoints.keys().chain(worked).filter(|name| asked(name)).map(|name| &*name.endpoint);
+    let known: BTreeSet<&str> = names.filter(|name| *name != UNKNOWN_ADDRESS).collect();
+    // Which endpoints a broken file has, nobody knows.
+    if known.contains(endpoint) || snapshot.endpoints.values().any(|open| unreadable(open)) {
+        return Ok(());
+    }
+    let of = partner.map(|partner| format!(" of {partner:?}")).unwrap_or_default();
+    let help = meant(endpoint, known.iter().copied());
+    let help =
+        help.unwrap_or_else(|| format!("known are: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
+    bail!(
+        "there is no endpoint {endpoint:?}{of}, neither in {} nor in the ledger; {help}",
+        config.mappings.path.display()
+    );
+}
+
+fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    closest(name, known).map(|meant| format!("did you mean {meant:?}?"))
 }
 
 /// A line of the journal about what a person did with a verb.

@@ -80,7 +80,7 @@ async fn list(config: &Config, scope: &Scope, limit: usize, format: Format) -> a
     let ledger = app::open_read_only(config).await?;
     let page = ledger.records.deliveries(&dead_letters(scope).filter(limit, None)).await?;
     if page.items.is_empty() {
-        data::must_be_known(config, &ledger, scope.partner.as_deref()).await?;
+        data::must_be_known(config, &ledger, scope.names()).await?;
     }
     let publications = ledger.records.publication_dead_letters(limit).await?;
     let damaged = match (&scope.partner, &scope.endpoint) {

@@ -88,7 +88,7 @@ async fn list(
 ) -> anyhow::Result<Verdict> {
     let Newest { rows, more, damaged } = newest(ledger, choice, limit).await?;
     if rows.is_empty() {
-        data::must_be_known(config, ledger, choice.scope.partner.as_deref()).await?;
+        data::must_be_known(config, ledger, choice.scope.names()).await?;
     }
     let head = ["number", "received", "endpoint", "delivery", "size", "assurance", "outcomes"];
     match format {
@@ -200,7 +200,7 @@ async fn export(
     output: Option<&Path>,
 ) -> anyhow::Result<Verdict> {
     if newest(ledger, choice, 1).await?.rows.is_empty() {
-        data::must_be_known(config, ledger, choice.scope.partner.as_deref()).await?;
+        data::must_be_known(config, ledger, choice.scope.names()).await?;
     }
     journal(config, "payload.exported", "deliveries", json!(choice)).await?;
     match output {

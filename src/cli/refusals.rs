@@ -49,8 +49,11 @@ async fn list(config: &Config, filter: &RefusalFilter, format: Format) -> anyhow
     let ledger = app::open_read_only(config).await?;
     let refusals = ledger.records.refusals(filter).await?;
     if refusals.is_empty() {
-        let known = data::must_be_known(config, &ledger, filter.partner.as_deref()).await;
-        known.map_err(|error| anyhow!("{error:#}; what was sent to an unknown address stands under `-`"))?;
+        let names = (filter.partner.as_deref(), filter.endpoint.as_deref());
+        let known = data::must_be_known(config, &ledger, names).await;
+        known.map_err(|error| {
+            anyhow!("{error:#}; what was sent to an unknown address stands under `-` or `<partner>/-`")
+        })?;
     }
     match format {
         Format::Json => output::json(&refusals)?,

@@ -107,7 +107,8 @@ pub(super) async fn carry_out(
     };
     if plan.by_endpoint.is_empty() {
         let ledger = app::open_read_only(config).await?;
-        data::must_be_known(config, &ledger, request.partner.as_deref()).await?;
+        let names = (request.partner.as_deref(), request.endpoint.as_deref());
+        data::must_be_known(config, &ledger, names).await?;
     }
     match format {
         Format::Json => output::json(&plan)?,

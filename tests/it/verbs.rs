@@ -390,6 +390,17 @@ fn says_who_is_not_known(run: &dyn Fn(&[&str]) -> Ran) {
         let refused = run(&[misspelt, &["--partner", "labb"]].concat()).ended(2);
         assert!(refused.err.contains("there is no partner \"labb\""), "{}", refused.err);
         assert!(refused.err.contains("did you mean \"lab\"?"), "{}", refused.err);
+        let refused = run(&[misspelt, &["--endpoint", "lab/defualt"]].concat()).ended(2);
+        assert!(refused.err.contains("there is no endpoint \"defualt\" of \"lab\""), "{}", refused.err);
+        assert!(refused.err.contains("did you mean \"default\"?"), "{}", refused.err);
+    }
+    let refused = run(&["deliveries", "ls", "--endpoint", "zzz"]).ended(2);
+    assert!(refused.err.contains("there is no endpoint \"zzz\", neither in"), "{}", refused.err);
+    assert!(refused.err.contains("known are: default"), "{}", refused.err);
+    let refused = run(&["partner", "refusals", "lab/defualt"]).ended(2);
+    assert!(refused.err.contains("did you mean \"default\"?"), "{}", refused.err);
+    for known in ["lab", "lab/default", "lab/-", "-"] {
+        assert!(run(&["partner", "refusals", known]).ended(0).out.contains("nothing was turned away"));
     }
 }
 
