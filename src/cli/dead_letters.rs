@@ -36,12 +36,18 @@ pub(super) enum DeadLettersVerb {
         name: Named,
     },
     /// Translate them afresh, with the mappings as they are now
+    ///
+    /// It is a replay of what is a dead letter. What a broker refused for good is no dead letter of a mapping:
+    /// `douane replay --broker NAME` sends it there again.
     Retry {
         #[command(flatten)]
         scope: Scope,
         /// Only these deliveries, by id or number (may be repeated)
         #[arg(long = "delivery", value_name = "ID")]
         deliveries: Vec<Named>,
+        /// Publish a result that differs from what is published (`needs_reissue`) under a new id, as `douane replay` does
+        #[arg(long)]
+        reissue: bool,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -61,10 +67,10 @@ pub(super) fn run(common: &Common, verb: &DeadLettersVerb) -> anyhow::Result<Ver
             DeadLettersVerb::Show { name } => {
                 deliveries::show(&config, &app::open_read_only(&config).await?, *name, false).await
             }
-            DeadLettersVerb::Retry { scope, deliveries, dry_run, format } => {
+            DeadLettersVerb::Retry { scope, deliveries, reissue, dry_run, format } => {
                 let chosen = dead_letters(&scope.clone().settled()?);
                 let request = replay::request(&config, &chosen, deliveries).await?;
-                let request = ReplayRequest { dry_run: *dry_run, ..request };
+                let request = ReplayRequest { reissue: *reissue, dry_run: *dry_run, ..request };
                 replay::carry_out(&config, &request, *format).await
             }
         }

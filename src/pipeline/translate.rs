@@ -148,7 +148,8 @@ fn check(
     ordinal: u32,
 ) -> Result<StoredEvent, (ReasonCode, String)> {
     let event_type = event.event_type.clone();
-    let broken = |why: &dyn Display| format!("{}: {event_type}: {why}", rule.module);
+    let module = format_args!("partners/{}/{}", desk.partner, rule.module);
+    let broken = |why: &dyn Display| format!("{module}: {event_type}: {why}");
     let checked = desk.catalog.check(event).map_err(|why| (ReasonCode::ContractBroken, broken(&why)))?;
     compose(origin, &checked, ordinal)
         .map_err(|_| (ReasonCode::MappingOutput, broken(&"cannot be written as JSON")))

@@ -77,8 +77,8 @@ async fn what_is_no_domain_event_or_breaks_its_contract_is_told() {
 async fn a_broken_contract_is_told_once_by_place_rule_and_key() {
     let told = async |data: &str| {
         let outcome = outcome_of(&format!(r#"{{ "type": "lab.ThingMeasured.v1", "data": {data} }}"#)).await;
-        let reason =
-            outcome.strip_prefix("dead_letter: contract_broken: measured.vrl: lab.ThingMeasured.v1: ");
+        let told = "dead_letter: contract_broken: partners/lab/measured.vrl: lab.ThingMeasured.v1: ";
+        let reason = outcome.strip_prefix(told);
         reason.unwrap_or_else(|| panic!("{outcome}")).to_owned()
     };
     assert_eq!(told(r#"{ "size": "hush" }"#).await, "/size breaks `type`");

@@ -497,6 +497,23 @@ fn verbs_read_beside_a_server_and_without_one() {
 }
 
 #[test]
+fn a_retry_can_reissue_what_differs_from_what_is_published() {
+    let lab = Lab::start();
+    lab.deliver(&measured("1", 3));
+    let conflict = lab.deliver(&measured("1", 4))["delivery"].as_str().expect("an id").to_owned();
+    lab.verb(&["replay", "--outcome", "conflict", "--partner", "lab"]).ended(0);
+    lab.gateway.wait_until("/api/v1/dead-letters", |answer| {
+        answer.json().pointer("/items/0/delivery").is_some_and(|delivery| *delivery == conflict)
+    });
+    let listed = lab.verb(&["dead-letters", "ls"]).ended(0).out;
+    assert!(["needs_reissue", "lab/default", &conflict].iter().all(|told| listed.contains(told)), "{listed}");
+    lab.verb(&["dead-letters", "retry", "--delivery", &conflict, "--reissue"]).ended(0);
+    lab.gateway.wait_for_event(2);
+    let feed = lab.feed("");
+    assert_eq!((&feed[1]["replayof"], &feed[1]["data"]["size"]), (&feed[0]["id"], &json!(4)));
+}
+
+#[test]
 fn dead_letters_are_retried_with_and_without_a_server() {
     let mappings = Folder::new();
     mappings.mapping("abort \"not today\"\n");
