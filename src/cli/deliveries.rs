@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Common, Verdict, block_on,
     data::{self, Choice},
-    output::{self, Format},
+    output::{self, Format, counted},
     private_door::PrivateDoor,
     whole_file::WholeFile,
 };
@@ -60,6 +60,9 @@ pub(super) enum DeliveriesVerb {
         /// The file to write; standard output when absent
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Replace FILE if it is there
+        #[arg(long, requires = "output")]
+        force: bool,
     },
 }
 
@@ -72,8 +75,9 @@ pub(super) fn run(common: &Common, verb: &DeliveriesVerb) -> anyhow::Result<Verd
                 list(&config, &ledger, &choice.clone().settled()?, *limit, *format).await
             }
             DeliveriesVerb::Show { name, body } => show(&config, &ledger, *name, *body).await,
-            DeliveriesVerb::Export { choice, output } => {
-                export(&config, &ledger, &choice.clone().settled()?, output.as_deref()).await
+            DeliveriesVerb::Export { choice, output, force } => {
+                let place = output.as_deref().map(|path| (path, *force));
+                export(&config, &ledger, &choice.clone().settled()?, place).await
             }
         }
     })
@@ -197,29 +201,64 @@ async fn export(
     config: &Config,
     ledger: &Ledger,
     choice: &Choice,
-    output: Option<&Path>,
+    place: Option<(&Path, bool)>,
 ) -> anyhow::Result<Verdict> {
     if newest(ledger, choice, 1).await?.rows.is_empty() {
         data::must_be_known(config, ledger, choice.scope.names()).await?;
     }
+    let cannot = |path: &Path| format!("cannot write {}", path.display());
+    let file = match place {
+        Some((path, force)) => Some((WholeFile::create(path, force).with_context(|| cannot(path))?, path)),
+        None => None,
+    };
     journal(config, "payload.exported", "deliveries", json!(choice)).await?;
-    match output {
-        Some(path) => {
-            write_file(ledger, choice, path).await.with_context(|| format!("cannot write {}", path.display()))
-        }
-        None => write_lines(ledger, choice, &mut BufWriter::new(std::io::stdout())).await,
-    }
+    let Some((file, path)) = file else {
+        return write_lines(ledger, choice, &mut Lines::to(BufWriter::new(std::io::stdout()))).await;
+    };
+    write_file(ledger, choice, file, path).await.with_context(|| cannot(path))
 }
 
-async fn write_file(ledger: &Ledger, choice: &Choice, path: &Path) -> anyhow::Result<Verdict> {
-    let mut file = WholeFile::create(path)?;
-    let found = write_lines(ledger, choice, &mut file).await?;
-    file.finish()?;
+async fn write_file(
+    ledger: &Ledger,
+    choice: &Choice,
+    file: WholeFile,
+    path: &Path,
+) -> anyhow::Result<Verdict> {
+    let mut lines = Lines::to(file);
+    let found = write_lines(ledger, choice, &mut lines).await?;
+    let Lines { sink, count, bytes } = lines;
+    sink.finish()?;
+    let (lines, bytes) = (counted(count, "line", "lines"), counted(bytes, "byte", "bytes"));
+    output::complain(&format!("{lines}, {bytes}, written to {}", path.display()));
     Ok(found)
 }
 
+/// Lines of JSON on their way out, counted.
+struct Lines<W> {
+    sink: W,
+    count: u64,
+    bytes: u64,
+}
+
+impl<W: Write> Lines<W> {
+    fn to(sink: W) -> Self {
+        Self { sink, count: 0, bytes: 0 }
+    }
+
+    fn write(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(line)?;
+        line.push(b'\n');
+        (self.count, self.bytes) = (self.count + 1, self.bytes + line.len() as u64);
+        Ok(self.sink.write_all(&line)?)
+    }
+}
+
 /// Deliveries, newest first, and after them a line for each damaged number that may have been one.
-async fn write_lines(ledger: &Ledger, choice: &Choice, sink: &mut dyn Write) -> anyhow::Result<Verdict> {
+async fn write_lines(
+    ledger: &Ledger,
+    choice: &Choice,
+    lines: &mut Lines<impl Write>,
+) -> anyhow::Result<Verdict> {
     let end = ledger.log.durable();
     let bar = output::progress(end.0, "exporting");
     // Nothing beyond the log as it was when it was opened: what comes in meanwhile belongs to the next export.
@@ -231,7 +270,7 @@ async fn write_lines(ledger: &Ledger, choice: &Choice, sink: &mut dyn Write) -> 
             bar.set_position(end.0.saturating_sub(row.number.0));
             let payload = stored::payload(ledger, row.number).await?;
             found = found.and(verdict(&payload));
-            write_line(sink, &DeliveryDetail::new(row, payload, true))?;
+            lines.write(&DeliveryDetail::new(row, payload, true))?;
         }
         unreadable.extend(page.unreadable);
         filter.before = page.next;
@@ -241,16 +280,11 @@ async fn write_lines(ledger: &Ledger, choice: &Choice, sink: &mut dyn Write) -> 
     }
     for damaged in damaged::list(ledger, &all, unreadable).await? {
         found = Verdict::FoundWrong;
-        write_line(sink, &damaged)?;
+        lines.write(&damaged)?;
     }
-    sink.flush()?;
+    lines.sink.flush()?;
     bar.finish_and_clear();
     Ok(found)
-}
-
-fn write_line(sink: &mut dyn Write, line: &impl Serialize) -> anyhow::Result<()> {
-    serde_json::to_writer(&mut *sink, line)?;
-    Ok(sink.write_all(b"\n")?)
 }
 
 async fn journal_read(config: &Config, id: DeliveryId, what: &str) -> anyhow::Result<()> {

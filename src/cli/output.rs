@@ -1,6 +1,9 @@
 //! Room `cli`: what people and scripts see: tables or JSON on standard output, everything else on standard error.
 
-use std::io::{IsTerminal, Write};
+use std::{
+    fmt::Display,
+    io::{IsTerminal, Write},
+};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -39,6 +42,12 @@ pub(super) fn say(line: &str) {
 /// Writes one line to standard error.
 pub(super) fn complain(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "douane: {line}");
+}
+
+/// A number with its noun: `1 entry`, `2 entries`.
+pub(super) fn counted(count: impl Copy + Display + PartialEq + From<u8>, one: &str, more: &str) -> String {
+    let noun = if count == 1.into() { one } else { more };
+    format!("{count} {noun}")
 }
 
 /// Writes a value as indented JSON.
@@ -86,6 +95,12 @@ pub(super) fn progress(total: u64, what: &str) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_noun_goes_with_its_number() {
+        let told = [0_u64, 1, 2].map(|count| counted(count, "entry", "entries"));
+        assert_eq!(told, ["0 entries", "1 entry", "2 entries"]);
+    }
 
     #[test]
     fn an_id_stays_in_one_piece_on_a_narrow_screen() {

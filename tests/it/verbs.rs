@@ -404,6 +404,23 @@ fn says_who_is_not_known(run: &dyn Fn(&[&str]) -> Ran) {
     }
 }
 
+/// A file that is there is replaced when that is said, and no sooner.
+fn exports_to_a_file(run: &dyn Fn(&[&str]) -> Ran, exported: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("export.ndjson").to_str().expect("text").to_owned();
+    let to_file = ["deliveries", "export", "-o", &place];
+    let told = run(&to_file).ended(0).err;
+    assert_eq!(told, format!("douane: 3 lines, {} bytes, written to {place}\n", exported.len()));
+    assert_eq!(std::fs::read_to_string(&place).expect("written"), exported);
+    std::fs::write(&place, "earlier").expect("written");
+    let refused = run(&to_file).ended(2);
+    assert!(refused.err.contains(&format!("cannot write {place}: it is there already")), "{}", refused.err);
+    assert_eq!(std::fs::read(&place).expect("there"), b"earlier");
+    run(&[&to_file[..], &["--force"]].concat()).ended(0);
+    assert_eq!(std::fs::read_to_string(&place).expect("written"), exported);
+    run(&["deliveries", "export", "--force"]).ended(2);
+}
+
 /// What the ledger verbs must say, whether a server runs or not. `run` runs one on the data folder.
 fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     let rows = run(&["deliveries", "ls", "--format", "json"]).ended(0).json();
@@ -443,6 +460,7 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     let nowhere =
         run(&["deliveries", "export", "--external-id", "1", "-o", "/nowhere/export.ndjson"]).ended(2);
     assert!(nowhere.err.contains("/nowhere/export.ndjson"), "{}", nowhere.err);
+    exports_to_a_file(run, &exported);
     let chosen = run(&["deliveries", "export", "--external-id", "2"]).ended(0).out;
     assert_eq!(chosen.lines().count(), 1);
 
@@ -485,11 +503,11 @@ fn verbs_read_beside_a_server_and_without_one() {
     let noted = |lab: &Lab| ["payload.read", "payload.exported"].map(|act| lab.journal(act).len());
     let [reads, exports] = noted(&lab);
     inspect(&|arguments| lab.verb(arguments), &ids);
-    assert_eq!(noted(&lab), [reads + 3, exports + 3]);
+    assert_eq!(noted(&lab), [reads + 3, exports + 4], "what could not be written was not read either");
     let stopped = lab.stop();
     inspect(&|arguments| stopped.verb(arguments), &ids);
     let lab = stopped.start(&[]);
-    assert_eq!(noted(&lab), [reads + 6, exports + 6], "acts without a server are journalled too");
+    assert_eq!(noted(&lab), [reads + 6, exports + 8], "acts without a server are journalled too");
     let by_ada = lab.journal("payload.read").into_iter().filter(|read| read["who"] == "cli:ada");
     assert_eq!(by_ada.count(), 6, "the journal knows who ran a verb");
     let chosen = lab.journal("payload.exported").remove(0);
