@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::output::counted;
 use crate::model::{Headers, RawRequest};
 
 /// One case.
@@ -248,8 +249,11 @@ impl Case {
         let (requests, entries) = (self.requests.len(), self.expected.requests.len());
         if requests != entries {
             let (expected, last) = (self.folder.join("expected.json"), request_file(requests));
+            let entries = counted(entries, "entry", "entries");
+            let are = if requests == 1 { "is" } else { "are" };
+            let requests = counted(requests, "request", "requests");
             bail!(
-                "{} has {entries} entries, and there are {requests} requests (the last is {last}); \
+                "{} has {entries}, and there {are} {requests} (the last is {last}); \
                  `douane test {} --bless` evens them",
                 expected.display(),
                 self.partner

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{
     Common, Verdict,
-    output::{self, Format},
+    output::{self, Format, counted},
 };
 use crate::partners::{CheckOptions, MappingsFolder, Report, SecretsFrom, check, folder_names};
 
@@ -55,6 +55,8 @@ fn show(report: &Report, partners: usize) {
     for warning in &report.warnings {
         output::say(&format!("warning: {warning}\n"));
     }
-    let (errors, warnings) = (report.errors.len(), report.warnings.len());
-    output::say(&format!("{partners} partners: {errors} errors, {warnings} warnings"));
+    let partners = counted(partners, "partner", "partners");
+    let errors = counted(report.errors.len(), "error", "errors");
+    let warnings = counted(report.warnings.len(), "warning", "warnings");
+    output::say(&format!("{partners}: {errors}, {warnings}"));
 }

@@ -103,9 +103,9 @@ async fn list(
         output::complain(&format!("the newest {} are shown; there are more: use --limit", rows.len()));
     }
     if damaged > 0 {
-        let numbers = if damaged == 1 { "number" } else { "numbers" };
+        let numbers = counted(damaged, "damaged number", "damaged numbers");
         output::complain(&format!(
-            "{damaged} damaged {numbers} may belong here: nobody knows whose; `deliveries export` names each"
+            "{numbers} may belong here: nobody knows whose; `deliveries export` names each"
         ));
     }
     Ok(Verdict::Fine)

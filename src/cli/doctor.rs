@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     Common, Verdict, block_on, doctor_memory,
-    output::{self, Format},
+    output::{self, Format, counted},
     ready,
 };
 use crate::{
@@ -216,8 +216,6 @@ async fn ledger(config: &Config) -> Vec<Finding> {
     };
     let given = ledger.log.durable().0;
     let waiting = given.saturating_sub(figures.worked);
-    let counted =
-        |count: u64, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
     let (entries, events) =
         (counted(given, "entry", "entries"), counted(figures.domain_events, "event", "events"));
     let found = format!("{entries}, {waiting} waiting, {events}");

@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::{
     Common, Verdict, arm, block_on, new_partner,
-    output::{self, Format},
+    output::{self, Format, counted},
     presets::{self, Listing},
     refusals,
 };
@@ -211,8 +211,7 @@ fn state(partner: &PartnerSummary) -> String {
     let closed = partner.endpoints.iter().filter(|endpoint| endpoint.not_configured.is_some()).count();
     match closed {
         0 => partner.state.to_owned(),
-        1 => format!("{}, 1 endpoint not configured", partner.state),
-        _ => format!("{}, {closed} endpoints not configured", partner.state),
+        _ => format!("{}, {} not configured", partner.state, counted(closed, "endpoint", "endpoints")),
     }
 }
 
@@ -274,11 +273,12 @@ fn show_endpoint(endpoint: &EndpointSummary) {
     for handshake in &endpoint.handshakes {
         line("handshake", handshake);
     }
-    let bytes = endpoint.max_body_bytes.map(|bytes| format!("{bytes} bytes"));
+    let bytes = endpoint.max_body_bytes.map(|bytes| counted(bytes, "byte", "bytes"));
     line("largest body", bytes.unwrap_or_else(|| "intake.max_body_bytes".to_owned()));
-    let bytes = endpoint.max_header_bytes.map(|bytes| format!("{bytes} bytes"));
+    let bytes = endpoint.max_header_bytes.map(|bytes| counted(bytes, "byte", "bytes"));
     line("largest head", bytes.unwrap_or_else(|| "intake.max_header_bytes".to_owned()));
-    let rate = endpoint.requests_per_second.map(|rate| format!("{rate} requests a second"));
+    let rate =
+        endpoint.requests_per_second.map(|rate| counted(rate, "request a second", "requests a second"));
     line("rate", rate.unwrap_or_else(|| "no limit".to_owned()));
     if let Some(identify) = &endpoint.identify {
         show_identify(identify);

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Common, Verdict, block_on,
-    output::{self, Format},
+    output::{self, Format, counted},
     scrub::{self, Scrub},
 };
 use crate::{
@@ -196,24 +196,25 @@ fn show(report: &Report) {
     ));
     output::say(&format!("         payloads pruned: {}", report.pruned));
     output::say(&format!(
-        "events   {}: {} identified = {} outcomes",
+        "events   {}: {} identified = {}",
         mark(report.events_hold),
         report.identified,
-        report.outcomes
+        counted(report.outcomes, "outcome", "outcomes")
     ));
     for (kind, count) in &report.records.outcomes {
         output::say(&format!("           {count:>10} {kind}"));
     }
     output::say(&format!(
-        "feed     {}: {} domain events, the last one numbered {}",
+        "feed     {}: {}, the last one numbered {}",
         mark(report.feed_holds),
-        report.records.domain_events,
+        counted(report.records.domain_events, "domain event", "domain events"),
         report.records.last_event
     ));
     if let Some(scrub) = &report.scrub {
         let holds = report.damaged.is_empty() && scrub.differing == 0;
-        let Scrub { entries, body_bytes, .. } = scrub;
-        output::say(&format!("log      {}: {entries} entries, {body_bytes} body bytes checked", mark(holds)));
+        let entries = counted(scrub.entries, "entry", "entries");
+        let bytes = counted(scrub.body_bytes, "body byte", "body bytes");
+        output::say(&format!("log      {}: {entries}, {bytes} checked", mark(holds)));
     }
     show_wrong(report);
 }

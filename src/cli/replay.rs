@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Common, Verdict, block_on,
     data::{self, Choice},
-    output::{self, Format},
+    output::{self, Format, counted},
     private_door::PrivateDoor,
 };
 use crate::{
@@ -145,26 +145,27 @@ fn show(plan: &ReplayPlan) {
     let rows = plan.by_endpoint.iter().map(|(endpoint, events)| vec![endpoint.clone(), events.to_string()]);
     output::table(&["endpoint", "events"], rows.collect(), "nothing matches");
     output::say(&format!(
-        "{} events: {} published again as stored, {} translated afresh; {} duplicates left alone",
-        plan.events, plan.repeated, plan.translated_afresh, plan.duplicates_left_alone
+        "{}: {} published again as stored, {} translated afresh; {} left alone",
+        counted(plan.events, "event", "events"),
+        plan.repeated,
+        plan.translated_afresh,
+        counted(plan.duplicates_left_alone, "duplicate", "duplicates")
     ));
     if plan.may_be_reissued > 0 {
+        let events = counted(plan.may_be_reissued, "published event is", "published events are");
         output::say(&format!(
-            "{} published events are translated afresh and may be reissued: under a new id what differs, else as stored",
-            plan.may_be_reissued
+            "{events} translated afresh and may be reissued: under a new id what differs, else as stored"
         ));
     }
     if plan.conflicts_left_alone > 0 {
+        let conflicts = counted(plan.conflicts_left_alone, "conflict", "conflicts");
         output::say(&format!(
-            "{} conflicts left alone: a person must look; name them by --outcome conflict or --delivery",
-            plan.conflicts_left_alone
+            "{conflicts} left alone: a person must look; choose by --outcome conflict or --delivery"
         ));
     }
     if plan.damaged_left_alone > 0 {
-        output::say(&format!(
-            "{} damaged entries cannot be worked again: their bytes are gone",
-            plan.damaged_left_alone
-        ));
+        let entries = counted(plan.damaged_left_alone, "damaged entry", "damaged entries");
+        output::say(&format!("{entries} cannot be worked again: the bytes are gone"));
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     Common, Verdict, block_on,
     cases::{self, Case, ExpectedEvent, ExpectedOutcome, ExpectedRequest, Sign},
-    output::{self, Format},
+    output::{self, Format, counted},
     signer,
 };
 use crate::{
@@ -107,7 +107,7 @@ fn summary(tested: &[Tested], wrong: usize, bless: bool) -> String {
         (true, wrong) => format!("{blessed} written anew, {wrong} not played"),
         (false, wrong) => format!("{wrong} not as expected"),
     };
-    format!("{} cases: {what}", tested.len())
+    format!("{}: {what}", counted(tested.len(), "case", "cases"))
 }
 
 fn show(tested: &Tested) {

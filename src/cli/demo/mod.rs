@@ -14,7 +14,7 @@ use self::engines::{BROKER, EngineArgs, Engines};
 use super::{
     Common, Verdict, block_on,
     cases::{self, Case, ExpectedRequest},
-    output,
+    output::{self, counted},
     send::{Reply, Sent, http_client, problem_code},
     signer::Signer,
     test,
@@ -91,7 +91,8 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Verdict> {
         if let Some(engines) = &engines {
             all_well &= read_back(gateway.ledger(), engines).await?;
         }
-        output::say(&format!("\n{as_expected} of {} requests went as expected.", shown.len()));
+        let requests = counted(shown.len(), "request", "requests");
+        output::say(&format!("\n{as_expected} of {requests} went as expected."));
         if args.once {
             output::say("`douane demo` without --once stays up for you to look around.");
             gateway.run(std::future::ready(())).await?;
@@ -113,10 +114,10 @@ fn introduce(gateway: &Gateway, public: SocketAddr, cases: &[Case]) {
     let partners: std::collections::BTreeSet<_> = cases.iter().map(|case| case.partner.as_str()).collect();
     output::say(&format!(
         "A gateway runs on a temporary folder: public door http://{public}, private door http://{}.\n\
-         {} cases of {} partners ({}) are posted to it, each signed as its partner would sign it.\n",
+         Posted to it: {} of {} ({}), each signed as its partner would sign it.\n",
         gateway.private(),
-        cases.len(),
-        partners.len(),
+        counted(cases.len(), "case", "cases"),
+        counted(partners.len(), "partner", "partners"),
         partners.into_iter().collect::<Vec<_>>().join(", "),
     ));
 }
@@ -247,10 +248,10 @@ async fn read_back(ledger: &Ledger, engines: &Engines) -> anyhow::Result<bool> {
     let missing = stored.iter().filter(|event| !read.contains(&event.body)).count();
     let mark = if missing == 0 { "✓" } else { "✗" };
     output::say(&format!(
-        "\n{mark} {} messages were read back from the NATS stream; {} of {} domain events are among them, byte for byte.",
-        read.len(),
+        "\n{mark} {} read back from the NATS stream; {} of {} among them, byte for byte.",
+        counted(read.len(), "message was", "messages were"),
         stored.len() - missing,
-        stored.len(),
+        counted(stored.len(), "domain event is", "domain events are"),
     ));
     Ok(missing == 0)
 }
