@@ -6,9 +6,10 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
+use super::operator;
 use crate::{
     app,
-    config::{self, Config},
+    config::Config,
     ledger::{DeliveryFilter, JournalEntry, Ledger},
     model::{EndpointName, EntryNumber, OutcomeKind, Timestamp},
     partners::{Endpoint, SecretsFrom, SignatureCheck, closest, folder_names},
@@ -167,5 +168,5 @@ pub(super) fn act(now: Timestamp, act: &str, subject: &str, detail: serde_json::
 
 /// Who runs this verb, as the journal names them.
 pub(super) fn operator() -> String {
-    config::operator().map_or_else(|| "cli".to_owned(), |user| format!("cli:{user}"))
+    format!("cli:{}", operator::operator())
 }

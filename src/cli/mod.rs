@@ -13,6 +13,7 @@ mod doctor;
 mod doctor_memory;
 mod ledger;
 mod new_partner;
+mod operator;
 mod output;
 mod partner;
 mod presets;

@@ -6,7 +6,8 @@ use anyhow::{Context, bail};
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{app::Serving, config, console::OPERATOR_HEADER};
+use super::operator;
+use crate::{app::Serving, console::OPERATOR_HEADER};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -38,10 +39,8 @@ impl PrivateDoor {
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<Option<T>> {
         let url = format!("http://{}/api/v1{path}", self.serving.private);
-        let mut request = self.client.request(method, url).bearer_auth(&self.serving.token);
-        if let Some(user) = config::operator() {
-            request = request.header(OPERATOR_HEADER, user);
-        }
+        let request = self.client.request(method, url).bearer_auth(&self.serving.token);
+        let mut request = request.header(OPERATOR_HEADER, operator::operator());
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -72,7 +72,8 @@ pub fn process_environment() -> BTreeMap<String, String> {
     std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect()
 }
 
-/// The user of this machine who runs a verb: who called sudo, or else who is logged in. For the journal; no proof.
+/// What the environment calls whoever runs a verb: who called sudo, or else who is logged in. For the journal, beside the account
+/// that the operating system says; no proof.
 #[expect(clippy::disallowed_methods, reason = "who runs a verb is no setting, and stands in no file")]
 pub fn operator() -> Option<String> {
     let named = |name: &str| std::env::var(name).ok().filter(|user| !user.is_empty());

@@ -65,14 +65,15 @@ impl Caller {
         self.0 == LOCAL || self.0.strip_prefix(LOCAL).is_some_and(|rest| rest.starts_with(':'))
     }
 
-    /// A verb on this machine, and which of its users ran it, if the verb says so and it looks like a user's name.
+    /// A verb on this machine, and which account ran it, if the verb says so and it looks like that. The verb asked the
+    /// operating system; that it did, its token vouches for, which stands in the data folder.
     fn local(headers: &HeaderMap) -> Self {
         let user = headers.get(OPERATOR_HEADER).and_then(|value| value.to_str().ok());
-        let is_name = |user: &&str| {
-            (1..=64).contains(&user.len())
-                && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        let is_sound = |user: &&str| {
+            (1..=200).contains(&user.len())
+                && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-=() ".contains(&byte))
         };
-        Self(user.filter(is_name).map_or_else(|| LOCAL.to_owned(), |user| format!("{LOCAL}:{user}")))
+        Self(user.filter(is_sound).map_or_else(|| LOCAL.to_owned(), |user| format!("{LOCAL}:{user}")))
     }
 }
 

@@ -249,7 +249,8 @@ pub struct JournalRow {
     /// When.
     #[schema(value_type = String)]
     pub at: Timestamp,
-    /// Who.
+    /// Who: a token's name, `system`, or `cli:uid=1000(ada)`: the account of this machine that ran a verb, and ` named=…` where its
+    /// environment gave another name. Older lines have `cli:ada`, which is the environment's word alone, or `cli`.
     pub who: String,
     /// What.
     pub act: String,

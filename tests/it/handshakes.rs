@@ -10,7 +10,7 @@ use sha2::Sha256;
 use crate::{
     folder::Folder,
     lab::{Lab, QUICK_POLL},
-    process::{Process, run_in},
+    process::{Process, run_in, who_runs_verbs},
     wire::{self, Answer},
 };
 
@@ -288,7 +288,7 @@ fn what_was_learnt_is_shown_once_to_an_operator_where_its_handshake_says_so() {
     let acts = lab.journal("secret.revealed");
     assert_eq!(
         (acts.len(), &acts[0]["subject"], &acts[0]["who"]),
-        (1, &"lab/default".into(), &"cli:ada".into())
+        (1, &"lab/default".into(), &who_runs_verbs().into())
     );
     assert_eq!(acts[0]["detail"]["secret"], lab.journal("secret.learnt")[0]["detail"]["secret"]);
     assert_eq!(lab.gateway.told(TAUGHT), 0, "in no log");

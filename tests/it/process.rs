@@ -46,6 +46,18 @@ pub fn douane() -> Command {
     command
 }
 
+/// Whom the journal names for a verb that a test ran: the test's own account, and the name in the verb's environment.
+pub fn who_runs_verbs() -> String {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").expect("readable");
+    let mut accounts = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    match accounts.find(|account| account.get(2) == Some(&uid.as_str())).map(|account| account[0]) {
+        Some("ada") => format!("cli:uid={uid}(ada)"),
+        Some(name) => format!("cli:uid={uid}({name}) named=ada"),
+        None => format!("cli:uid={uid} named=ada"),
+    }
+}
+
 /// Runs a verb to its end.
 pub fn run(arguments: &[&str]) -> Output {
     douane().args(arguments).output().expect("the binary runs")

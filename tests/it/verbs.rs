@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     folder::Folder,
     lab::{BROKEN, Lab, Stopped, copy, event, measured},
-    process::{Process, Ran, STRIPE_SECRET, douane, mappings, run, run_in},
+    process::{Process, Ran, STRIPE_SECRET, douane, mappings, run, run_in, who_runs_verbs},
     wire,
 };
 
@@ -512,7 +512,8 @@ fn verbs_read_beside_a_server_and_without_one() {
     inspect(&|arguments| stopped.verb(arguments), &ids);
     let lab = stopped.start(&[]);
     assert_eq!(noted(&lab), [reads + 6, exports + 8], "acts without a server are journalled too");
-    let by_ada = lab.journal("payload.read").into_iter().filter(|read| read["who"] == "cli:ada");
+    let by_ada =
+        lab.journal("payload.read").into_iter().filter(|read| read["who"] == json!(who_runs_verbs()));
     assert_eq!(by_ada.count(), 6, "the journal knows who ran a verb");
     let chosen = lab.journal("payload.exported").remove(0);
     assert_eq!(chosen["detail"]["external_id"], "2", "with what was chosen");
@@ -561,7 +562,7 @@ fn dead_letters_are_retried_with_and_without_a_server() {
     let lab = stopped.start(&[]);
     lab.gateway.wait_until(&path, |answer| answer.json()["external_events"][0]["outcome"] == "translated");
     let noted: Vec<_> = lab.journal("replay.requested").iter().map(|row| row["who"].clone()).collect();
-    assert_eq!(noted, ["cli:ada", "cli:ada", "cli:ada"]);
+    assert_eq!(noted, vec![json!(who_runs_verbs()); 3]);
 }
 
 #[test]
