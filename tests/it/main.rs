@@ -52,6 +52,7 @@ mod sharing;
 mod signatures;
 mod simulation;
 mod site;
+mod stage_threads;
 mod stages;
 mod tidy;
 mod vectors;
