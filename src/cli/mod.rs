@@ -16,6 +16,7 @@ mod new_partner;
 mod operator;
 mod output;
 mod partner;
+mod partner_show;
 mod presets;
 mod private_door;
 mod publications;

@@ -135,6 +135,13 @@ impl QuestionUrl {
     }
 }
 
+/// As it is written, with `{id}` where the id stands.
+impl fmt::Display for QuestionUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A text of a question, in which `{id}`, `{token}` and `{secret.<name>}` stand for what is asked, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuestionText(Vec<Piece>);

@@ -49,6 +49,8 @@ pub struct Endpoint {
     pub client_certificate: Option<ClientCertificate>,
     /// Whether senders may ask what would become of a request.
     pub self_test: bool,
+    /// What its preset asked of it, by name: no secrets.
+    pub parameters: BTreeMap<String, String>,
     /// Bytes of its bodies that the intake holds. It stands here so that no request looks it up; a reload of the partner's
     /// file begins a new count.
     pub held_bytes: Arc<AtomicUsize>,
@@ -120,6 +122,13 @@ pub struct ClientCertificate {
     pub header: String,
     /// What it may say: subjects or fingerprints, as the proxy writes them.
     pub one_of: Vec<String>,
+}
+
+/// For people.
+impl std::fmt::Display for ClientCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "header.{} of a trusted proxy is {}", self.header, self.one_of.join(" or "))
+    }
 }
 
 /// A fixed answer.

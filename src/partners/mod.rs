@@ -27,6 +27,7 @@ mod registry;
 mod reload;
 mod rules;
 mod secrets;
+mod signature_summary;
 mod signing;
 mod splits;
 mod summary;
@@ -48,9 +49,10 @@ pub use opening::STAND_IN;
 pub use reading::closest;
 pub use registry::{DeskState, Registry, Snapshot};
 pub use reload::{GoodDesk, ReloadReport};
+pub use signature_summary::{PublishedKeys, SignatureSummary};
 #[cfg(test)]
 pub(crate) use splits::split_of;
 pub use summary::{
     EndpointSummary, IdentifySummary, IgnoreSummary, LearntSummary, MappingSummary, PartnerSummary,
-    PublishedKeys, SecretSummary, SignatureSummary, SubscriptionSummary,
+    SecretSummary, SubscriptionSummary,
 };

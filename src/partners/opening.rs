@@ -251,6 +251,7 @@ pub(super) fn open(
         allow_from: plan.allow_from.clone(),
         client_certificate: plan.client_certificate.clone(),
         self_test: plan.self_test,
+        parameters: plan.parameters.clone(),
         held_bytes: Arc::default(),
     })
 }
@@ -273,6 +274,7 @@ pub(super) fn unreadable(partner: &str, name: &str) -> Endpoint {
         allow_from: Vec::new(),
         client_certificate: None,
         self_test: false,
+        parameters: BTreeMap::new(),
         held_bytes: Arc::default(),
     }
 }

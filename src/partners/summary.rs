@@ -1,6 +1,6 @@
 //! Room `partners`: partners as `douane partner ls` and `show` list them. Names secrets, never shows one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -10,12 +10,9 @@ use super::{
     opening,
     registry::{DeskState, Snapshot},
     rules,
-    secrets::is_pinned,
+    signature_summary::{PublishedKeys, SignatureSummary},
 };
-use crate::{
-    model::{Assurance, Diagnostic, FieldPath, Revision, Timestamp, TypePattern},
-    signatures::Branch,
-};
+use crate::model::{Assurance, Diagnostic, FieldPath, Revision, Timestamp, TypePattern};
 
 /// A partner in a listing.
 #[derive(Clone, Debug, Serialize)]
@@ -54,10 +51,16 @@ pub struct EndpointSummary {
     pub assurance: Option<Assurance>,
     /// What exactly the signature covers.
     pub covers: Vec<String>,
-    /// Where each scheme has its signature and what it signs; empty when nothing is signed, or nobody knows.
+    /// How each scheme verifies; empty when nothing is verified, or nobody knows how.
     pub signatures: Vec<SignatureSummary>,
     /// Whether its sender publishes its keys, and they are fetched, or a secret here is pinned in their place.
     pub published_keys: Option<PublishedKeys>,
+    /// What its preset asked of it, by name; filled into what its signatures and handshakes say.
+    pub parameters: BTreeMap<String, String>,
+    /// The networks that requests may come from; empty: anywhere.
+    pub allow_from: Vec<String>,
+    /// The client certificates that are taken, and which header of the proxy tells of them; `None`: none is asked for.
+    pub client_certificate: Option<String>,
     /// Its secrets by id and source, never the secrets.
     pub secrets: Vec<SecretSummary>,
     /// Why it, or a handshake of it, answers 503; `None` when it is configured.
@@ -80,37 +83,6 @@ pub struct EndpointSummary {
     pub subscriptions: Vec<SubscriptionSummary>,
     /// How its deliveries are identified, the preset's defaults included; `None` while there is no desk.
     pub identify: Option<IdentifySummary>,
-}
-
-/// A signature in a listing, as `[signature]` writes it.
-#[derive(Clone, Debug, Serialize)]
-pub struct SignatureSummary {
-    /// The scheme's name, where there are several.
-    pub name: Option<String>,
-    /// What selects it, where there are several.
-    pub when: Option<String>,
-    /// How it is computed.
-    pub algorithm: String,
-    /// Where the signature stands, with the name and prefix of its text.
-    pub value: String,
-    /// The bytes that are signed.
-    pub message: String,
-    /// Where the time of sending stands.
-    pub timestamp: Option<String>,
-    /// How far that time may be from now.
-    pub tolerance: Option<String>,
-    /// The items that are signed one by one.
-    pub items: Option<String>,
-}
-
-/// What becomes of the keys that a sender publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PublishedKeys {
-    /// They are fetched.
-    Fetched,
-    /// They are not: a secret of the endpoint stands in their place.
-    Pinned,
 }
 
 /// A secret in a listing.
@@ -270,17 +242,22 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         SignatureCheck::Unsigned => (Some(Assurance::None), Vec::new()),
         SignatureCheck::Unknown => (None, Vec::new()),
     };
+    let secrets = door.secrets.get(name).map(Vec::as_slice).unwrap_or_default();
+    let signatures = match &endpoint.check {
+        SignatureCheck::Scheme(schemes) => SignatureSummary::all(schemes, secrets),
+        SignatureCheck::Unsigned | SignatureCheck::Unknown => Vec::new(),
+    };
     EndpointSummary {
         name: name.to_string(),
         address: format!("/in/{}", endpoint.name),
         assurance,
         covers,
-        signatures: match &endpoint.check {
-            SignatureCheck::Scheme(schemes) => schemes.branches().iter().map(signature).collect(),
-            SignatureCheck::Unsigned | SignatureCheck::Unknown => Vec::new(),
-        },
-        published_keys: published_keys(door, endpoint),
-        secrets: door.secrets.get(name).into_iter().flatten().map(secret).collect(),
+        published_keys: PublishedKeys::of(&signatures),
+        signatures,
+        parameters: endpoint.parameters.clone(),
+        allow_from: endpoint.allow_from.iter().map(ToString::to_string).collect(),
+        client_certificate: endpoint.client_certificate.as_ref().map(ToString::to_string),
+        secrets: secrets.iter().map(secret).collect(),
         not_configured: endpoint.not_configured().map(|why| why.to_string()),
         max_body_bytes: endpoint.max_body_bytes,
         max_header_bytes: endpoint.max_header_bytes,
@@ -291,31 +268,6 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         learnt: Vec::new(),
         subscriptions: Vec::new(),
         identify: desk.and_then(|desk| desk.endpoints.get(name)).map(|found| identify(&found.identify)),
-    }
-}
-
-fn published_keys(door: &Door, endpoint: &Endpoint) -> Option<PublishedKeys> {
-    let SignatureCheck::Scheme(schemes) = &endpoint.check else { return None };
-    let mut own = door.secrets.get(&endpoint.name.endpoint).into_iter().flatten();
-    if own.any(|secret| is_pinned(secret, schemes)) {
-        return Some(PublishedKeys::Pinned);
-    }
-    let published = schemes.branches().iter().any(|branch| branch.scheme.has_published_keys());
-    published.then_some(PublishedKeys::Fetched)
-}
-
-fn signature(branch: &Branch) -> SignatureSummary {
-    let scheme = &branch.scheme;
-    let stamp = scheme.timestamp();
-    SignatureSummary {
-        name: Some(branch.name.clone()).filter(|name| !name.is_empty()),
-        when: branch.when.as_ref().map(ToString::to_string),
-        algorithm: scheme.algorithm().to_string(),
-        value: scheme.value().place.to_string(),
-        message: scheme.message().to_string(),
-        timestamp: stamp.map(|stamp| stamp.at.place.to_string()),
-        tolerance: stamp.map(|stamp| window(stamp.tolerance)),
-        items: scheme.signed_items().map(str::to_owned),
     }
 }
 
@@ -351,7 +303,7 @@ fn identify(identify: &Identify) -> IdentifySummary {
 }
 
 /// In the largest unit that divides it; humantime would write 35 days as a month and some.
-fn window(window: Duration) -> String {
+pub(super) fn window(window: Duration) -> String {
     const UNITS: [(u64, char); 3] = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
     let seconds = window.as_secs();
     match UNITS.iter().find(|(unit, _)| seconds.is_multiple_of(*unit)) {

@@ -7,9 +7,10 @@ use vrl::value::{ObjectMap, Value};
 use super::{JwsAlgorithm, Scheme, SignatureError, View, jose::algorithm::Material, special::Special};
 
 /// What is signed of a notification, in this order; a subject that is absent is left out.
-const NOTIFICATION: [&str; 6] = ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"];
+pub(super) const NOTIFICATION: [&str; 6] =
+    ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"];
 /// What is signed of the two confirmations.
-const CONFIRMATION: [&str; 7] =
+pub(super) const CONFIRMATION: [&str; 7] =
     ["Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"];
 
 /// The scheme of Amazon SNS.

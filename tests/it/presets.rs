@@ -240,6 +240,43 @@ fn every_preset_receives_its_first_delivery_with_no_edit_but_its_secret() {
     }
 }
 
+#[test]
+fn a_partner_is_shown_with_what_is_really_signed_and_whence_its_keys_come() {
+    let folders = Folders::new();
+    for (preset, lines) in [
+        (
+            "google-pubsub",
+            &[
+                "signed is     nothing of the request: it is known who sends, not what",
+                "algorithm     jwt: RS256",
+                "signed text   header and claims of the token",
+                "demanded      claim aud is \"https://hooks.example.com/in/google-pubsub\"",
+                "keys          fetched from https://www.googleapis.com/oauth2/v3/certs",
+                "parameter     email = \"push@example.iam.gserviceaccount.com\"",
+            ][..],
+        ),
+        (
+            "aws-sns",
+            &[
+                "signed text   name and value, each a line, of Message, MessageId, Subject",
+                "demanded      body.TopicArn is arn:aws:sns:",
+                "keys          fetched from https://sns.{region}.amazonaws.com/SimpleNotificationService-*.pem",
+            ],
+        ),
+        ("telegram", &["signed is     nothing\n", "signed text   nothing: the secret itself is sent"]),
+        ("gitlab", &["signed is     nothing that each of the schemes signs"]),
+        ("square", &["our address   https://hooks.example.com\n"]),
+        ("ebay", &["signature     header.x-ebay-signature, \"signature\" of its JSON in base64"]),
+    ] {
+        folders.new_partner(preset, preset).ended(0);
+        let (mappings, data) = (folders.path("mappings"), folders.path("data"));
+        let shown = verb(&["partner", "show", preset, "--mappings", &mappings, "--data-dir", &data]).ended(0);
+        for line in lines {
+            assert!(shown.out.contains(&format!("  {line}")), "{line} is missing:\n{}", shown.out);
+        }
+    }
+}
+
 /// Posts the first case of a partner, as a person would.
 fn send(
     folders: &Folders,

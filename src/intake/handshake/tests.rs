@@ -27,6 +27,7 @@ pub(in super::super) fn endpoint(partner: &str, handshakes: Vec<Handshake>) -> E
         allow_from: Vec::new(),
         client_certificate: None,
         self_test: false,
+        parameters: std::collections::BTreeMap::new(),
         held_bytes: std::sync::Arc::default(),
     }
 }

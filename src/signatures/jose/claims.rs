@@ -1,7 +1,7 @@
 //! Room `signatures`: what a token must say. A claim is a fixed value, or something of the request itself: that is what
 //! binds a token to the request that it came with. Times are looked at on both sides.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
@@ -57,14 +57,25 @@ pub(in super::super) enum Bound {
 impl Bound {
     /// What stands in braces, if it is one.
     pub(in super::super) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "{body|sha256}" => Self::BodySha256,
-            "{body|sha256_base64}" => Self::BodySha256Base64,
-            "{url}" => Self::Url,
-            "{url|sha256}" => Self::UrlSha256,
-            "{qsh}" => Self::QueryStringHash,
-            _ => return None,
-        })
+        const ALL: [Bound; 5] = [
+            Bound::BodySha256,
+            Bound::BodySha256Base64,
+            Bound::Url,
+            Bound::UrlSha256,
+            Bound::QueryStringHash,
+        ];
+        ALL.into_iter().find(|bound| bound.text() == text)
+    }
+
+    /// What stands in braces.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::BodySha256 => "{body|sha256}",
+            Self::BodySha256Base64 => "{body|sha256_base64}",
+            Self::Url => "{url}",
+            Self::UrlSha256 => "{url|sha256}",
+            Self::QueryStringHash => "{qsh}",
+        }
     }
 
     /// Whether it binds the body.
@@ -86,6 +97,18 @@ impl Bound {
             Self::UrlSha256 => hex::encode(Sha256::digest(url()?)),
             Self::QueryStringHash => query_string_hash(request),
         })
+    }
+}
+
+/// As `[signature]` writes it.
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Truth(truth) => write!(f, "{truth}"),
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::Bound(bound) => f.write_str(bound.text()),
+        }
     }
 }
 
