@@ -8,7 +8,7 @@ use crate::{
     model::Assurance,
     partners::{
         EndpointSummary, IdentifySummary, PartnerSummary, SameBody, SecretSummary, SignatureSummary,
-        SubscriptionSummary,
+        SubscriptionSummary, UsedBy,
     },
 };
 
@@ -125,12 +125,19 @@ fn shown(secret: &SecretSummary) -> String {
         (!secret.purposes.is_empty()).then(|| format!("for {}", secret.purposes.join(" and "))),
         secret.not_before.map(|from| format!("from {from} on")),
         secret.not_after.map(|until| format!("until {until}")),
-        Some(secret.last_matched.map_or_else(
-            || format!("matched none of the latest {LATEST} deliveries"),
-            |at| format!("last matched {at}"),
-        )),
     ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let uses = secret.used_by.iter().map(|by| used(*by, secret));
+    parts.into_iter().flatten().chain(uses).collect::<Vec<_>>().join(", ")
+}
+
+/// What a use of a secret tells of when it may go.
+fn used(by: UsedBy, secret: &SecretSummary) -> String {
+    match (by, secret.last_matched) {
+        (UsedBy::Signature, Some(at)) => format!("last matched {at}"),
+        (UsedBy::Signature, None) => format!("matched none of the latest {LATEST} deliveries"),
+        (UsedBy::Handshake, _) => "used by its handshakes, of which none is kept".to_owned(),
+        (UsedBy::KeyQuestion, _) => "used to ask for the sender's keys".to_owned(),
+    }
 }
 
 fn show_signature(signature: &SignatureSummary) {

@@ -54,5 +54,5 @@ pub use signature_summary::{PublishedKeys, SignatureSummary};
 pub(crate) use splits::split_of;
 pub use summary::{
     EndpointSummary, IdentifySummary, IgnoreSummary, LearntSummary, MappingSummary, PartnerSummary,
-    SecretSummary, SubscriptionSummary,
+    SecretSummary, SubscriptionSummary, UsedBy,
 };

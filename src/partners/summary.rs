@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     desk::{Desk, Identify, Ignore, MappingRule, SameBody},
     door::{Door, Endpoint, Reply, SecretUse, SignatureCheck},
+    handshake::Handshake,
     opening,
     registry::{DeskState, Snapshot},
     rules,
@@ -95,6 +96,8 @@ pub struct SecretSummary {
     /// What it is for: of several schemes some, or the names by which handshakes use it.
     #[serde(rename = "for", skip_serializing_if = "Vec::is_empty")]
     pub purposes: Vec<String>,
+    /// What uses it; nothing, where nobody knows how the endpoint verifies.
+    pub used_by: Vec<UsedBy>,
     /// It counts from this time on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
@@ -104,6 +107,18 @@ pub struct SecretSummary {
     /// When the latest delivery came that it verified, as far back as was looked; this room does not look.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_matched: Option<Timestamp>,
+}
+
+/// What a secret is used by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsedBy {
+    /// Signatures are verified with it, so deliveries note when it matched.
+    Signature,
+    /// Handshakes compare a token with it or hash it into an answer. They are not kept, so nothing notes when.
+    Handshake,
+    /// The sender's keys are asked for with it.
+    KeyQuestion,
 }
 
 /// A learnt secret in a listing.
@@ -257,7 +272,7 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
         parameters: endpoint.parameters.clone(),
         allow_from: endpoint.allow_from.iter().map(ToString::to_string).collect(),
         client_certificate: endpoint.client_certificate.as_ref().map(ToString::to_string),
-        secrets: secrets.iter().map(secret).collect(),
+        secrets: secrets.iter().map(|one| secret(one, endpoint)).collect(),
         not_configured: endpoint.not_configured().map(|why| why.to_string()),
         max_body_bytes: endpoint.max_body_bytes,
         max_header_bytes: endpoint.max_header_bytes,
@@ -271,15 +286,27 @@ fn endpoint(door: &Door, desk: Option<&Arc<Desk>>, endpoint: &Endpoint) -> Endpo
     }
 }
 
-fn secret(secret: &SecretUse) -> SecretSummary {
+fn secret(secret: &SecretUse, endpoint: &Endpoint) -> SecretSummary {
     SecretSummary {
         id: secret.id.clone(),
         from: opening::described(&secret.from),
         purposes: secret.purposes.clone(),
+        used_by: used_by(secret, endpoint),
         not_before: secret.not_before,
         not_after: secret.not_after,
         last_matched: None,
     }
+}
+
+fn used_by(secret: &SecretUse, endpoint: &Endpoint) -> Vec<UsedBy> {
+    let is_for = |name: &str| secret.purposes.iter().any(|purpose| purpose == name);
+    let SignatureCheck::Scheme(schemes) = &endpoint.check else { return Vec::new() };
+    let uses = [
+        (UsedBy::Signature, !secret.branches(schemes).is_empty()),
+        (UsedBy::Handshake, endpoint.handshakes.iter().flat_map(Handshake::secrets).any(is_for)),
+        (UsedBy::KeyQuestion, schemes.asks_with().into_iter().any(is_for)),
+    ];
+    uses.into_iter().filter(|(_, used)| *used).map(|(by, _)| by).collect()
 }
 
 fn identify(identify: &Identify) -> IdentifySummary {

@@ -267,6 +267,13 @@ fn a_partner_is_shown_with_what_is_really_signed_and_whence_its_keys_come() {
         ("gitlab", &["signed is     nothing that each of the schemes signs"]),
         ("square", &["our address   https://hooks.example.com\n"]),
         ("ebay", &["signature     header.x-ebay-signature, \"signature\" of its JSON in base64"]),
+        (
+            "meta",
+            &[
+                "secret        first from env:META_WEBHOOK_SECRET, matched none of the latest 500 deliveries\n",
+                "secret        verify from env:META_WEBHOOK_SECRET_VERIFY, for verify, used by its handshakes, of which none is kept\n",
+            ],
+        ),
     ] {
         folders.new_partner(preset, preset).ended(0);
         let (mappings, data) = (folders.path("mappings"), folders.path("data"));

@@ -339,7 +339,10 @@ fn a_partner_is_shown_as_it_is_read_and_its_secrets_by_name_only() {
     let told = verb(&["partner", "show", "stripe", "--format", "json"]).ended(0);
     let stripe = &told.json()["endpoints"][0];
     assert_eq!(stripe["not_configured"], Value::Null);
-    assert_eq!(stripe["secrets"], json!([{ "id": "2026-11", "from": "env:STRIPE_WEBHOOK_SECRET" }]));
+    assert_eq!(
+        stripe["secrets"],
+        json!([{ "id": "2026-11", "from": "env:STRIPE_WEBHOOK_SECRET", "used_by": ["signature"] }])
+    );
     assert_eq!(stripe["identify"]["volatile"], json!(["body.pending_webhooks"]));
     assert_eq!((&stripe["signature_failure_status"], &stripe["reply"]), (&json!(401), &Value::Null));
     let shown = verb(&["partner", "show", "stripe"]).ended(0);
