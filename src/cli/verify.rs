@@ -17,7 +17,7 @@ use crate::{
     model::{EndpointName, RawRequest, Timestamp},
     partners::{Endpoint, SecretsFrom, SignatureCheck, Snapshot},
     signatures::{
-        Key, Schemes,
+        How, Key, Schemes, SignatureError,
         explain::{self, Published, Step},
     },
 };
@@ -57,14 +57,21 @@ pub(super) fn run(common: &Common, args: &VerifyArgs) -> anyhow::Result<Verdict>
     let (partner, endpoint) = args.endpoint.split_once('/').unwrap_or((&args.endpoint, "default"));
     let registry = block_on(app::load_partners(&config, secrets, Some(partner)))?;
     let snapshot = registry.snapshot();
-    let (endpoint, schemes, keys) = asked(&snapshot, &EndpointName::new(partner, endpoint))?;
+    let name = EndpointName::new(partner, endpoint);
+    let (endpoint, schemes, keys) = asked(&snapshot, &name)?;
     let published = published(&config, args, endpoint, (schemes, keys, &request), now)?;
-    let steps = if args.explain {
+    let mut steps = if args.explain {
         explain::explain_schemes(schemes, keys, &published, &request, now)
     } else {
         Vec::new()
     };
-    let (verified, why) = verdict(schemes, &published.with(keys), &published, request, now);
+    let (verified, why) = verdict(schemes, &published.with(keys), &published, request.clone(), now);
+    if args.explain && !verified && !args.test_secrets {
+        let told = development(&config, &name, request, now)?;
+        // The verdict stays the last word.
+        let last = steps.pop();
+        steps.extend(told.into_iter().chain(last));
+    }
     let unexplained = if args.explain { Vec::new() } else { published.told().collect() };
     say(args.format, &steps, (verified, &why), &unexplained)?;
     Ok(if verified { Verdict::Fine } else { Verdict::FoundWrong })
@@ -113,6 +120,38 @@ fn verdict(
         Ok(verified) => (true, verified.verification().secret_id.clone().unwrap_or_default()),
         Err(failure) => (false, failure.1.code().to_owned()),
     }
+}
+
+/// Whether a development secret made a signature that is not believed: who posts a case with `send` signs with one.
+fn development(
+    config: &Config,
+    name: &EndpointName,
+    request: RawRequest,
+    now: Timestamp,
+) -> anyhow::Result<Option<Step>> {
+    let partner = Some(&*name.partner);
+    let registry = block_on(app::load_partners(config, SecretsFrom::TestTables, partner))?;
+    let snapshot = registry.snapshot();
+    // Without [test], or with no secret for this endpoint there, none is to be tried.
+    let Ok((_, schemes, keys)) = asked(&snapshot, name) else { return Ok(None) };
+    let made_by = match schemes.verify(keys, request, now) {
+        Ok(verified) => format!("{:?} ", verified.verification().secret_id.as_deref().unwrap_or_default()),
+        Err(refused) if is_genuine(schemes, refused.1) => String::new(),
+        Err(_) => return Ok(None),
+    };
+    let found = format!(
+        "the signature was made with the development secret {made_by}of [test] in {}'s partner.toml, which counts only in \
+         `douane test`, `send`, `demo` and `verify --test-secrets`: `serve` refuses it; sign with the real one, as \
+         `send --real-secrets` does",
+        name.partner
+    );
+    Ok(Some(Step { ok: false, what: "development secrets".to_owned(), found }))
+}
+
+/// Whether a refusal says that a key made the signature all the same. Of several signatures one may be another's.
+fn is_genuine(schemes: &Schemes, refused: SignatureError) -> bool {
+    let of_one = schemes.how() != How::AllOf;
+    of_one && matches!(refused, SignatureError::Stale | SignatureError::Future | SignatureError::Claim(_))
 }
 
 fn say(

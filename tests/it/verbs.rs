@@ -272,6 +272,7 @@ fn verify_explains_and_never_shows_a_secret() {
     let report = wrong.json();
     assert_eq!((&report["verified"], &report["result"]), (&json!(false), &json!("signature_mismatch")));
     assert!(column(&report["steps"], "ok").contains(&json!(false)));
+    assert!(!wrong.out.contains("development"), "{}", wrong.out);
     for ran in [&told, &late, &wrong] {
         let secret = STRIPE_SECRET.trim_start_matches("whsec_");
         assert!(!ran.out.contains(secret) && !ran.err.contains(secret));
@@ -279,6 +280,31 @@ fn verify_explains_and_never_shows_a_secret() {
     verb(&["verify", "nobody", &good]).ended(2);
     verb(&["verify", "stripe", "/nowhere"]).ended(2);
     assert!(verb(&["verify", "acme", &good]).ended(2).err.contains("ACME_WEBHOOK_SECRET"));
+}
+
+#[test]
+fn verify_says_that_a_development_secret_signed() {
+    let file = std::fs::read_to_string("mappings/partners/stripe/partner.toml").expect("a partner");
+    let secret = file.split("[test]").nth(1).and_then(|test| test.split('"').nth(3)).expect("its secret");
+    let folder = tempfile::tempdir().expect("a folder");
+    let body = r#"{"id":"evt_1","type":"payment_intent.succeeded"}"#;
+    let signature = wire::stripe_signature(secret, body.as_bytes(), 1_795_435_200);
+    let request = captured(folder.path(), &signature, body);
+    let at = |time, more: &[&str]| verb(&[&["verify", "stripe", &request, "--at", time], more].concat());
+    let named = at("2026-11-23T12:00:00Z", &["--explain"]).ended(1);
+    let text =
+        "✗ development secrets: the signature was made with the development secret \"2026-11\" of [test]";
+    assert!(
+        named.out.contains(text) && named.out.contains("not verified: signature_mismatch"),
+        "{}",
+        named.out
+    );
+    let late = at("2026-11-23T13:00:00Z", &["--explain"]).ended(1);
+    assert!(late.out.contains("was made with the development secret of [test]"), "{}", late.out);
+    let believed = at("2026-11-23T12:00:00Z", &["--explain", "--test-secrets"]).ended(0);
+    for ran in [named, late, believed] {
+        assert!(!ran.out.contains(secret.trim_start_matches("whsec_")), "{}", ran.out);
+    }
 }
 
 #[test]
