@@ -12,7 +12,7 @@ use super::{
     folder::{PartnerFolder, is_module},
     partner_file::{IgnorePlan, MappingPlan, PartnerFile, Placed, Scope},
     reading::{Source, Table, parse, suggestion},
-    signing::SEVERAL,
+    signing::presets_in,
 };
 use crate::{
     contracts::Catalog,
@@ -79,13 +79,8 @@ impl Names {
         let mut names = Self::default();
         for table in root.tables("endpoint", unread).iter().chain([&root]) {
             let signature = table.table("signature", unread);
-            let preset = signature.as_ref().and_then(|table| table.text("preset", unread));
-            names.presets.extend(preset.map(str::to_owned));
-            for key in SEVERAL {
-                let schemes = signature.iter().flat_map(|table| table.tables(key, &mut Vec::new()));
-                let presets = schemes.filter_map(|scheme| scheme.text("preset", &mut Vec::new()));
-                names.presets.extend(presets.map(str::to_owned));
-            }
+            let presets = signature.iter().flat_map(presets_in);
+            names.presets.extend(presets.map(str::to_owned));
         }
         for mapping in root.tables("mapping", unread) {
             names.emits.extend(mapping.texts("emits", unread).into_iter().map(|(name, _)| name.to_owned()));

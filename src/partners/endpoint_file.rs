@@ -14,7 +14,7 @@ use super::{
     handshake::Handshake,
     handshake_file::{self, Known},
     identify::{self, Findings},
-    parameters::{self, Parameters},
+    parameters::{self, Askers, Parameters},
     reading::{Entry, Source, Table, parse},
     secrets, signing,
 };
@@ -70,8 +70,8 @@ pub(super) struct EndpointPlan {
     pub(super) client_certificate: Option<ClientCertificate>,
     /// Whether senders may test themselves.
     pub(super) self_test: bool,
-    /// The preset that it verifies by, where it names one.
-    pub(super) preset: Option<String>,
+    /// The presets that it verifies by.
+    pub(super) presets: Vec<String>,
     /// What a preset wants to know of it, by name.
     pub(super) parameters: BTreeMap<String, String>,
     /// Where in the file its parameters and its `public_url` stand, by name.
@@ -111,7 +111,7 @@ impl EndpointPlan {
             allow_from: Vec::new(),
             client_certificate: None,
             self_test: false,
-            preset: None,
+            presets: Vec::new(),
             parameters: BTreeMap::new(),
             places: BTreeMap::new(),
             public_url: None,
@@ -203,7 +203,7 @@ fn verify_and_identify<'t>(plan: &mut EndpointPlan, table: &Table<'t>, shared: &
     if named.is_none() && signature.has("preset") {
         return;
     }
-    plan.preset = named.map(|(name, _)| name.to_owned());
+    plan.presets = signing::presets_in(&signature).into_iter().map(str::to_owned).collect();
     let file = named.map(|(name, _)| preset_file(name)).unwrap_or_default();
     let source = Source { file: &file, text: named.map_or("", |(_, text)| text) };
     let (toml, preset_problems) = parse(source);
@@ -266,7 +266,9 @@ fn checked(
     let base = signature.has("preset").then(|| preset.table("signature", problems)).flatten();
     let schemes: Vec<_> = base.iter().chain([signature]).collect();
     let before = problems.len();
-    let parameters = parameters::read(endpoint, preset, &schemes, handshakes, problems);
+    let among_schemes = signing::asked_among_schemes(signature, find);
+    let askers = Askers { preset, schemes: &schemes, among_schemes: &among_schemes, handshakes };
+    let parameters = parameters::read(endpoint, &askers, problems);
     plan.parameters = parameters.0.clone();
     if problems.len() > before {
         return None;

@@ -151,16 +151,19 @@ impl Lints<'_> {
     }
 
     fn sample_parameters(&self, plan: &EndpointPlan) -> Vec<Diagnostic> {
-        let preset = plan.preset.as_deref().and_then(presets::find).filter(|_| !plan.parameters.is_empty());
-        // Presets that cannot be read are told where they are used.
-        let read = preset.and_then(|preset| Some((preset.made_up_parameters().ok()?, preset.file().ok()?)));
-        let Some((made_up, preset)) = read else { return Vec::new() };
-        let still = made_up.iter().filter(|(name, value)| plan.parameters.get(*name) == Some(*value));
-        let told = still.map(|(name, _)| {
-            let place = preset.parameters.get(name).map(String::as_str).unwrap_or_default();
-            self.sample(plan, name, format!("write your own; where to find it: {place}"))
-        });
-        told.collect()
+        let named = plan.presets.iter().filter(|_| !plan.parameters.is_empty());
+        let mut found: Vec<Diagnostic> = Vec::new();
+        for preset in named.filter_map(|name| presets::find(name)) {
+            // Presets that cannot be read are told where they are used.
+            let (Ok(made_up), Ok(file)) = (preset.made_up_parameters(), preset.file()) else { continue };
+            let still = made_up.iter().filter(|(name, value)| plan.parameters.get(*name) == Some(*value));
+            let told = still.map(|(name, _)| {
+                let place = file.parameters.get(name).map(String::as_str).unwrap_or_default();
+                self.sample(plan, name, format!("write your own; where to find it: {place}"))
+            });
+            found.extend(told);
+        }
+        found
     }
 
     fn sample_address(&self, plan: &EndpointPlan) -> Vec<Diagnostic> {

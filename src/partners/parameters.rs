@@ -9,7 +9,7 @@ use super::reading::{Entry, Table, suggestion};
 use crate::model::Diagnostic;
 
 /// What stands where a parameter belongs: `{param.webhook_id}`.
-const OPENING: &str = "{param.";
+pub(super) const OPENING: &str = "{param.";
 /// Longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 2_048;
 
@@ -27,22 +27,36 @@ impl Parameters {
     }
 }
 
-/// Reads an endpoint's `parameters`. What its preset declares or its scheme names must be there, and nothing else.
+/// What may ask an endpoint for parameters.
+pub(super) struct Askers<'a, 't> {
+    /// Its preset; empty where it has none.
+    pub(super) preset: &'a Table<'t>,
+    /// Its schemes, as they are written.
+    pub(super) schemes: &'a [&'a Table<'t>],
+    /// What the presets among its schemes ask for, by name, and where to find it.
+    pub(super) among_schemes: &'a BTreeMap<String, String>,
+    /// Its handshakes.
+    pub(super) handshakes: Option<&'a Entry<'t>>,
+}
+
+/// Reads an endpoint's `parameters`. What its presets declare or its schemes name must be there, and nothing else.
 pub(super) fn read(
     endpoint: &Table<'_>,
-    preset: &Table<'_>,
-    schemes: &[&Table<'_>],
-    handshakes: Option<&Entry<'_>>,
+    askers: &Askers<'_, '_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Parameters {
-    let declared = preset.table("parameters", &mut Vec::new());
-    let where_to_find = |name: &str| declared.as_ref()?.text(name, &mut Vec::new());
+    let declared = askers.preset.table("parameters", &mut Vec::new());
+    let where_to_find = |name: &str| {
+        let own = declared.as_ref().and_then(|table| table.text(name, &mut Vec::new()));
+        own.or_else(|| askers.among_schemes.get(name).map(String::as_str))
+    };
     let mut wanted: BTreeSet<&str> =
         declared.iter().flat_map(|table| table.iter().map(|entry| entry.key)).collect();
-    for entry in schemes.iter().flat_map(|table| table.iter()) {
+    wanted.extend(askers.among_schemes.keys().map(String::as_str));
+    for entry in askers.schemes.iter().flat_map(|table| table.iter()) {
         named_in(entry.value, &mut wanted);
     }
-    if let Some(entry) = handshakes {
+    if let Some(entry) = askers.handshakes {
         named_by_handshakes(entry.value, &mut wanted);
     }
     let given = endpoint.table("parameters", problems);
@@ -127,7 +141,13 @@ mod tests {
         let preset = Table::of(source(PRESET), 0, preset_toml.get_ref());
         let signature = preset.table("signature", &mut Vec::new()).expect("a table");
         let mut problems = Vec::new();
-        (read(&endpoint, &preset, &[&signature], None, &mut problems), problems)
+        let askers = Askers {
+            preset: &preset,
+            schemes: &[&signature],
+            among_schemes: &BTreeMap::new(),
+            handshakes: None,
+        };
+        (read(&endpoint, &askers, &mut problems), problems)
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Room `partners`: how an endpoint's requests are verified: by a preset, by the grammar spelled out, or not at all.
 //! May not know the grammar: a `[signature]` table goes to `signatures` as text, and comes back as a scheme.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
 use toml::de::DeValue;
 
 use super::{
     door::SignatureCheck,
     endpoint_file::FindPreset,
-    parameters::Parameters,
+    parameters::{OPENING, Parameters},
     reading::{Entry, Table, closest},
 };
 use crate::{
@@ -47,6 +47,33 @@ pub(super) fn preset_of<'t, 'p>(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<(&'t str, &'p str)> {
     preset_at(&table.get("preset")?, find, problems)
+}
+
+/// The names of the presets in a `[signature]`: its own, and those among several schemes.
+pub(super) fn presets_in<'t>(table: &Table<'t>) -> Vec<&'t str> {
+    let unread = &mut Vec::new();
+    let mut names: Vec<_> = table.text("preset", unread).into_iter().collect();
+    for key in SEVERAL {
+        let schemes = table.tables(key, unread);
+        names.extend(schemes.iter().filter_map(|scheme| scheme.text("preset", unread)));
+    }
+    names
+}
+
+/// What the presets among several schemes ask for in their signatures, by name, and where to find it. What else they ask for is
+/// for their handshakes, which an endpoint with several schemes writes itself.
+pub(super) fn asked_among_schemes(table: &Table<'_>, find: FindPreset<'_>) -> BTreeMap<String, String> {
+    let mut asked = BTreeMap::new();
+    for text in presets_in(&table.clone().without(&["preset"])).into_iter().filter_map(find) {
+        let file = toml::from_str::<toml::Table>(text).unwrap_or_default();
+        let signature = file.get("signature").map(ToString::to_string).unwrap_or_default();
+        for (name, place) in file.get("parameters").and_then(toml::Value::as_table).into_iter().flatten() {
+            if signature.contains(&format!("{OPENING}{name}}}")) {
+                asked.insert(name.clone(), place.as_str().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    asked
 }
 
 fn preset_at<'t, 'p>(

@@ -206,6 +206,43 @@ fn a_made_up_value_is_told_until_it_is_replaced() {
 }
 
 #[test]
+fn a_preset_among_several_asks_for_its_parameters_and_a_made_up_one_is_told() {
+    let folders = Folders::new();
+    folders.new_partner("orders", "aws-sns").ended(0);
+    let path = folders.path("mappings/partners/orders/partner.toml");
+    let (mappings, fixtures) = (folders.path("mappings"), folders.path("fixtures"));
+    let check = |parameters: &str| {
+        let file = format!(
+            r#"name = "O"
+owner = "t"
+[signature]
+any_of = [
+  {{ preset = "aws-sns", when = {{ present = "header.x-amz-sns-message-type" }} }},
+  {{ preset = "github" }},
+]
+[[endpoint]]
+secrets = [{{ id = "main", from = "env:O", for = "github" }}]
+{parameters}
+[identify]
+event_type = "body.Type"
+[test.secrets]
+main = "a development secret"
+"#
+        );
+        fs::write(&path, file).expect("written");
+        verb(&["check", "--mappings", &mappings, "--fixtures", &fixtures])
+    };
+    let missing = check("").ended(1);
+    for text in ["has no parameter \"topic_arn\"", "SNS console → Topics → the topic: its ARN"] {
+        assert!(missing.out.contains(text), "{text} is missing:\n{}", missing.out);
+    }
+    let made_up = check(r#"parameters.topic_arn = "arn:aws:sns:eu-central-1:123456789012:orders""#).ended(0);
+    assert!(made_up.out.contains("the topic_arn of `default` is made up"), "{}", made_up.out);
+    let own = check(r#"parameters.topic_arn = "arn:aws:sns:eu-central-1:210987654321:orders""#).ended(0);
+    assert!(!own.out.contains("made up"), "{}", own.out);
+}
+
+#[test]
 fn every_preset_receives_its_first_delivery_with_no_edit_but_its_secret() {
     let folders = new_partners();
     let reals: Vec<_> = presets::all().iter().map(|preset| (preset, Real::of(preset))).collect();
