@@ -27,7 +27,7 @@ pub struct KeysConfig {
     /// What could not be fetched is not tried again for so long.
     #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(3_600)))]
     pub pause_after_failure: HumanDuration,
-    /// A token that names a key which is not among those fetched has them fetched anew, but not more often than this: anyone can send such tokens.
+    /// A token that names a key which is not among those fetched has them fetched anew, but not more often than this: anyone can send such tokens. Nor is an access token replaced more often with which a provider shows no key (401, 403).
     #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::days(1)))]
     pub refresh_pause: HumanDuration,
     /// Most addresses whose keys are held. Senders name addresses (`SigningCertURL`); beyond, the one longest unused is let go.

@@ -316,6 +316,36 @@ async fn while_no_token_is_given_nobody_asks_for_one_again_and_what_is_held_goes
     assert_eq!(ebay.server.requests(), before + 3, "a token, and the key anew");
 }
 
+#[tokio::test]
+async fn ids_that_are_made_up_have_no_token_renewed_each_time() {
+    let (ebay, path, answer) = ebay().await;
+    ebay.server.set(EBAY_TOKEN, granted("token-1"));
+    ebay.server.set(&path, body(&answer));
+    assert_eq!(ebay.told_genuine().await, (200, String::new()));
+
+    // eBay refuses an id that it does not know, as it would a token.
+    let renewed = |asked: &[String]| asked.iter().filter(|asked| asked.contains(EBAY_TOKEN)).count();
+    let told_made_up = async |from: usize, to: usize| {
+        for number in from..to {
+            let id = format!("made-up-{number}");
+            let path = path.replace(path.rsplit('/').next().expect("an id"), &id);
+            ebay.server.set(&path, Page::Status(403, String::new()));
+            let made_up = ebay.with("x-ebay-signature", |header| {
+                let mut shown = ebay_shows(header);
+                shown["kid"] = json!(id);
+                STANDARD.encode(shown.to_string())
+            });
+            assert_eq!(ebay.told(&made_up).await, refused(503, "key_unavailable"));
+        }
+    };
+    told_made_up(0, 10).await;
+    assert_eq!(renewed(&ebay.server.seen()), 1, "the token is new");
+    ebay.house.clock.advance(Duration::from_secs(61));
+    told_made_up(10, 20).await;
+    assert_eq!(renewed(&ebay.server.seen()), 2, "the provider may have taken it back: one renewal");
+    assert_eq!(ebay.told_genuine().await, (200, String::new()));
+}
+
 /// A question with every kind of secret in it, and a provider that does not like it.
 #[tokio::test]
 async fn what_went_wrong_shows_no_credential() {

@@ -49,6 +49,8 @@ impl fmt::Debug for Asking {
 pub(super) struct Tokens {
     holders: Mutex<HashMap<(String, HttpsUrl), Holder>>,
     pause_after_failure: Duration,
+    /// A token is kept for so long at least, whatever the provider answers.
+    refresh_pause: Duration,
 }
 
 /// Where one token is held. Locked by the one who asks for it.
@@ -65,6 +67,7 @@ enum Answered {
 #[derive(Debug)]
 struct Token {
     secret: Secret,
+    given: Timestamp,
     until: Timestamp,
 }
 
@@ -90,8 +93,7 @@ impl Asking {
         };
         let answer = client.call(&self.call(&question.ask, token.as_ref())?).await;
         if let (Err(Failed { cause: Cause::Unauthorized, .. }), Some(token)) = (&answer, &question.token) {
-            // The provider took it back; whoever asks next asks for another.
-            tokens.forget(self, token);
+            tokens.forget(self, token, clock.now()).await;
         }
         answer
     }
@@ -145,7 +147,7 @@ impl Asking {
             "no access token was given: the answer has no access_token and expires_in".to_owned()
         })?;
         let life = Duration::from_secs(granted.expires_in).min(MAX_TOKEN_LIFE).saturating_sub(TOKEN_MARGIN);
-        Ok(Token { secret: Secret::new(granted.access_token), until: now.plus(life) })
+        Ok(Token { secret: Secret::new(granted.access_token), given: now, until: now.plus(life) })
     }
 
     fn call(&self, question: &Question, token: Option<&Secret>) -> Result<Call, String> {
@@ -192,7 +194,11 @@ fn form(fields: &[(String, Secret)]) -> Result<Secret, String> {
 
 impl Tokens {
     pub(super) fn new(config: &KeysConfig) -> Self {
-        Self { holders: Mutex::default(), pause_after_failure: config.pause_after_failure.0 }
+        Self {
+            holders: Mutex::default(),
+            pause_after_failure: config.pause_after_failure.0,
+            refresh_pause: config.refresh_pause.0,
+        }
     }
 
     fn of(&self, asking: &Asking, token: &TokenQuestion) -> Result<Holder, String> {
@@ -201,9 +207,13 @@ impl Tokens {
         Ok(Arc::clone(tokens.entry((asking.asker.clone(), url)).or_default()))
     }
 
-    fn forget(&self, asking: &Asking, token: &TokenQuestion) {
-        let Ok(url) = token.ask.url.at(&asking.id) else { return };
-        let mut tokens = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.remove(&(asking.asker.clone(), url));
+    /// Lets go of a token with which nothing was shown: the provider may have taken it back, and whoever asks next asks for
+    /// another. One that is new stays: the provider may as well refuse the id, and ids are anyone's to make up.
+    async fn forget(&self, asking: &Asking, token: &TokenQuestion, now: Timestamp) {
+        let Ok(held) = self.of(asking, token) else { return };
+        let mut held = held.lock().await;
+        if matches!(&*held, Some(Answered::Given(token)) if now.since(token.given) >= self.refresh_pause) {
+            *held = None;
+        }
     }
 }
