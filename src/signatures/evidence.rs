@@ -1,7 +1,7 @@
 //! Room `signatures`: what a request shows: the signatures it offers, its time of sending, and the message they are for.
 //! Nothing here is believed yet, and nothing is compared.
 
-use std::{borrow::Cow, collections::HashSet, iter::repeat_n};
+use std::{borrow::Cow, collections::HashSet};
 
 use smallvec::{SmallVec, smallvec};
 use vrl::value::Value;
@@ -73,6 +73,14 @@ impl<'a> View<'a> {
         place: &Place,
         read: impl Fn(Cow<'a, str>) -> Result<T, SignatureError>,
     ) -> Result<Few<Few<T>>, SignatureError> {
+        if place.group.is_none() {
+            let mut pieces = Few::new();
+            self.each_piece_at(place, |piece| {
+                pieces.push(read(piece)?);
+                Ok(())
+            })?;
+            return if pieces.is_empty() { Err(SignatureError::Missing) } else { Ok(smallvec![pieces]) };
+        }
         let mut groups = Few::new();
         self.each_text_at(place, |text| match text {
             Cow::Borrowed(text) => add_pieces(&mut groups, place, text, |piece| read(Cow::Borrowed(piece))),
@@ -85,9 +93,33 @@ impl<'a> View<'a> {
 
     /// The piece at a place that may have one only.
     pub(super) fn sole_piece(&self, place: &Place) -> Result<String, SignatureError> {
-        let mut pieces = self.pieces_at(place, |piece| Ok(piece.into_owned()))?.concat();
-        let piece = pieces.pop().ok_or(SignatureError::Missing)?;
-        if pieces.is_empty() { Ok(piece) } else { Err(SignatureError::Duplicated) }
+        self.sole_piece_at(place, |piece| Ok(piece.into_owned()))
+    }
+
+    /// The same, as `read` takes it.
+    fn sole_piece_at<T>(
+        &self,
+        place: &Place,
+        read: impl Fn(Cow<'a, str>) -> Result<T, SignatureError>,
+    ) -> Result<T, SignatureError> {
+        let mut sole = None;
+        self.each_piece_at(place, |piece| match sole.replace(read(piece)?) {
+            Some(_) => Err(SignatureError::Duplicated),
+            None => Ok(()),
+        })?;
+        sole.ok_or(SignatureError::Missing)
+    }
+
+    /// Hands on the pieces at a place that count, of all its groups.
+    fn each_piece_at(
+        &self,
+        place: &Place,
+        mut take: impl FnMut(Cow<'a, str>) -> Result<(), SignatureError>,
+    ) -> Result<(), SignatureError> {
+        self.each_text_at(place, |text| match text {
+            Cow::Borrowed(text) => each_piece(place, text, |piece| take(Cow::Borrowed(piece))),
+            Cow::Owned(text) => each_piece(place, &text, |piece| take(Cow::Owned(piece.to_owned()))),
+        })
     }
 
     /// The first text at a place, whole.
@@ -164,7 +196,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Adds the pieces of a text that count, as `read` takes them: to the one group there is, or each group as another.
+/// Adds the pieces of a text that count, as `read` takes them, each group as another.
 fn add_pieces<'t, T>(
     groups: &mut Few<Few<T>>,
     place: &Place,
@@ -172,15 +204,18 @@ fn add_pieces<'t, T>(
     read: impl Fn(&'t str) -> Result<T, SignatureError>,
 ) -> Result<(), SignatureError> {
     for group in place.groups(text) {
-        if place.group.is_some() || groups.is_empty() {
-            groups.push(Few::new());
-        }
-        let Some(last) = groups.last_mut() else { continue };
-        for piece in place.pieces(group) {
-            last.push(read(piece?)?);
-        }
+        groups.push(place.pieces(group).map(|piece| read(piece?)).collect::<Result<_, _>>()?);
     }
     Ok(())
+}
+
+/// Hands on the pieces of a text that count, of all its groups.
+fn each_piece<'t>(
+    place: &Place,
+    text: &'t str,
+    mut take: impl FnMut(&'t str) -> Result<(), SignatureError>,
+) -> Result<(), SignatureError> {
+    place.groups(text).try_for_each(|group| place.pieces(group).try_for_each(|piece| take(piece?)))
 }
 
 fn as_text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, SignatureError> {
@@ -253,25 +288,18 @@ pub(super) fn gather<'a>(scheme: &'a Scheme, view: &View<'a>) -> Result<Few<Evid
         let time = times.as_ref().map(|times| times.get(number).or(times.first()));
         let time = time.map(|time| time.ok_or(SignatureError::Missing)).transpose()?;
         let (text, sent_at) = time.cloned().unzip();
-        let messages = messages(scheme, view, text)?;
-        let each = repeat_n(candidates, messages.len()).zip(messages);
-        readings.extend(each.map(|(candidates, message)| Evidence { candidates, sent_at, message }));
+        let template = scheme.message();
+        let Some(url) = template.url().filter(|_| scheme.has_url_candidates()) else {
+            readings.push(Evidence { candidates, sent_at, message: template.render(view, text)? });
+            continue;
+        };
+        // One message for each spelling of the address.
+        for url in url::candidates(url, &view.request.target) {
+            let message = template.render_at(view, text.clone(), Some(&url))?;
+            readings.push(Evidence { candidates: candidates.clone(), sent_at, message });
+        }
     }
     Ok(readings)
-}
-
-/// What may have been signed: one message, or one for each spelling of the address.
-fn messages<'a>(
-    scheme: &'a Scheme,
-    view: &View<'a>,
-    time: Option<Cow<'a, str>>,
-) -> Result<Few<Message<'a>>, SignatureError> {
-    let template = scheme.message();
-    let Some(url) = template.url().filter(|_| scheme.has_url_candidates()) else {
-        return Ok(smallvec![template.render(view, time)?]);
-    };
-    let spellings = url::candidates(url, &view.request.target);
-    spellings.iter().map(|url| template.render_at(view, time.clone(), Some(url))).collect()
 }
 
 /// A signed digest binds the body only if it is the body's.
@@ -302,6 +330,9 @@ pub(super) fn sent_at<'a>(
         let time = stamp.at.form.read(&text).ok_or(SignatureError::Malformed("the timestamp is not one"))?;
         Ok((text, time))
     };
+    if stamp.at.place.group.is_none() {
+        return Ok(smallvec![view.sole_piece_at(&stamp.at.place, read)?]);
+    }
     let one = |mut times: Few<_>| {
         let time = times.pop().ok_or(SignatureError::Missing)?;
         if times.is_empty() { Ok(time) } else { Err(SignatureError::Duplicated) }

@@ -111,39 +111,73 @@ impl Place {
 
     /// The groups of `text`; the text itself where there are none.
     pub(super) fn groups<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
-        let groups = self.group.map(|group| text.split(group).filter(|group| !group.is_empty()));
-        let whole = self.group.is_none().then_some(text);
-        groups.into_iter().flatten().chain(whole)
+        Cut::new(text, self.group).filter(|group| self.group.is_none() || !group.is_empty())
     }
 
     /// The pieces of `text` that count, in order; white space around separated pieces is not part of them.
     pub(super) fn pieces<'t>(&self, text: &'t str) -> impl Iterator<Item = Result<&'t str, SignatureError>> {
+        let is_cut = self.separator.is_some();
         let (skipped, taken) = match self.position {
+            _ if !is_cut => (0, usize::MAX),
             Position::From(first) => (first, usize::MAX),
             Position::At(number) => (number, 1),
         };
-        let pieces = self.separator.map(|separator| text.split(separator).skip(skipped).take(taken));
-        let trimmed = pieces.into_iter().flatten().map(|piece| piece.trim_matches([' ', '\t']));
-        let whole = self.separator.is_none().then_some(text);
-        trimmed.chain(whole).filter_map(|piece| self.piece(piece).transpose())
+        let trimmed = move |piece: &'t str| if is_cut { piece.trim_matches([' ', '\t']) } else { piece };
+        let pieces = Cut::new(text, self.separator).skip(skipped).take(taken).map(trimmed);
+        pieces.filter_map(|piece| self.piece(piece).transpose())
     }
 
     fn piece<'t>(&self, text: &'t str) -> Result<Option<&'t str>, SignatureError> {
         let text = match &self.pair {
             None => text,
-            Some(pair) => match text.split_once(pair.assign) {
+            Some(pair) => match split_once(text, pair.assign) {
                 None => return Err(SignatureError::Malformed("a piece has no name")),
                 Some((name, _)) if name != pair.name => return Ok(None),
                 Some((_, text)) => text,
             },
         };
-        let prefix = self.prefix.as_deref().unwrap_or_default();
-        match text.strip_prefix(prefix) {
+        let Some(prefix) = &self.prefix else { return Ok(Some(text)) };
+        match text.strip_prefix(prefix.as_str()) {
             Some(rest) => Ok(Some(rest)),
             None if self.prefix_optional => Ok(Some(text)),
             None => Err(SignatureError::Malformed("the prefix is not there")),
         }
     }
+}
+
+/// A text, cut at each separator; the text itself where there is none. Every request is cut up, most at nothing: adapters for
+/// both ways cost more than the cutting.
+struct Cut<'t> {
+    rest: Option<&'t str>,
+    separator: Option<char>,
+}
+
+impl<'t> Cut<'t> {
+    fn new(text: &'t str, separator: Option<char>) -> Self {
+        Self { rest: Some(text), separator }
+    }
+}
+
+impl<'t> Iterator for Cut<'t> {
+    type Item = &'t str;
+
+    fn next(&mut self) -> Option<&'t str> {
+        let text = self.rest.take()?;
+        let Some((piece, rest)) = self.separator.and_then(|separator| split_once(text, separator)) else {
+            return Some(text);
+        };
+        self.rest = Some(rest);
+        Some(piece)
+    }
+}
+
+/// What stands before the first separator, and what behind it.
+fn split_once(text: &str, separator: char) -> Option<(&str, &str)> {
+    let Some(byte) = u8::try_from(separator).ok().filter(u8::is_ascii) else {
+        return text.split_once(separator);
+    };
+    let at = memchr::memchr(byte, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// A number as senders write it: from 1, without leading zeros.

@@ -24,6 +24,7 @@ pub struct Scheme {
     pub(super) timestamp: Option<Stamp>,
     pub(super) items: Option<Items>,
     pub(super) body: BodyKind,
+    pub(super) reads_body: bool,
     pub(super) rules: BodyRules,
     pub(super) digest: Option<Bound>,
     pub(super) url_candidates: bool,
@@ -188,9 +189,16 @@ impl Scheme {
 
     /// Whether the body must be parsed to verify: only when a signature, its time or its message stands in a field of it.
     pub fn reads_body(&self) -> bool {
-        if let Some(special) = &self.special {
-            return special.reads_body();
-        }
+        self.reads_body
+    }
+
+    /// The scheme, which knows from now on whether it has to look into bodies.
+    pub(super) fn settled(self) -> Self {
+        let reads_body = self.special.as_ref().map_or_else(|| self.names_fields(), Special::reads_body);
+        Self { reads_body, ..self }
+    }
+
+    fn names_fields(&self) -> bool {
         let stamp_in_body = self.timestamp.as_ref().is_some_and(|stamp| stamp.at.place.in_body());
         let mut fields = self.message.reads().chain(self.require.iter().map(|(path, _)| path));
         self.items.is_some()

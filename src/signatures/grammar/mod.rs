@@ -254,6 +254,7 @@ fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
         timestamp: stamp(table)?,
         items: table.items.as_ref().map(items).transpose()?,
         body: table.body.as_ref().map(|body| *body.get_ref()).unwrap_or_default(),
+        reads_body: false,
         require: table.require.as_ref().map_or(Ok(Vec::new()), required_texts)?,
         covers: template.covers().into_iter().chain(digest.as_ref().map(|_| "body".to_owned())).collect(),
         rules: BodyRules::default(),
@@ -264,6 +265,7 @@ fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
         special: None,
         keys: published::key_source(table, *algorithm.get_ref())?,
     };
+    let scheme = scheme.settled();
     checks::check_places(&scheme, table)?;
     checks::check_message(&scheme, message)?;
     checks::check_timestamp(&scheme, message, table)?;

@@ -151,7 +151,7 @@ pub(super) fn of_its_own(
     let algorithm = required(table.algorithm.as_ref(), "algorithm", "\"jwt\"")?;
     let message = Template::parse("{body}", None)
         .map_err(|error| SchemeError::new("invalid_template", error.to_string(), "write a message"))?;
-    Ok(Scheme {
+    let scheme = Scheme {
         require: Vec::new(),
         algorithm: *algorithm.get_ref(),
         secret: secret(table, &Spanned::new(algorithm.span(), special.key_algorithm()))?,
@@ -159,6 +159,7 @@ pub(super) fn of_its_own(
         timestamp: None,
         items: None,
         body: BodyKind::default(),
+        reads_body: false,
         rules: BodyRules::default(),
         digest: None,
         url_candidates: false,
@@ -167,7 +168,8 @@ pub(super) fn of_its_own(
         assurance: assurance(table, &special)?,
         keys: key_source(table, *algorithm.get_ref())?,
         special: Some(special),
-    })
+    };
+    Ok(scheme.settled())
 }
 
 fn assurance(table: &SignatureTable, special: &Special) -> Result<Assurance, SchemeError> {
