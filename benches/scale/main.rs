@@ -1,7 +1,7 @@
 //! `cargo bench --bench scale`: what one, two and four gateways reach over one PostgreSQL, Redis and NATS, beside what people
 //! write by hand and what the database's procedure reaches alone, in one run on one machine.
 //!
-//! The hand-written handler checks the HMAC, asks Redis (`SET NX`) and inserts the delivery, one commit each. `append_batch`
+//! The hand-written handler checks the HMAC, asks Redis (`SET NX`) and inserts the delivery, one commit each. `append_entries`
 //! alone is called by pgbench, with batches as large as one gateway made them in the same round, and by as many clients as
 //! there are gateways beside it. It sends its batch with each call, as any client must; that is what the bars judge by. One
 //! row more has the batch in a prepared statement instead: so much the procedure would do if nothing had to reach it.

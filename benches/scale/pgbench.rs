@@ -85,9 +85,10 @@ impl Batch {
         // The time is the server's, as the gateway's is its own clock's; the key tells batches of one moment apart.
         let text = format!(
             "\\set key random(1, 9223372036854775806)\n\
-             CALL {FRESH}.append_batch((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, :key, {bytes}, \
-             {checksums}, {metas}, {bodies}, NULL, NULL);\n",
-            bytes = self.bytes
+             CALL {FRESH}.append_entries((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, :key, {bytes}, \
+             array_fill(7::bigint, ARRAY[{entries}]), 7, {checksums}, {metas}, {bodies}, NULL, NULL);\n",
+            bytes = self.bytes,
+            entries = self.entries()
         );
         if batches == Batches::Held {
             variables.clear();

@@ -20,10 +20,10 @@ pub const GATEWAYS: [(usize, Row); 3] =
     [(1, ONE_GATEWAY), (2, "douane, 2 processes"), (4, "douane, 4 processes")];
 /// The procedure alone: by how many clients, and whether they send the batch.
 pub const ALONE: [(Row, (usize, Batches)); 4] = [
-    ("append_batch alone, 1 client", (1, Batches::Sent)),
-    ("append_batch alone, 2 clients", (2, Batches::Sent)),
-    ("append_batch alone, 4 clients", (4, Batches::Sent)),
-    ("append_batch alone, nothing sent", (1, Batches::Held)),
+    ("append_entries alone, 1 client", (1, Batches::Sent)),
+    ("append_entries alone, 2 clients", (2, Batches::Sent)),
+    ("append_entries alone, 4 clients", (4, Batches::Sent)),
+    ("append_entries alone, nothing sent", (1, Batches::Held)),
 ];
 pub const REDIS_PAUSED: Row = "1 process, Redis paused";
 pub const EMPTY: Row = "1 process, empty, in turn with";
@@ -148,8 +148,8 @@ impl Report {
         vec![
             Bar::at_least("acks: intake ÷ by hand, aim 3.5", acks(INTAKE, HANDLER), 2.0),
             Bar::at_least("acks: 1 process ÷ by hand, aim 3.5", acks(one, HANDLER), 2.0),
-            Bar::at_least("acks: intake ÷ append_batch", acks(INTAKE, ALONE[0].0), 0.6),
-            Bar::at_least("acks: 1 process ÷ append_batch", acks(one, ALONE[0].0), 0.6),
+            Bar::at_least("acks: intake ÷ append_entries", acks(INTAKE, ALONE[0].0), 0.6),
+            Bar::at_least("acks: 1 process ÷ append_entries", acks(one, ALONE[0].0), 0.6),
             never_slower("acks: 2 processes ÷ 1", acks(two, one)),
             never_slower("acks: 4 processes ÷ 2", acks(four, two)),
             never_slower("end to end: 2 processes ÷ 1", events(two, one)),

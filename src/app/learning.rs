@@ -2,7 +2,7 @@
 //! processes may be taught something. The log is the truth; the records hold a copy of what was worked, because the log
 //! drops its entries.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -73,10 +73,10 @@ impl Learning {
         self.looked_through = Some(match self.looked_through {
             // Only an armed endpoint learns.
             Some(_) if quiet => end,
-            Some(through) => self.look_through(through, end).await?,
+            Some(through) => self.look_through(&learners, (through, end)).await?,
             None => {
                 let worked = self.worked_through(&learners).await?;
-                self.look_through(worked, end).await?
+                self.look_through(&learners, (worked, end)).await?
             }
         });
         Ok(())
@@ -97,44 +97,45 @@ impl Learning {
         }
     }
 
-    fn learners(&self) -> Vec<EndpointName> {
+    fn learners(&self) -> BTreeSet<EndpointName> {
         let snapshot = self.registry.snapshot();
         let learners = snapshot.endpoints.values().filter(|endpoint| endpoint.learns());
         learners.map(|endpoint| endpoint.name.clone()).collect()
     }
 
     /// Through which number everything that these were taught is in the records.
-    async fn worked_through(&self, learners: &[EndpointName]) -> anyhow::Result<EntryNumber> {
+    async fn worked_through(&self, learners: &BTreeSet<EndpointName>) -> anyhow::Result<EntryNumber> {
         let cursors = self.ledger.records.cursors().await?;
         let all = cursors.iter().map(|(_, through)| *through).min().unwrap_or_default();
         let of = |name: &EndpointName| cursors.iter().find(|(other, _)| other == name).map(|(_, at)| *at);
         Ok(learners.iter().map(|name| of(name).unwrap_or(all)).min().unwrap_or(all))
     }
 
-    async fn look_through(&self, after: EntryNumber, end: EntryNumber) -> anyhow::Result<EntryNumber> {
+    async fn look_through(
+        &self,
+        learners: &BTreeSet<EndpointName>,
+        (after, end): (EntryNumber, EntryNumber),
+    ) -> anyhow::Result<EntryNumber> {
         let mut through = after;
         while through < end {
-            let items = match self.ledger.log.read_after(through, READ_ENTRIES, READ_BYTES).await {
+            let read = match self.ledger.log.read_for(learners, through, READ_ENTRIES, READ_BYTES).await {
                 Err(LogError::Pruned { first }) => {
                     through = EntryNumber(first.0.saturating_sub(1)).max(through.next());
                     continue;
                 }
                 read => read?,
             };
-            if items.is_empty() {
+            if read.through == through {
                 break;
             }
-            for item in items {
-                through = match item {
-                    LogItem::Entry(entry) => {
-                        if let EntryMeta::Learnt(meta) = &entry.meta {
-                            self.take_in(meta);
-                        }
-                        entry.number
-                    }
-                    LogItem::Damaged { last, .. } => last,
-                };
+            for item in &read.items {
+                if let LogItem::Entry(entry) = item
+                    && let EntryMeta::Learnt(meta) = &entry.meta
+                {
+                    self.take_in(meta);
+                }
             }
+            through = read.through;
         }
         Ok(through)
     }

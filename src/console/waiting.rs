@@ -83,7 +83,7 @@ async fn between(
     while after < end {
         let items = ledger.log.read_after(after, CHUNK_ENTRIES, CHUNK_BYTES).await?;
         let Some(last) = items.last() else { break };
-        after = last_number(last);
+        after = last.last();
         for item in &items {
             match item {
                 LogItem::Entry(entry) => {
@@ -109,7 +109,7 @@ pub(super) async fn find(ledger: &Ledger, id: DeliveryId) -> Result<Option<Entry
     while after < end {
         let items = ledger.log.read_after(after, CHUNK_ENTRIES, CHUNK_BYTES).await?;
         let Some(last) = items.last() else { break };
-        after = last_number(last);
+        after = last.last();
         if let Some(entry) = items.into_iter().filter_map(into_entry).find(|entry| is_delivery(entry, id)) {
             return Ok(Some(entry));
         }
@@ -146,13 +146,6 @@ fn into_entry(item: LogItem) -> Option<Entry> {
     match item {
         LogItem::Entry(entry) => Some(entry),
         LogItem::Damaged { .. } => None,
-    }
-}
-
-fn last_number(item: &LogItem) -> EntryNumber {
-    match item {
-        LogItem::Entry(entry) => entry.number,
-        LogItem::Damaged { last, .. } => *last,
     }
 }
 

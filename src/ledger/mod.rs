@@ -16,6 +16,8 @@ pub mod records;
 mod tenure;
 mod worked;
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
 pub use both::{Ledger, Records};
@@ -111,6 +113,25 @@ pub enum LogItem {
     },
 }
 
+impl LogItem {
+    /// Its number; of damage the last.
+    pub fn last(&self) -> EntryNumber {
+        match self {
+            Self::Entry(entry) => entry.number,
+            Self::Damaged { last, .. } => *last,
+        }
+    }
+}
+
+/// A stretch of the log as it was read for some endpoints.
+#[derive(Clone, Debug)]
+pub struct Stretch {
+    /// Their entries, in order, and what is damaged.
+    pub items: Vec<LogItem>,
+    /// Through which number it goes. What is not among the items is of other endpoints.
+    pub through: EntryNumber,
+}
+
 /// The reading half of an intake log: any number of readers beside the writer. Serves only what is durable.
 #[async_trait]
 pub trait LogReader: Send + Sync {
@@ -128,6 +149,25 @@ pub trait LogReader: Send + Sync {
         max_entries: usize,
         max_bytes: usize,
     ) -> Result<Vec<LogItem>, LogError>;
+
+    /// The same for some endpoints only; it may end sooner, but never before anything was passed. Damaged numbers are among
+    /// the items, since whose they were cannot be read any more; and others' entries may be, where a log has to read them
+    /// to know whose they are.
+    async fn read_for(
+        &self,
+        endpoints: &BTreeSet<EndpointName>,
+        after: EntryNumber,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> Result<Stretch, LogError> {
+        let mut items = self.read_after(after, max_entries, max_bytes).await?;
+        let through = items.last().map_or(after, LogItem::last);
+        items.retain(|item| match item {
+            LogItem::Entry(entry) => endpoints.contains(entry.meta.endpoint()),
+            LogItem::Damaged { .. } => true,
+        });
+        Ok(Stretch { items, through })
+    }
 
     /// One entry; `None` when the number was never given or is not durable yet.
     async fn entry(&self, number: EntryNumber) -> Result<Option<LogItem>, LogError>;

@@ -10,7 +10,7 @@ use super::{
     rungs::Identified,
 };
 use crate::{
-    ledger::{LogItem, WorkedEntry, WorkedEvent, WorkedKind},
+    ledger::{LogItem, Stretch, WorkedEntry, WorkedEvent, WorkedKind},
     model::{
         Delivery, DeliveryMeta, Entry, EntryMeta, EntryNumber, EventRef, Outcome, ReasonCode, ReplayMeta,
         Timestamp,
@@ -83,12 +83,13 @@ pub(super) struct Batch {
 /// Sorts what was read after `group.after`; at most `max_entries` damaged numbers fit in one batch. `None` when nothing
 /// was there to pass.
 pub(super) fn sort(
-    items: Vec<LogItem>,
+    read: Stretch,
     group: Group,
     positions: &Positions,
     snapshot: &Snapshot,
     max_entries: usize,
 ) -> Option<Batch> {
+    let Stretch { items, through } = read;
     let mut sorting = Sorting {
         advance: Advance { through: group.after, ..Advance::default() },
         work: Work::Deliveries(Vec::new()),
@@ -100,14 +101,12 @@ pub(super) fn sort(
         snapshot,
         max_entries,
     };
-    for item in items {
-        let more = match item {
-            LogItem::Entry(entry) => sorting.entry(entry),
-            LogItem::Damaged { first, last, detail } => sorting.damaged(first, last, &detail),
-        };
-        if !more {
-            break;
-        }
+    let all = items.into_iter().all(|item| match item {
+        LogItem::Entry(entry) => sorting.entry(entry),
+        LogItem::Damaged { first, last, detail } => sorting.damaged(first, last, &detail),
+    });
+    if all {
+        sorting.passed(through);
     }
     sorting.finish()
 }
@@ -143,8 +142,9 @@ impl Sorting<'_> {
             self.advance.through = number;
             return true;
         }
-        if !self.advance.met.contains(endpoint) {
-            self.advance.met.insert(endpoint.clone());
+        match self.advance.met.get_mut(endpoint) {
+            Some(entries) => *entries += 1,
+            None => _ = self.advance.met.insert(endpoint.clone(), 1),
         }
         let Some(desk) = self.snapshot.desk_of(endpoint).map(Arc::clone) else {
             self.advance.left.insert(endpoint.clone(), EntryNumber(number.0 - 1));
@@ -205,6 +205,11 @@ impl Sorting<'_> {
             self.advance.through = number;
         }
         true
+    }
+
+    /// What was read goes so far; what follows the last item is others'.
+    fn passed(&mut self, through: EntryNumber) {
+        self.advance.through = self.advance.through.max(through.min(self.group.until));
     }
 
     fn finish(self) -> Option<Batch> {
@@ -298,7 +303,13 @@ mod tests {
     }
 
     fn sorted(items: Vec<LogItem>, group: Group) -> Batch {
-        sort(items, group, &Positions::default(), &snapshot(&["a", "b"]), 3).expect("a batch")
+        let through = items.last().map_or(group.after, LogItem::last);
+        sorted_through(items, through, group)
+    }
+
+    fn sorted_through(items: Vec<LogItem>, through: EntryNumber, group: Group) -> Batch {
+        let read = Stretch { items, through };
+        sort(read, group, &Positions::default(), &snapshot(&["a", "b"]), 3).expect("a batch")
     }
 
     fn deliveries(batch: &Batch) -> Vec<u64> {
@@ -329,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_read_is_passed_unless_the_batch_ends_before() {
+        let read = |until| {
+            let items = vec![delivery(2, "a"), delivery(6, "a")];
+            let batch = sorted_through(items, EntryNumber(9), frontier(0, until));
+            (deliveries(&batch), batch.place.advance.through.0)
+        };
+        assert_eq!(read(20), (vec![2, 6], 9));
+        assert_eq!(read(8), (vec![2, 6], 8));
+        assert_eq!(read(5), (vec![2], 2));
+        assert_eq!(sorted_through(vec![], EntryNumber(9), frontier(4, 20)).place.advance.through.0, 9);
+    }
+
+    #[test]
     fn a_replay_request_stands_alone() {
         let items = || vec![delivery(1, "a"), replay(2, "a"), delivery(3, "a")];
         let before = sorted(items(), frontier(0, 9));
@@ -350,6 +374,7 @@ mod tests {
 
     #[test]
     fn nothing_read_is_no_batch() {
-        assert!(sort(Vec::new(), frontier(4, 9), &Positions::default(), &snapshot(&[]), 3).is_none());
+        let nothing = Stretch { items: Vec::new(), through: EntryNumber(4) };
+        assert!(sort(nothing, frontier(4, 9), &Positions::default(), &snapshot(&[]), 3).is_none());
     }
 }

@@ -60,8 +60,8 @@ pub(super) struct Group {
 pub(super) struct Advance {
     /// The group has been worked through this number.
     pub(super) through: EntryNumber,
-    /// Endpoints of the group that were met, with and without a desk.
-    pub(super) met: BTreeSet<EndpointName>,
+    /// Endpoints of the group that were met, with and without a desk, and how many entries of each.
+    pub(super) met: BTreeMap<EndpointName, u64>,
     /// Of those, the ones without a desk: each stays before its first entry that waits.
     pub(super) left: BTreeMap<EndpointName, EntryNumber>,
 }
@@ -145,6 +145,11 @@ impl Positions {
         }
     }
 
+    /// Whose entries are read for a group; `None`: everybody's, by a process that works alone.
+    pub(super) fn read_for<'a>(&'a self, group: &'a Group) -> Option<&'a BTreeSet<EndpointName>> {
+        group.only.as_ref().or(self.leased.is_some().then_some(&self.abreast))
+    }
+
     /// Whether somebody is there to read for at the frontier: a process that works alone meets endpoints there.
     fn anyone_at_frontier(&self) -> bool {
         self.leased.is_none() || !self.abreast.is_empty()
@@ -193,7 +198,7 @@ impl Positions {
         let Advance { through, met, left } = advance;
         let read_for: Vec<_> = match &group.only {
             Some(only) => only.iter().collect(),
-            None => self.abreast.union(met).collect(),
+            None => self.abreast.iter().chain(met.keys()).collect::<BTreeSet<_>>().into_iter().collect(),
         };
         let moved = read_for.into_iter().filter(|endpoint| !left.contains_key(*endpoint));
         let mut cursors: Vec<_> = moved.map(|endpoint| self.to(endpoint, *through)).collect();
@@ -231,7 +236,7 @@ impl Positions {
 
     fn advance_frontier(&mut self, advance: Advance) {
         self.frontier = advance.through;
-        self.abreast.extend(advance.met);
+        self.abreast.extend(advance.met.into_keys());
         self.leave(advance.left);
     }
 
@@ -278,6 +283,10 @@ mod tests {
         partners.iter().map(|partner| name(partner)).collect()
     }
 
+    fn met(partners: &[&str]) -> BTreeMap<EndpointName, u64> {
+        partners.iter().map(|partner| (name(partner), 1)).collect()
+    }
+
     fn after_restart(cursors: &[(EndpointName, EntryNumber)]) -> Positions {
         Positions::from_cursors(cursors.to_vec())
     }
@@ -296,7 +305,7 @@ mod tests {
         assert_eq!(positions.next_group(n(0), |_| true), None);
         let group = positions.next_group(n(9), |_| true).expect("work");
         assert_eq!(group, Group { after: n(0), until: n(9), only: None });
-        let advance = Advance { through: n(9), met: names(&["a", "b"]), ..Advance::default() };
+        let advance = Advance { through: n(9), met: met(&["a", "b"]), ..Advance::default() };
         let cursors = unleased(positions.cursors(&group, &advance));
         assert_eq!(cursors, [(name("a"), n(9)), (name("b"), n(9)), (frontier_name(), n(9))]);
         positions.advance(&group, advance);
@@ -309,7 +318,7 @@ mod tests {
         let mut positions = Positions::default();
         let group = positions.next_group(n(9), |_| true).expect("work");
         let advance =
-            Advance { through: n(9), met: names(&["a", "b"]), left: BTreeMap::from([(name("b"), n(3))]) };
+            Advance { through: n(9), met: met(&["a", "b"]), left: BTreeMap::from([(name("b"), n(3))]) };
         let cursors = unleased(positions.cursors(&group, &advance));
         positions.advance(&group, advance);
         for mut positions in [positions, after_restart(&cursors)] {
@@ -355,7 +364,7 @@ mod tests {
     #[test]
     fn what_follows_is_known_only_when_a_batch_waits_and_nobody_comes_first() {
         let frontier = Group { after: n(0), until: n(9), only: None };
-        let through = |number| Advance { through: n(number), met: names(&["a"]), ..Advance::default() };
+        let through = |number| Advance { through: n(number), met: met(&["a"]), ..Advance::default() };
         let desks = |_: &EndpointName| true;
         let nobody_behind = Positions::default();
         let following = nobody_behind.following((&frontier, &through(9)), (n(12), 3), desks);
@@ -401,7 +410,7 @@ mod tests {
         positions.advance(&rear, advance);
         let ahead = positions.next_group(n(9), |_| true).expect("work");
         assert_eq!(ahead, Group { after: n(6), until: n(9), only: None });
-        let advance = Advance { through: n(9), met: names(&["b"]), ..Advance::default() };
+        let advance = Advance { through: n(9), met: met(&["b"]), ..Advance::default() };
         let cursors = positions.cursors(&ahead, &advance);
         assert_eq!(told(&cursors), ["a 9 by 2", "b 9 by 5"], "no frontier of everybody's");
     }
@@ -414,7 +423,7 @@ mod tests {
         let rear = positions.next_group(n(9), no_desk).expect("why it is behind is not known");
         assert_eq!(rear.only, Some(names(&["gone"])));
         let left = BTreeMap::from([(name("gone"), n(6))]);
-        let advance = Advance { through: n(9), met: names(&["gone"]), left };
+        let advance = Advance { through: n(9), met: met(&["gone"]), left };
         assert_eq!(told(&positions.cursors(&rear, &advance)), ["gone 6 by 1"]);
         positions.advance(&rear, advance);
         assert_eq!(positions.next_group(n(9), no_desk), None, "it waits");

@@ -4,7 +4,7 @@
 //! its ledger to itself.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -25,21 +25,20 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
     watches: BTreeMap<EndpointName, Watch>,
-    /// So many entries a process may have in hand: a batch whose commit is under way, and the one that is read ahead.
-    in_hand: u64,
     /// Worked since, and not told to the ledger yet.
     cleared: BTreeMap<EndpointName, Epoch>,
 }
 
-/// What of a suspected endpoint the dead process may have been working. That begins with the first entry behind the cursor that
-/// was its own to work, however far that is: others' it passed and did not commit.
+/// What of a suspected endpoint the dead process may have been working: so many entries behind the cursor, however far apart they
+/// are, because others' between them it passed.
 #[derive(Debug)]
 struct Watch {
     /// Where the cursor stood: endpoints that stood together were worked together.
     stood: EntryNumber,
-    /// The last number of it; of all there was until that first entry is met.
+    /// The last number there was.
     last: EntryNumber,
-    met: bool,
+    /// So many entries of those that stood together it may have had in hand, and nobody has worked since.
+    in_hand: u64,
 }
 
 impl Suspicion {
@@ -51,12 +50,14 @@ impl Suspicion {
         durable: EntryNumber,
         most: usize,
     ) -> Self {
-        let mut suspicion = Self { in_hand: (most as u64).saturating_mul(2), ..Self::default() };
+        // A batch whose commit is under way, and the one that is read ahead.
+        let in_hand = (most as u64).saturating_mul(2);
+        let mut suspicion = Self::default();
         for at in cursors.iter().filter(|at| suspected.contains(&at.endpoint)) {
             if durable > at.through {
                 warn!(endpoint = %at.endpoint, after = %at.through,
                     "whoever worked this endpoint died; what it may have had in hand goes one event at a time");
-                let watch = Watch { stood: at.through, last: durable, met: false };
+                let watch = Watch { stood: at.through, last: durable, in_hand };
                 suspicion.watches.insert(at.endpoint.clone(), watch);
             } else {
                 suspicion.cleared.insert(at.endpoint.clone(), at.epoch);
@@ -74,20 +75,25 @@ impl Suspicion {
     pub(super) fn touches(&self, place: &Place) -> bool {
         let (first, _) = place.range();
         let suspected = |name| self.watches.get(name).is_some_and(|watch| first <= watch.last);
-        place.advance.met.iter().any(suspected)
+        place.advance.met.keys().any(suspected)
     }
 
     /// A batch was committed, or passed because nothing in it is ours; its cursors stand here now.
     pub(super) fn worked(&mut self, place: &Place, moves: &[CursorMove]) {
-        let Advance { through, met, left } = &place.advance;
-        let own = self.watches.iter().filter(|(name, _)| met.contains(*name) && !left.contains_key(*name));
-        let began: BTreeSet<_> = own.map(|(_, watch)| watch.stood).collect();
-        let ends = EntryNumber(through.0.saturating_add(self.in_hand));
-        for watch in self.watches.values_mut().filter(|watch| !watch.met && began.contains(&watch.stood)) {
-            (watch.met, watch.last) = (true, watch.last.min(ends));
+        let Advance { met, left, .. } = &place.advance;
+        let mut worked = BTreeMap::<EntryNumber, u64>::new();
+        for (name, entries) in met.iter().filter(|(name, _)| !left.contains_key(*name)) {
+            if let Some(watch) = self.watches.get(name) {
+                *worked.entry(watch.stood).or_default() += entries;
+            }
         }
+        for watch in self.watches.values_mut() {
+            let entries = worked.get(&watch.stood).copied().unwrap_or_default();
+            watch.in_hand = watch.in_hand.saturating_sub(entries);
+        }
+        let is_over = |watch: &Watch, through| watch.in_hand == 0 || watch.last <= through;
         for at in moves {
-            if self.watches.get(&at.endpoint).is_some_and(|watch| watch.last <= at.through) {
+            if self.watches.get(&at.endpoint).is_some_and(|watch| is_over(watch, at.through)) {
                 self.watches.remove(&at.endpoint);
                 self.cleared.insert(at.endpoint.clone(), at.epoch);
             }
@@ -239,9 +245,9 @@ mod tests {
         Suspicion::of(&names, cursors, n(durable), 10)
     }
 
-    /// A batch that has entries of these.
-    fn batch(after: u64, through: u64, met: &[&str]) -> Place {
-        let met = met.iter().map(|partner| name(partner)).collect();
+    /// A batch that has so many entries of these.
+    fn batch(after: u64, through: u64, met: &[(&str, u64)]) -> Place {
+        let met = met.iter().map(|(partner, entries)| (name(partner), *entries)).collect();
         Place {
             group: Group { after: n(after), until: n(1_000), only: None },
             advance: Advance { through: n(through), met, ..Advance::default() },
@@ -262,12 +268,20 @@ mod tests {
             works(&mut suspicion, &batch(after, after + 10, &[]), &["a"], false);
             assert_eq!(suspicion.take_cleared(), [], "nothing of it was met");
         }
-        works(&mut suspicion, &batch(400, 410, &["a"]), &["a"], true);
-        works(&mut suspicion, &batch(410, 420, &["a"]), &["a"], true);
-        assert!(!suspicion.is_empty(), "it may have begun its batch with the last entry of ours");
-        works(&mut suspicion, &batch(420, 430, &["a"]), &["a"], true);
+        works(&mut suspicion, &batch(400, 410, &[("a", 10)]), &["a"], true);
+        assert_eq!(suspicion.take_cleared(), [], "a second batch may have been read ahead");
+        works(&mut suspicion, &batch(410, 420, &[("a", 10)]), &["a"], true);
         assert_eq!(suspicion.take_cleared(), [(name("a"), Epoch(1))]);
-        works(&mut suspicion, &batch(430, 440, &["a"]), &["a"], false);
+        works(&mut suspicion, &batch(420, 430, &[("a", 10)]), &["a"], false);
+    }
+
+    #[test]
+    fn what_a_dead_process_had_in_hand_may_lie_far_apart() {
+        let mut suspicion = suspected(&[at("a", 100)], 900);
+        for after in (100..300).step_by(10) {
+            works(&mut suspicion, &batch(after, after + 10, &[("a", 1), ("b", 9)]), &["a"], true);
+        }
+        works(&mut suspicion, &batch(300, 310, &[("a", 1), ("b", 9)]), &["a"], false);
     }
 
     #[test]
@@ -276,29 +290,27 @@ mod tests {
         assert!(suspicion.is_empty());
         assert_eq!(suspicion.take_cleared().len(), 1, "there was nothing to work");
         let mut suspicion = suspected(&[at("a", 100)], 105);
-        works(&mut suspicion, &batch(100, 110, &["b"]), &["a", "b"], false);
+        works(&mut suspicion, &batch(100, 110, &[("b", 10)]), &["a", "b"], false);
         assert_eq!(suspicion.take_cleared().len(), 1, "nothing of it was there");
     }
 
     #[test]
     fn endpoints_that_stood_together_were_worked_together() {
         let mut suspicion = suspected(&[at("a", 100), at("b", 100), at("c", 90)], 900);
-        works(&mut suspicion, &batch(100, 110, &["a"]), &["a", "b", "c"], true);
-        works(&mut suspicion, &batch(110, 120, &["b"]), &["a", "b", "c"], true);
-        works(&mut suspicion, &batch(120, 130, &[]), &["a", "b", "c"], false);
-        works(&mut suspicion, &batch(130, 140, &["b"]), &["a", "b", "c"], false);
-        works(&mut suspicion, &batch(140, 150, &["c"]), &["a", "b", "c"], true);
+        works(&mut suspicion, &batch(100, 110, &[("a", 5), ("b", 5)]), &["a", "b", "c"], true);
+        works(&mut suspicion, &batch(110, 120, &[("b", 10)]), &["a", "b", "c"], true);
+        works(&mut suspicion, &batch(120, 130, &[("a", 10)]), &["a", "b", "c"], false);
+        works(&mut suspicion, &batch(130, 140, &[("c", 10)]), &["a", "b", "c"], true);
     }
 
     #[test]
     fn what_waits_for_a_desk_was_not_worked() {
         let mut suspicion = suspected(&[at("a", 100), at("b", 100)], 900);
-        let mut waits = batch(100, 110, &["a"]);
+        let mut waits = batch(100, 110, &[("a", 10)]);
         waits.advance.left.insert(name("a"), n(104));
         suspicion.worked(&waits, &[at("a", 104), at("b", 110)]);
-        for after in (110..200).step_by(10) {
-            works(&mut suspicion, &batch(after, after + 10, &[]), &["b"], false);
-        }
-        works(&mut suspicion, &batch(200, 210, &["b"]), &["b"], true);
+        works(&mut suspicion, &batch(110, 120, &[("b", 10)]), &["b"], true);
+        works(&mut suspicion, &batch(120, 130, &[("b", 10)]), &["b"], true);
+        works(&mut suspicion, &batch(130, 140, &[("b", 10)]), &["b"], false);
     }
 }

@@ -2,7 +2,7 @@
 //! never comes, or has a client that was stopped in the middle of a word.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{
         Arc,
@@ -38,9 +38,13 @@ fn at(minute: u64) -> Timestamp {
 }
 
 fn entry(text: &str) -> EncodedEntry {
+    entry_of("acme", text)
+}
+
+fn entry_of(partner: &str, text: &str) -> EncodedEntry {
     let meta = EntryMeta::Replay(ReplayMeta {
         id: DeliveryId(Uuid::nil()),
-        endpoint: EndpointName::new("acme", "default"),
+        endpoint: EndpointName::new(partner, "default"),
         events: vec![],
         reissue: false,
         brokers: vec![],
@@ -444,6 +448,30 @@ async fn what_was_changed_behind_our_back_is_damage_and_never_served() {
     assert!(
         reader.frame().await.expect("looked")[1].contains("hold 1 to 12, and 1 to 14 is what they should")
     );
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_say_whose_its_entries_are_is_read_whole() {
+    let server = Postgres::start();
+    let (mut log, reader) = process(&server.config(SCHEMA)).await;
+    for batch in 0..4 {
+        let of = |partner: &str| entry_of(partner, &format!("{partner} {batch}"));
+        log.append(at(batch), &[of("acme"), of("globex")]).await.expect("kept");
+    }
+    server.sql("UPDATE ledger.log_batches SET endpoints = NULL, endpoints_checksum = NULL WHERE first = 1");
+    server.sql("UPDATE ledger.log_batches SET endpoints[1] = endpoints[2] WHERE first = 3");
+    server.sql("UPDATE ledger.log_batches SET endpoints = endpoints[1:1] WHERE first = 5");
+    let acme = BTreeSet::from([EndpointName::new("acme", "default")]);
+    let read = reader.read_for(&acme, EntryNumber(0), 100, usize::MAX).await.expect("read");
+    let numbers: Vec<_> = read.items.iter().map(|item| item.last().0).collect();
+    assert_eq!((numbers, read.through), (vec![1, 2, 3, 4, 5, 6, 7], EntryNumber(8)));
+    assert!(read.items.iter().all(|item| matches!(item, LogItem::Entry(_))), "{:?}", read.items);
+
+    server.sql("DELETE FROM ledger.log_entries WHERE body = 'globex 3'");
+    let read = reader.read_for(&acme, EntryNumber(6), 100, usize::MAX).await.expect("read");
+    assert_eq!((read.items.len(), read.through), (1, EntryNumber(8)), "others' damage is theirs to find");
+    let (damaged, _) = reader.scrub(EntryNumber(0), usize::MAX).await.expect("read");
+    assert_eq!(damaged.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

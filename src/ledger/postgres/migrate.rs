@@ -13,7 +13,7 @@ struct Migration {
 }
 
 /// Oldest first; versions go up by one from 1.
-const MIGRATIONS: [Migration; 14] = [
+const MIGRATIONS: [Migration; 15] = [
     Migration { version: 1, name: "ledger", sql: include_str!("migrations/0001_ledger.sql") },
     Migration { version: 2, name: "intake_log", sql: include_str!("migrations/0002_intake_log.sql") },
     Migration { version: 3, name: "records", sql: include_str!("migrations/0003_records.sql") },
@@ -28,6 +28,7 @@ const MIGRATIONS: [Migration; 14] = [
     Migration { version: 12, name: "revealing", sql: include_str!("migrations/0012_revealing.sql") },
     Migration { version: 13, name: "suspects", sql: include_str!("migrations/0013_suspects.sql") },
     Migration { version: 14, name: "tries", sql: include_str!("migrations/0014_tries.sql") },
+    Migration { version: 15, name: "whose", sql: include_str!("migrations/0015_whose.sql") },
 ];
 
 /// What says which migrations were applied. Never changed: every release reads it.

@@ -19,7 +19,7 @@ use super::{
     guard::Guard,
     leases::HeldLeases,
     notices::Notices,
-    positions::Positions,
+    positions::{Group, Positions},
     rungs::{Decided, Identified},
     set_aside::set_aside,
     suspicion::{SharedNote, Suspicion},
@@ -33,8 +33,8 @@ use crate::{
     config::TranslationConfig,
     dedupe::SharedMemory,
     ledger::{
-        Held, LogReader, RecordsError, SuspectRecords, TranslationCommit, TranslationRecords, WorkedEntry,
-        WorkedKind,
+        Held, LogError, LogItem, LogReader, RecordsError, Stretch, SuspectRecords, TranslationCommit,
+        TranslationRecords, WorkedEntry, WorkedKind,
     },
     model::{EntryNumber, EventNumber, Tenure, Timestamp},
     partners::Registry,
@@ -147,8 +147,8 @@ impl TranslationStage {
             self.commit_passed().await?;
             return Ok(None);
         };
-        let items = self.log.read_after(group.after, self.limit, self.config.batch_bytes).await?;
-        Ok(sort(items, group, positions, &snapshot, self.limit))
+        let read = read_for(&*self.log, positions, &group, (self.limit, self.config.batch_bytes)).await?;
+        Ok(sort(read, group, positions, &snapshot, self.limit))
     }
 
     /// Steps 4 and 5 of the batch after `place`, while that is committed: with a backlog both cost as much time. What
@@ -163,8 +163,9 @@ impl TranslationStage {
         let backlog = (self.log.durable(), self.limit);
         let has_desk = |endpoint: &_| snapshot.desk_of(endpoint).is_some();
         let group = positions.following((&place.group, &place.advance), backlog, has_desk)?;
-        let items = self.log.read_after(group.after, self.limit, self.config.batch_bytes).await.ok()?;
-        let batch = sort(items, group, positions, &snapshot, self.limit)?;
+        let bounds = (self.limit, self.config.batch_bytes);
+        let read = read_for(&*self.log, positions, &group, bounds).await.ok()?;
+        let batch = sort(read, group, positions, &snapshot, self.limit)?;
         // A replay request must find all before it committed.
         let Work::Deliveries(arrivals) = batch.work else { return None };
         let identified = match self.begin(&batch.place).ok()? {
@@ -338,6 +339,20 @@ impl TranslationStage {
         let waiting = self.log.durable().0.saturating_sub(positions.worked_through().0);
         figures::translation_lag(waiting);
     }
+}
+
+/// What follows for a group.
+async fn read_for(
+    log: &dyn LogReader,
+    positions: &Positions,
+    group: &Group,
+    (entries, bytes): (usize, usize),
+) -> Result<Stretch, LogError> {
+    if let Some(endpoints) = positions.read_for(group) {
+        return log.read_for(endpoints, group.after, entries, bytes).await;
+    }
+    let items = log.read_after(group.after, entries, bytes).await?;
+    Ok(Stretch { through: items.last().map_or(group.after, LogItem::last), items })
 }
 
 fn cannot_note(error: &std::io::Error) -> StageError {

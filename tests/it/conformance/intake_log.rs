@@ -45,6 +45,7 @@ pub(crate) async fn conforms<L: LogUnderTest>(fresh: impl Fn() -> L) {
     numbers_go_on_after_a_restart(&fresh()).await;
     time_never_decreases(&fresh()).await;
     a_page_has_bounds(&fresh()).await;
+    whose_entries_are_read_can_be_said(&fresh()).await;
     any_entry_can_be_looked_up(&fresh()).await;
     a_sound_log_scrubs_clean(&fresh()).await;
     pruning_drops_only_what_may_go(&fresh()).await;
@@ -135,6 +136,43 @@ async fn page_of(reader: &dyn LogReader, after: u64, most: usize, seen: &mut Vec
     assert!(page.len() <= most);
     seen.extend(&page);
     page.last().copied()
+}
+
+async fn whose_entries_are_read_can_be_said(under_test: &impl LogUnderTest) {
+    let (mut log, reader) = under_test.open().await;
+    let (acme, globex) = (EndpointName::new("acme", "default"), EndpointName::new("globex", "default"));
+    for batch in 0..5 {
+        let mixed =
+            [delivery(1, b"a"), delivery_to(&globex, b"g"), delivery_to(&globex, b"g"), delivery(2, b"a")];
+        append(&mut *log, at(batch), &mixed).await;
+        append(&mut *log, at(batch), &[delivery_to(&globex, b"g")]).await;
+    }
+    let both = BTreeSet::from([acme.clone(), globex]);
+    assert_eq!(read_on(&*reader, &both, usize::MAX).await, (1..=25).collect::<Vec<_>>());
+    let own = BTreeSet::from([acme]);
+    for most in [1, 2, 3, 7, 100] {
+        let read = read_on(&*reader, &own, most).await;
+        assert_eq!(read, [1, 4, 6, 9, 11, 14, 16, 19, 21, 24], "{most} at a time");
+    }
+    let nobody = BTreeSet::from([EndpointName::new("initech", "default")]);
+    assert_eq!(read_on(&*reader, &nobody, 3).await, [0; 0]);
+    let end = reader.read_for(&own, EntryNumber(25), 1, 1).await.expect("read");
+    assert_eq!((end.items.len(), end.through), (0, EntryNumber(25)));
+}
+
+/// The numbers that are read for these, to the end of the log.
+async fn read_on(reader: &dyn LogReader, endpoints: &BTreeSet<EndpointName>, most: usize) -> Vec<u64> {
+    let (mut after, mut read) = (EntryNumber(0), Vec::new());
+    while after < reader.durable() {
+        let stretch = reader.read_for(endpoints, after, most, usize::MAX).await.expect("read");
+        assert!(stretch.through > after, "something is passed");
+        assert!(stretch.items.len() <= most);
+        let is_between = |item: &LogItem| after < item.last() && item.last() <= stretch.through;
+        assert!(stretch.items.iter().all(is_between), "{stretch:?}");
+        read.extend(numbers(&stretch.items));
+        after = stretch.through;
+    }
+    read
 }
 
 async fn any_entry_can_be_looked_up(under_test: &impl LogUnderTest) {
@@ -251,6 +289,14 @@ fn numbers(items: &[LogItem]) -> Vec<u64> {
 
 fn at(minute: u64) -> Timestamp {
     Timestamp::from_micros(1_800_000_000_000_000).plus(Duration::from_secs(60 * minute))
+}
+
+fn delivery_to(endpoint: &EndpointName, body: &[u8]) -> NewEntry {
+    let mut entry = delivery(7, body);
+    if let EntryMeta::Delivery(meta) = &mut entry.meta {
+        meta.endpoint = endpoint.clone();
+    }
+    entry
 }
 
 fn delivery(id: u64, body: &[u8]) -> NewEntry {

@@ -9,6 +9,7 @@
 //! A [`PostgresReader`] serves what is committed. It learns what other processes appended by asking
 //! ([`PostgresReader::look`]), not by NOTIFY, whose lock every commit of the server would queue for.
 
+mod page;
 mod progress;
 mod reader;
 mod retention;

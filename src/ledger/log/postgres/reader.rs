@@ -1,32 +1,36 @@
 //! Room `ledger`, the log over PostgreSQL: the reading half. Serves what is committed, in order, and reports as damaged what
 //! is not what was written.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_postgres::Row;
 
 use super::{
+    page::{Page, Step},
     progress::Progress,
     retention,
-    rows::{Batch, Reach, damaged, push},
+    rows::{Endpoints, Reach},
     signed,
 };
 use crate::{
     ledger::{
-        LogError, LogItem, LogReader,
+        LogError, LogItem, LogReader, Stretch,
         postgres::{Database, PostgresError, Session, column},
     },
-    model::{EntryNumber, Timestamp},
+    model::{EndpointName, EntryNumber, Timestamp},
 };
 
 /// One question asks for at most so many batches.
 const MAX_BATCHES: usize = 1_024;
 
+/// Who reads for some endpoints asks at most so often before it tells how far it came: others' entries may be many.
+const MAX_QUESTIONS: usize = 16;
+
 /// One statement, so one moment: nothing is missing only because it came in between.
 const REACH: &str = "SELECT reach.first, reach.last,
-        b.last, b.first, b.received_at, b.written_at, b.batch, b.bytes
+        b.last, b.first, b.received_at, b.written_at, b.batch, b.bytes, b.endpoints, b.endpoints_checksum
     FROM (SELECT (SELECT first FROM log_start) AS first, (SELECT last FROM log_end) AS last) reach
     LEFT JOIN LATERAL (
         SELECT * FROM log_batches WHERE log_batches.last > $1 ORDER BY log_batches.last LIMIT $2) b ON true
@@ -99,8 +103,10 @@ impl PostgresReader {
         if rows.iter().flatten().any(Option::is_none) {
             self.is_missing(session, page.after, &steps).await?;
         }
-        for (step, rows) in steps.iter().zip(&rows) {
-            page.add(step, rows)?;
+        let mut rows = rows.into_iter();
+        for step in &steps {
+            let found = step.asked().and_then(|_| rows.next()).unwrap_or_default();
+            page.add(step, &found)?;
         }
         Ok(!page.full)
     }
@@ -124,120 +130,29 @@ impl PostgresReader {
         Ok(())
     }
 
-    async fn page(
-        &self,
-        after: EntryNumber,
-        max_entries: usize,
-        max_bytes: usize,
-    ) -> Result<Vec<LogItem>, LogError> {
+    async fn page(&self, mut page: Page) -> Result<Page, LogError> {
         let session = self.database.session().await?;
-        let mut page =
-            Page { items: Vec::new(), after, entries: 0, bytes: 0, max_entries, max_bytes, full: false };
-        while self.fill(&session, &mut page).await? {}
-        Ok(page.items)
-    }
-}
-
-/// Something that follows, in order.
-enum Step {
-    /// Numbers of a batch.
-    Read { batch: Batch, first: EntryNumber, last: EntryNumber },
-    /// Numbers that were given, and no batch has.
-    Gap { first: EntryNumber, last: EntryNumber },
-}
-
-impl Step {
-    /// By which its partition is found.
-    fn written_at(&self) -> Option<i64> {
-        match self {
-            Self::Read { batch, .. } => Some(batch.written_at),
-            Self::Gap { .. } => None,
+        let mut questions = 1;
+        while self.fill(&session, &mut page).await? && (page.is_for_all() || questions < MAX_QUESTIONS) {
+            questions += 1;
         }
+        Ok(page)
     }
 }
 
-/// What one call of `read_after` hands out.
-struct Page {
-    items: Vec<LogItem>,
-    /// Through which number it has come.
-    after: EntryNumber,
-    entries: usize,
-    bytes: usize,
-    max_entries: usize,
-    max_bytes: usize,
-    full: bool,
-}
-
-impl Page {
-    /// How many entries it still takes; one at least.
-    fn room(&self) -> usize {
-        self.max_entries.saturating_sub(self.entries).max(1)
-    }
-
-    /// What of the batches that follow fits: batches whole, but for one that is too large alone.
-    fn plan(&mut self, reach: &Reach, most: usize) -> Vec<Step> {
-        let (mut steps, mut after) = (Vec::new(), self.after);
-        for batch in &reach.batches {
-            if after.next() < batch.first {
-                steps.push(Step::Gap { first: after.next(), last: EntryNumber(batch.first.0 - 1) });
-                after = EntryNumber(batch.first.0 - 1);
-            }
-            let (room, count) = (self.room() as u64, batch.last.0 - after.0);
-            let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
-            let fits = count <= room && self.bytes.saturating_add(bytes) <= self.max_bytes;
-            if !fits && self.entries > 0 {
-                self.full = true;
-                return steps;
-            }
-            let last = EntryNumber(after.0 + count.min(room));
-            steps.push(Step::Read { batch: batch.clone(), first: after.next(), last });
-            (after, self.bytes) = (last, self.bytes.saturating_add(bytes));
-            self.entries += usize::try_from(count.min(room)).unwrap_or(usize::MAX);
-            if self.entries >= self.max_entries || self.bytes >= self.max_bytes {
-                self.full = true;
-                return steps;
-            }
-        }
-        if reach.batches.len() < most && after < reach.last {
-            steps.push(Step::Gap { first: after.next(), last: reach.last });
-        }
-        steps
-    }
-
-    fn add(&mut self, step: &Step, rows: &[Option<Row>]) -> Result<(), PostgresError> {
-        match step {
-            Step::Gap { first, last } => {
-                push(&mut self.items, damaged(*first, *last, "no batch holds these numbers"));
-                self.after = *last;
-            }
-            Step::Read { batch, first, last } => {
-                for (number, row) in (first.0..=last.0).map(EntryNumber).zip(rows) {
-                    push(&mut self.items, batch.item(number, row.as_ref())?);
-                }
-                self.after = *last;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// For each step the rows of its numbers, in order; `None` where there is none.
+/// For each step that asks, the rows of its numbers, in order; `None` where there is none.
 async fn rows(session: &Session, steps: &[Step]) -> Result<Vec<Vec<Option<Row>>>, PostgresError> {
     let (mut written, mut keys, mut least, mut most) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut found: Vec<Vec<Option<Row>>> = Vec::new();
-    for step in steps {
-        // A gap has no place in any batch, so it asks for nothing.
-        let (at, key, from, to) = match step {
-            Step::Gap { .. } => (0, 0, 1, 0),
-            Step::Read { batch, first, last } => {
-                (batch.written_at, batch.key, batch.place(*first), batch.place(*last))
-            }
-        };
+    for (at, key, from, to) in steps.iter().filter_map(Step::asked) {
         found.push((from..=to).map(|_| None).collect());
         written.push(at);
         keys.push(key);
         least.push(from);
         most.push(to);
+    }
+    if found.is_empty() {
+        return Ok(found);
     }
     for row in session.query(ROWS, &[&written, &keys, &least, &most]).await? {
         let step = usize::try_from(column::<i64>(&row, 0)? - 1).unwrap_or(usize::MAX);
@@ -266,12 +181,24 @@ impl LogReader for PostgresReader {
         max_entries: usize,
         max_bytes: usize,
     ) -> Result<Vec<LogItem>, LogError> {
-        self.page(after, max_entries.max(1), max_bytes).await
+        Ok(self.page(Page::after(after, max_entries, max_bytes)).await?.items)
+    }
+
+    async fn read_for(
+        &self,
+        endpoints: &BTreeSet<EndpointName>,
+        after: EntryNumber,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> Result<Stretch, LogError> {
+        let page = Page::after(after, max_entries, max_bytes).of(Endpoints::from(endpoints));
+        let page = self.page(page).await?;
+        Ok(Stretch { items: page.items, through: page.after })
     }
 
     async fn entry(&self, number: EntryNumber) -> Result<Option<LogItem>, LogError> {
         let Some(before) = number.0.checked_sub(1) else { return Ok(None) };
-        Ok(self.page(EntryNumber(before), 1, 0).await?.into_iter().next())
+        Ok(self.page(Page::after(EntryNumber(before), 1, 0)).await?.items.into_iter().next())
     }
 
     async fn scrub(
@@ -280,10 +207,9 @@ impl LogReader for PostgresReader {
         max_bytes: usize,
     ) -> Result<(Vec<LogItem>, EntryNumber), LogError> {
         let after = after.max(EntryNumber(self.first().0.saturating_sub(1)));
-        let mut items = self.page(after, usize::MAX, max_bytes).await?;
-        let through = items.last().map_or(after, last_number);
-        items.retain(|item| matches!(item, LogItem::Damaged { .. }));
-        Ok((items, through))
+        let mut page = self.page(Page::after(after, usize::MAX, max_bytes)).await?;
+        page.items.retain(|item| matches!(item, LogItem::Damaged { .. }));
+        Ok((page.items, page.after))
     }
 
     async fn frame(&self) -> Result<Vec<String>, LogError> {
@@ -300,12 +226,5 @@ impl LogReader for PostgresReader {
         retention::drop(&self.database, before, through).await?;
         self.look().await?;
         Ok(self.first())
-    }
-}
-
-fn last_number(item: &LogItem) -> EntryNumber {
-    match item {
-        LogItem::Entry(entry) => entry.number,
-        LogItem::Damaged { last, .. } => *last,
     }
 }

@@ -2,7 +2,7 @@
 //! endpoint is made known before its first entry, so that every endpoint that has one has a cursor and can be leased.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -10,7 +10,12 @@ use std::{
 use async_trait::async_trait;
 use tokio_postgres::{Row, Statement, types::ToSql};
 
-use super::{ENTRIES, progress::Progress, rows::checksum, signed, unsigned};
+use super::{
+    ENTRIES,
+    progress::Progress,
+    rows::{checksum, whose, whose_checksum},
+    signed, unsigned,
+};
 use crate::{
     ledger::{
         AppendError, Appended, EncodedEntry, IntakeLog,
@@ -20,7 +25,7 @@ use crate::{
     telemetry::Outage,
 };
 
-const APPEND: &str = "CALL append_batch($1, $2, $3, $4, $5, $6, NULL, NULL)";
+const APPEND: &str = "CALL append_entries($1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL)";
 
 const REGISTER: &str = "SELECT register_endpoints($1, $2)";
 
@@ -44,14 +49,15 @@ struct Connection {
     server: Dedicated,
     append: Statement,
     register: Statement,
-    /// What the server knows. Not for longer than the connection: another server may take over that knows less.
-    known: HashSet<EndpointName>,
+    /// What the server knows, as batches name it. Not for longer than the connection: another server may take over that knows
+    /// less.
+    known: HashMap<EndpointName, i64>,
 }
 
 impl Connection {
     /// Makes the entries' endpoints known; costs nothing when they are. Committed when this returns.
     async fn register(&mut self, entries: &[EncodedEntry]) -> Result<(), PostgresError> {
-        let new = entries.iter().map(EncodedEntry::endpoint).filter(|name| !self.known.contains(*name));
+        let new = entries.iter().map(EncodedEntry::endpoint).filter(|name| !self.known.contains_key(*name));
         let new: BTreeSet<_> = new.collect();
         if new.is_empty() {
             return Ok(());
@@ -60,7 +66,7 @@ impl Connection {
         let names: Vec<_> = new.iter().map(|name| name.endpoint.as_bytes()).collect();
         let parameters: [&(dyn ToSql + Sync); 2] = [&partners, &names];
         self.server.bounded(self.server.client().query(&self.register, &parameters)).await?;
-        self.known.extend(new.into_iter().cloned());
+        self.known.extend(new.into_iter().map(|name| (name.clone(), whose(name))));
         Ok(())
     }
 }
@@ -80,7 +86,7 @@ impl PostgresLog {
         let server = self.database.dedicated().await?;
         let append = server.prepare(APPEND).await?;
         let register = server.prepare(REGISTER).await?;
-        Ok(Connection { server, append, register, known: HashSet::new() })
+        Ok(Connection { server, append, register, known: HashMap::new() })
     }
 
     /// Sees to it that there is a partition for `now`. A failure is no reason not to try: there are some ahead of time.
@@ -97,9 +103,9 @@ impl PostgresLog {
 #[async_trait]
 impl IntakeLog for PostgresLog {
     async fn append(&mut self, now: Timestamp, entries: &[EncodedEntry]) -> Result<Appended, AppendError> {
-        let batch = Batch::of(entries)?;
         let mut connection = self.connected().await.map_err(|error| not_sent(&error))?;
         connection.register(entries).await.map_err(|error| not_sent(&error))?;
+        let batch = Batch::of(entries, &connection.known)?;
         self.cover(&connection.server, now).await;
         // A failure leaves no connection: the next append begins with one that owes nobody an answer.
         let row = batch.send(&connection, now).await.map_err(|error| not_confirmed(&error))?;
@@ -123,20 +129,23 @@ fn appended(row: &Row) -> Result<Appended, PostgresError> {
 struct Batch<'a> {
     key: i64,
     size: i64,
+    whose: Vec<i64>,
     checksums: Vec<i64>,
     metas: Vec<&'a [u8]>,
     bodies: Vec<&'a [u8]>,
 }
 
 impl<'a> Batch<'a> {
-    fn of(entries: &'a [EncodedEntry]) -> Result<Self, AppendError> {
+    fn of(entries: &'a [EncodedEntry], known: &HashMap<EndpointName, i64>) -> Result<Self, AppendError> {
         let mut chance = [0; 8];
         getrandom::fill(&mut chance).map_err(|error| AppendError::NotWritten(error.to_string()))?;
         let key = i64::from_le_bytes(chance);
         let parts = || (1..).zip(entries.iter());
+        let named = |name: &EndpointName| known.get(name).copied().unwrap_or_else(|| whose(name));
         Ok(Self {
             key,
             size: signed(entries.iter().map(|entry| entry.size() as u64).sum()),
+            whose: entries.iter().map(|entry| named(entry.endpoint())).collect(),
             checksums: parts().map(|(place, it)| checksum(key, place, it.meta(), it.body())).collect(),
             metas: entries.iter().map(|entry| &entry.meta()[..]).collect(),
             bodies: entries.iter().map(|entry| &entry.body()[..]).collect(),
@@ -144,10 +153,11 @@ impl<'a> Batch<'a> {
     }
 
     async fn send(&self, connection: &Connection, now: Timestamp) -> Result<Row, PostgresError> {
-        let Self { key, size, checksums, metas, bodies } = self;
-        let now = now.micros();
+        let Self { key, size, whose, checksums, metas, bodies } = self;
+        let (now, whose_checksum) = (now.micros(), whose_checksum(*key, whose));
         let client = connection.server.client();
-        let parameters: [&(dyn ToSql + Sync); 6] = [&now, key, size, checksums, metas, bodies];
+        let parameters: [&(dyn ToSql + Sync); 8] =
+            [&now, key, size, whose, &whose_checksum, checksums, metas, bodies];
         let call = client.query_one(&connection.append, &parameters);
         connection.server.bounded(call).await
     }
