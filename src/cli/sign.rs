@@ -8,7 +8,7 @@ use vrl::value::Value;
 use super::{
     sign_in_body::sign_in_body,
     sign_message::sign_message,
-    sign_places::{put, remove, written},
+    sign_places::{put, put_beside, remove, written},
     sign_sns::sign_sns,
     sign_token::sign_token,
     signing_key::SigningKey,
@@ -58,7 +58,7 @@ pub fn sign<'k>(
     at: Timestamp,
 ) -> Result<(), SignError> {
     let key = &key.into();
-    if let Some(token) = scheme.token_of(request, at) {
+    if let Some(token) = scheme.token_of(request, key.id(), at) {
         return sign_token(scheme, key, request, &token?);
     }
     if let Some(message) = scheme.message_of(request, key.id(), at) {
@@ -81,13 +81,32 @@ pub fn sign<'k>(
         let text = String::from_utf8_lossy(&digest.of.render(&view, None)?.to_vec()).into_owned();
         put(scheme, request, &Place::whole(digest.path.clone()), &text)?;
     }
+    let named = key_named(scheme, key, request);
+    if let Some((place, id)) = named.filter(|(place, _)| place.path != scheme.value().place.path) {
+        put(scheme, request, place, id)?;
+    }
     let time = stamp.as_ref().map(|(_, time)| time.as_str());
     if let Some(items) = scheme.items() {
         return sign_items(scheme, key, request, items, time);
     }
     let body = read_body(scheme, request)?;
     let signature = signature(scheme, key, &View { request, body: &body, item: &body }, time)?;
-    put(scheme, request, &scheme.value().place, &signature)
+    put(scheme, request, &scheme.value().place, &signature)?;
+    if let Some((place, id)) = named.filter(|(place, _)| place.path == scheme.value().place.path) {
+        put_beside(request, place, id)?;
+    }
+    Ok(())
+}
+
+/// Where the sender names its key, and what it calls it, unless the request has a name there already.
+fn key_named<'a>(
+    scheme: &'a Scheme,
+    key: &'a SigningKey<'_>,
+    request: &RawRequest,
+) -> Option<(&'a Place, &'a str)> {
+    let place = scheme.key_id_place()?;
+    let there = request.headers.0.iter().any(|(name, _)| place.holds_header(name));
+    if there { None } else { Some((place, key.id()?)) }
 }
 
 fn read_body(scheme: &Scheme, request: &RawRequest) -> Result<Value, SignError> {

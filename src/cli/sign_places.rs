@@ -49,6 +49,18 @@ pub(super) fn put(
     Ok(())
 }
 
+/// Writes a text into the JSON document in base64 that stands in a header already.
+pub(super) fn put_beside(request: &mut RawRequest, place: &Place, text: &str) -> Result<(), SignError> {
+    let nowhere = || SignError::Place(place.path.to_string());
+    let unwrap = place.unwrap.as_ref().ok_or_else(nowhere)?;
+    let (_, header) =
+        request.headers.0.iter_mut().find(|(name, _)| place.holds_header(name)).ok_or_else(nowhere)?;
+    let document = STANDARD.decode(&header.0).map_err(|_| nowhere())?;
+    let document = in_json(&document, &unwrap.field, text)?;
+    header.0 = STANDARD.encode(document).into();
+    Ok(())
+}
+
 fn put_header(request: &mut RawRequest, place: &Place, piece: String) {
     let number = if place.numbered { "1" } else { "" };
     let header = format!("{}{number}", place.path.name());
@@ -161,7 +173,10 @@ fn in_form(
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::sign::sign, *};
+    use super::{
+        super::{sign::sign, signing_key::SigningKey},
+        *,
+    };
     use crate::{
         model::{Headers, PublicUrl, Secret, Timestamp},
         signatures::{Key, verify},
@@ -285,6 +300,38 @@ mod tests {
                 .expect("signed");
             assert_eq!(verdict(&scheme, forged), Err("signature_mismatch"), "{text}");
         }
+    }
+
+    /// What stands in a header after a request was signed by a scheme whose sender names its keys in this place.
+    fn named(place: &str, header: &str, before: &[(&str, &str)]) -> String {
+        let text = format!(
+            "algorithm = \"ed25519\"\nsecret = {{ as = \"pem\" }}\nvalue = {{ path = \"header.s\", unwrap = \"base64_json:sig\", as = \"base64\" }}\n\
+             {BODY}\n[keys]\nid = {{ {place} }}\nby_id = {{ url = \"https://acme.example/keys/{{id}}\" }}\n\
+             key = {{ at = \"key\", as = \"pem\" }}"
+        );
+        let scheme = Scheme::parse(&text).unwrap_or_else(|error| panic!("{error:?}: {text}")).with_own_keys();
+        let private = SigningKey::generated(scheme.key_algorithm()).expect("a pair").called("2026-11");
+        let SigningKey::Private { der, .. } = &private else { unreachable!("a pair was made") };
+        let half = scheme.development_key("2026-11", &Secret::new(STANDARD.encode(der))).expect("its half");
+        let mut sent = request(JSON, "{}");
+        for (name, value) in before {
+            sent.headers.push(name, (*value).to_owned());
+        }
+        sign(&scheme, private, &mut sent, now()).expect("signed");
+        assert!(verify(&scheme, &[half], sent.clone(), now()).is_ok(), "{sent:?}");
+        let found = sent.headers.0.iter().find(|(name, _)| name == header).expect("it stands there");
+        String::from_utf8_lossy(&found.1.0).into_owned()
+    }
+
+    #[test]
+    fn a_key_is_named_where_its_sender_names_it() {
+        let place = "path = \"header.acme-key-id\"";
+        assert_eq!(named(place, "acme-key-id", &[]), "2026-11");
+        assert_eq!(named(place, "acme-key-id", &[("acme-key-id", "their own")]), "their own");
+        let beside = named("path = \"header.s\", unwrap = \"base64_json:kid\"", "s", &[]);
+        let document = STANDARD.decode(beside).expect("base64");
+        let document: serde_json::Value = serde_json::from_slice(&document).expect("JSON");
+        assert_eq!((&document["kid"], document["sig"].is_string()), (&"2026-11".into(), true));
     }
 
     #[test]

@@ -109,6 +109,28 @@ mod tests {
     }
 
     #[test]
+    fn a_token_names_its_key_where_its_sender_would() {
+        let published = scheme(
+            "value = { path = 'header.t' }\njwt = { algorithms = ['ES256'], claims = { aud = 'us' } }\nassurance = 'origin'",
+        );
+        let own = Scheme::parse(
+            "algorithm = 'jwt'\nsecret = { as = 'pem' }\nvalue = { path = 'header.t' }\njwt = { algorithms = ['ES256'] }\nassurance = 'origin'",
+        )
+        .expect("a scheme");
+        let named = |scheme: &Scheme| {
+            let (mut request, _) = signed(scheme, "{}");
+            let key = SigningKey::generated(scheme.key_algorithm()).expect("a pair").called("2026-11");
+            sign(scheme, key, &mut request, now()).expect("signed");
+            let (_, token) = request.headers.0.iter().find(|(name, _)| name == "t").expect("it was signed");
+            let text = String::from_utf8_lossy(&token.0);
+            let header =
+                URL_SAFE_NO_PAD.decode(text.split('.').next().expect("a header")).expect("base64url");
+            serde_json::from_slice::<Value>(&header).expect("JSON")["kid"].clone()
+        };
+        assert_eq!((named(&published), named(&own)), (json!("2026-11"), Value::Null));
+    }
+
+    #[test]
     fn a_token_stands_alone_in_the_array_that_is_there_for_it() {
         let scheme = scheme(
             "value = { path = 'body.tokens' }\njwt = { algorithms = ['RS256'], claims = { aud = 'us' } }\nassurance = 'origin'",

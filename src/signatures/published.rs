@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Algorithm, JwsAlgorithm, Key, PublicKey, Roots, Scheme, SignatureError, View,
+    Algorithm, JwsAlgorithm, Key, Place, PublicKey, Roots, Scheme, SignatureError, View,
     certificate::CertificateSource,
     evidence::{gather, read_body, views},
     jose::jwk::{NoKey, Set},
@@ -30,6 +30,28 @@ pub(super) enum KeySource {
     Pem(PemSource),
     /// Nowhere: they are asked for by their ids.
     Keyed(Box<KeyedSource>),
+}
+
+/// Where a sender names its key by an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KeyNamed {
+    /// In the header of its token (`kid`).
+    InToken,
+    /// In a header or the query.
+    At(Box<Place>),
+}
+
+impl KeySource {
+    /// Where the id of a key stands; `None` where an address stands instead.
+    pub(super) fn named(&self) -> Option<KeyNamed> {
+        match self {
+            Self::Jwks(_) => Some(KeyNamed::InToken),
+            Self::Keyed(source) => {
+                Some(source.id.clone().map_or(KeyNamed::InToken, |place| KeyNamed::At(Box::new(place))))
+            }
+            Self::Certificate(_) | Self::Pem(_) => None,
+        }
+    }
 }
 
 /// Where a sender names its key, and where that may lie.

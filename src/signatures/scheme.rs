@@ -4,7 +4,9 @@
 use vrl::{path::OwnedValuePath, value::Value};
 
 use super::{
-    Algorithm, Encoding, Placed, SecretForm, SignatureError, Stamp, published::KeySource, special::Special,
+    Algorithm, Encoding, Place, Placed, SecretForm, SignatureError, Stamp,
+    published::{KeyNamed, KeySource},
+    special::Special,
     template::Template,
 };
 use crate::model::{Assurance, BodyKind, BodyRules, FieldPath, PublicUrl, Root};
@@ -36,6 +38,8 @@ pub struct Scheme {
     pub(super) special: Option<Special>,
     /// Where the provider publishes its keys; then the endpoint has none.
     pub(super) keys: Option<KeySource>,
+    /// Where the sender names its key by an id, whoever has the keys.
+    pub(super) key_named: Option<KeyNamed>,
 }
 
 impl Scheme {
@@ -109,6 +113,14 @@ impl Scheme {
         match &self.keys {
             Some(KeySource::Keyed(source)) => source.question.secrets(),
             _ => Vec::new(),
+        }
+    }
+
+    /// Where beside the signature its sender names its key by an id, if it does.
+    pub fn key_id_place(&self) -> Option<&Place> {
+        match &self.key_named {
+            Some(KeyNamed::At(place)) => Some(place),
+            Some(KeyNamed::InToken) | None => None,
         }
     }
 

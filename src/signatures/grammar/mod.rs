@@ -24,7 +24,9 @@ use places::{
 pub(super) use reading::read;
 use selection::WhenTable;
 
-use super::{Algorithm, Encoding, KeyDigest, KeyEncoding, Normalize, Scheme, StampUnit, presets};
+use super::{
+    Algorithm, Encoding, KeyDigest, KeyEncoding, Normalize, Scheme, StampUnit, presets, published::KeySource,
+};
 use crate::{
     config::HumanDuration,
     model::{Assurance, BodyKind, BodyRules},
@@ -247,6 +249,7 @@ fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
     };
     let template = template(message, table.free.as_ref())?.without(&form_fields(&value.place));
     let digest = table.digest.as_ref().map(bound).transpose()?;
+    let keys = published::key_source(table, *algorithm.get_ref())?;
     let scheme = Scheme {
         algorithm: *algorithm.get_ref(),
         secret,
@@ -263,7 +266,8 @@ fn spelled_out(table: &SignatureTable) -> Result<Scheme, SchemeError> {
         message: template,
         assurance: *required(table.assurance.as_ref(), "assurance", "\"full\"")?.get_ref(),
         special: None,
-        keys: published::key_source(table, *algorithm.get_ref())?,
+        key_named: keys.as_ref().and_then(KeySource::named),
+        keys,
     };
     let scheme = scheme.settled();
     checks::check_places(&scheme, table)?;

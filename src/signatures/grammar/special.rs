@@ -15,6 +15,7 @@ use crate::{
     signatures::{
         Algorithm, Encoding, Place, Placed, Scheme,
         http_message::{self, HttpMessage},
+        published::KeySource,
         sns::Sns,
         special::Special,
         template::Template,
@@ -151,6 +152,7 @@ pub(super) fn of_its_own(
     let algorithm = required(table.algorithm.as_ref(), "algorithm", "\"jwt\"")?;
     let message = Template::parse("{body}", None)
         .map_err(|error| SchemeError::new("invalid_template", error.to_string(), "write a message"))?;
+    let keys = key_source(table, *algorithm.get_ref())?;
     let scheme = Scheme {
         require: Vec::new(),
         algorithm: *algorithm.get_ref(),
@@ -166,7 +168,8 @@ pub(super) fn of_its_own(
         message,
         covers: special.covers(),
         assurance: assurance(table, &special)?,
-        keys: key_source(table, *algorithm.get_ref())?,
+        key_named: keys.as_ref().and_then(KeySource::named),
+        keys,
         special: Some(special),
     };
     Ok(scheme.settled())

@@ -10,6 +10,7 @@ use crate::{
     signatures::{
         JwsAlgorithm, Place, Scheme, SignatureError, View,
         jose::claims::{Claim, Claims, OR},
+        published::KeyNamed,
         special::Special,
         truelayer,
     },
@@ -34,23 +35,28 @@ pub struct UnsignedToken {
 }
 
 impl Scheme {
-    /// What a token of this request says, where the scheme is one of tokens.
+    /// What a token of this request says, where the scheme is one of tokens. It names its key where the sender would.
     pub fn token_of(
         &self,
         request: &RawRequest,
+        key_id: Option<&str>,
         now: Timestamp,
     ) -> Option<Result<UnsignedToken, SignatureError>> {
-        match &self.special {
-            Some(Special::Jwt(jwt)) => Some(jwt.unsigned(request, now)),
-            _ => None,
-        }
+        let Some(Special::Jwt(jwt)) = &self.special else { return None };
+        let key_id = key_id.filter(|_| self.key_named == Some(KeyNamed::InToken));
+        Some(jwt.unsigned(request, key_id, now))
     }
 }
 
 impl Jwt {
-    fn unsigned(&self, request: &RawRequest, now: Timestamp) -> Result<UnsignedToken, SignatureError> {
+    fn unsigned(
+        &self,
+        request: &RawRequest,
+        key_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<UnsignedToken, SignatureError> {
         let algorithm = *self.algorithms.first().ok_or(SignatureError::NoKey)?;
-        let header = self.header(algorithm, request);
+        let header = self.header(algorithm, key_id, request);
         let payload = match &self.about {
             About::Message(message) => {
                 let body = vrl::value::Value::Null;
@@ -74,8 +80,9 @@ impl Jwt {
     }
 
     /// What the token says of itself.
-    fn header(&self, algorithm: JwsAlgorithm, request: &RawRequest) -> String {
+    fn header(&self, algorithm: JwsAlgorithm, key_id: Option<&str>, request: &RawRequest) -> String {
         let mut said = Map::from_iter([("alg".to_owned(), json!(algorithm.name()))]);
+        said.extend(key_id.map(|id| ("kid".to_owned(), json!(id))));
         match &self.about {
             About::Message(message) if message.has_tl_headers() => {
                 let own = truelayer::said_of(request).map(|(name, text)| (name.to_owned(), json!(text)));
