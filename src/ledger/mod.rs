@@ -323,7 +323,8 @@ pub trait PublicationRecords: Tenured {
 pub struct JournalEntry {
     /// When.
     pub at: Timestamp,
-    /// Who: a token's name, `cli`, or `system`.
+    /// Who: a token's name, `system`, or `cli:uid=1000(ada)`: the account that ran a verb, and ` named=…` where the environment
+    /// gave another name. Older lines have `cli:ada`, which is the environment's word alone, or `cli`.
     pub who: String,
     /// What, as `payload.read`, `replay.requested`, `token.created`, `retention.dropped`, `handshake.answered`.
     pub act: String,
