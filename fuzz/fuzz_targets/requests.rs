@@ -28,9 +28,13 @@ fn door(preset: &presets::Preset) -> Option<Door> {
     let schemes = schemes.at(url.as_ref());
     let mut keys = Vec::new();
     for secret in &sample.secrets {
-        let Some(at) = schemes.branch_for(secret.purpose.as_deref()) else { continue };
         let text = secret.public_key.as_ref().unwrap_or(&secret.development);
-        keys.push(schemes.branches()[at].scheme.key(&secret.id, &Secret::new(text.as_str())).ok()?.in_branch(at));
+        let whole = secret.purposes.is_empty().then_some(None);
+        let purposes = secret.purposes.iter().map(|purpose| Some(purpose.as_str())).chain(whole);
+        for at in purposes.filter_map(|purpose| schemes.branch_for(purpose)) {
+            let key = schemes.branches()[at].scheme.key(&secret.id, &Secret::new(text.as_str())).ok()?;
+            keys.push(key.in_branch(at));
+        }
     }
     keys.sort_by_key(Key::branch);
     let words = text.split(['"', '{', '}', '|', ':']).filter_map(|word| word.strip_prefix("header."));
