@@ -86,7 +86,7 @@ impl Batch {
         let text = format!(
             "\\set key random(1, 9223372036854775806)\n\
              CALL {FRESH}.append_entries((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, :key, {bytes}, \
-             array_fill(7::bigint, ARRAY[{entries}]), 7, {checksums}, {metas}, {bodies}, NULL, NULL);\n",
+             array_fill(7::bigint, ARRAY[{entries}]), array_fill(700, ARRAY[{entries}]), 7, {checksums}, {metas}, {bodies}, NULL, NULL);\n",
             bytes = self.bytes,
             entries = self.entries()
         );

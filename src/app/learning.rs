@@ -36,6 +36,8 @@ pub(super) struct Learning {
     clock: Arc<dyn Clock>,
     /// Through this number the log was looked through; `None`: not yet.
     looked_through: Option<EntryNumber>,
+    /// For these.
+    looked_for: BTreeSet<EndpointName>,
 }
 
 impl Learning {
@@ -52,6 +54,7 @@ impl Learning {
             registry: Arc::clone(registry),
             clock: Arc::clone(clock),
             looked_through: None,
+            looked_for: BTreeSet::new(),
         };
         learning.catch_up().await.context("cannot read what endpoints learnt")?;
         Ok(learning)
@@ -63,6 +66,10 @@ impl Learning {
         if learners.is_empty() {
             self.looked_through = None;
             return Ok(());
+        }
+        // One that is new here may have been taught by way of another process before.
+        if !learners.is_subset(&self.looked_for) {
+            self.looked_through = None;
         }
         let end = self.ledger.log.durable();
         for secret in self.ledger.records.learnt().await? {
@@ -79,6 +86,7 @@ impl Learning {
                 self.look_through(&learners, (worked, end)).await?
             }
         });
+        self.looked_for = learners;
         Ok(())
     }
 
@@ -118,13 +126,14 @@ impl Learning {
     ) -> anyhow::Result<EntryNumber> {
         let mut through = after;
         while through < end {
-            let read = match self.ledger.log.read_for(learners, through, READ_ENTRIES, READ_BYTES).await {
-                Err(LogError::Pruned { first }) => {
-                    through = EntryNumber(first.0.saturating_sub(1)).max(through.next());
-                    continue;
-                }
-                read => read?,
-            };
+            let read =
+                match self.ledger.log.read_for(learners, (through, end), READ_ENTRIES, READ_BYTES).await {
+                    Err(LogError::Pruned { first }) => {
+                        through = EntryNumber(first.0.saturating_sub(1)).max(through.next());
+                        continue;
+                    }
+                    read => read?,
+                };
             if read.through == through {
                 break;
             }

@@ -135,6 +135,7 @@ impl Sorting<'_> {
     fn entry(&mut self, entry: Entry) -> bool {
         let number = entry.number;
         if number > self.group.until {
+            self.passed(self.group.until);
             return false;
         }
         let endpoint = entry.meta.endpoint();
@@ -207,7 +208,7 @@ impl Sorting<'_> {
         true
     }
 
-    /// What was read goes so far; what follows the last item is others'.
+    /// What was read goes so far at least; what follows the last item up to there is others'.
     fn passed(&mut self, through: EntryNumber) {
         self.advance.through = self.advance.through.max(through.min(self.group.until));
     }
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_read_is_passed_unless_the_batch_ends_before() {
+    fn what_was_not_read_is_passed() {
         let read = |until| {
             let items = vec![delivery(2, "a"), delivery(6, "a")];
             let batch = sorted_through(items, EntryNumber(9), frontier(0, until));
@@ -348,7 +349,8 @@ mod tests {
         };
         assert_eq!(read(20), (vec![2, 6], 9));
         assert_eq!(read(8), (vec![2, 6], 8));
-        assert_eq!(read(5), (vec![2], 2));
+        assert_eq!(read(5), (vec![2], 5));
+        assert_eq!(read(1), (vec![], 1), "the first of its own is beyond the group");
         assert_eq!(sorted_through(vec![], EntryNumber(9), frontier(4, 20)).place.advance.through.0, 9);
     }
 

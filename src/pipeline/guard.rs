@@ -1,7 +1,9 @@
 //! Room `pipeline`: how the work of a batch is contained. Together: in parallel, a panic costs one event. Alone: one after
-//! another, each named in the crash note, after an earlier process ended in this range; or in the ledger, after another did.
+//! another, each named in the crash note, after an earlier process ended in this range; or in the ledger, those of an endpoint
+//! at which another did.
 
 use std::{
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -13,7 +15,10 @@ use super::{
     crash_note::{CrashNote, Tried},
     suspicion::SharedNote,
 };
-use crate::{ledger::Suspect, model::ReasonCode};
+use crate::{
+    ledger::Suspect,
+    model::{EndpointName, ReasonCode},
+};
 
 /// How the work of a batch is contained.
 #[derive(Clone, Debug)]
@@ -22,8 +27,8 @@ pub(super) enum Guard {
     Together,
     /// One after another, under the crash note.
     Alone(Arc<Mutex<CrashNote>>),
-    /// One after another, each told to the processes that share the work.
-    Watched(Arc<SharedNote>, Handle),
+    /// One after another, and each of these endpoints' told to the processes that share the work.
+    Watched(Arc<SharedNote>, Handle, Arc<BTreeSet<EndpointName>>),
 }
 
 impl Guard {
@@ -39,6 +44,14 @@ impl Guard {
         }
     }
 
+    /// How the work for one of the batch's endpoints is contained.
+    pub(super) fn of(&self, endpoint: &EndpointName) -> &Self {
+        match self {
+            Self::Watched(_, _, suspected) if !suspected.contains(endpoint) => &Self::Together,
+            guard => guard,
+        }
+    }
+
     /// Does one piece of work, or says with which code its event is a dead letter.
     pub(super) fn contain<T>(&self, suspect: Suspect, work: impl FnOnce() -> T) -> Result<T, ReasonCode> {
         let contained = || catch_unwind(AssertUnwindSafe(work)).map_err(|_| ReasonCode::MappingPanicked);
@@ -47,7 +60,7 @@ impl Guard {
             Self::Alone(note) => {
                 tried(note.lock().unwrap_or_else(PoisonError::into_inner).alone(suspect, contained))
             }
-            Self::Watched(note, runtime) => tried(note.alone(runtime, suspect, contained)),
+            Self::Watched(note, runtime, _) => tried(note.alone(runtime, suspect, contained)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! its ledger to itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -30,14 +30,12 @@ pub(super) struct Suspicion {
 }
 
 /// What of a suspected endpoint the dead process may have been working: so many entries behind the cursor, however far apart they
-/// are, because others' between them it passed.
+/// are, because others' between them it passed. Which endpoints it worked together is not known, so each counts for itself.
 #[derive(Debug)]
 struct Watch {
-    /// Where the cursor stood: endpoints that stood together were worked together.
-    stood: EntryNumber,
     /// The last number there was.
     last: EntryNumber,
-    /// So many entries of those that stood together it may have had in hand, and nobody has worked since.
+    /// So many entries it may have had in hand, and nobody has worked since.
     in_hand: u64,
 }
 
@@ -57,7 +55,7 @@ impl Suspicion {
             if durable > at.through {
                 warn!(endpoint = %at.endpoint, after = %at.through,
                     "whoever worked this endpoint died; what it may have had in hand goes one event at a time");
-                let watch = Watch { stood: at.through, last: durable, in_hand };
+                let watch = Watch { last: durable, in_hand };
                 suspicion.watches.insert(at.endpoint.clone(), watch);
             } else {
                 suspicion.cleared.insert(at.endpoint.clone(), at.epoch);
@@ -78,18 +76,18 @@ impl Suspicion {
         place.advance.met.keys().any(suspected)
     }
 
+    /// The endpoints whose entries go one at a time.
+    pub(super) fn endpoints(&self) -> Arc<BTreeSet<EndpointName>> {
+        Arc::new(self.watches.keys().cloned().collect())
+    }
+
     /// A batch was committed, or passed because nothing in it is ours; its cursors stand here now.
     pub(super) fn worked(&mut self, place: &Place, moves: &[CursorMove]) {
         let Advance { met, left, .. } = &place.advance;
-        let mut worked = BTreeMap::<EntryNumber, u64>::new();
         for (name, entries) in met.iter().filter(|(name, _)| !left.contains_key(*name)) {
-            if let Some(watch) = self.watches.get(name) {
-                *worked.entry(watch.stood).or_default() += entries;
+            if let Some(watch) = self.watches.get_mut(name) {
+                watch.in_hand = watch.in_hand.saturating_sub(*entries);
             }
-        }
-        for watch in self.watches.values_mut() {
-            let entries = worked.get(&watch.stood).copied().unwrap_or_default();
-            watch.in_hand = watch.in_hand.saturating_sub(entries);
         }
         let is_over = |watch: &Watch, through| watch.in_hand == 0 || watch.last <= through;
         for at in moves {
@@ -295,12 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_that_stood_together_were_worked_together() {
-        let mut suspicion = suspected(&[at("a", 100), at("b", 100), at("c", 90)], 900);
-        works(&mut suspicion, &batch(100, 110, &[("a", 5), ("b", 5)]), &["a", "b", "c"], true);
-        works(&mut suspicion, &batch(110, 120, &[("b", 10)]), &["a", "b", "c"], true);
-        works(&mut suspicion, &batch(120, 130, &[("a", 10)]), &["a", "b", "c"], false);
-        works(&mut suspicion, &batch(130, 140, &[("c", 10)]), &["a", "b", "c"], true);
+    fn each_endpoint_counts_for_itself() {
+        let mut suspicion = suspected(&[at("a", 100), at("b", 100)], 900);
+        works(&mut suspicion, &batch(100, 120, &[("a", 10), ("b", 10)]), &["a", "b"], true);
+        works(&mut suspicion, &batch(120, 130, &[("b", 10)]), &["a", "b"], true);
+        assert_eq!(suspicion.take_cleared(), [(name("b"), Epoch(1))]);
+        works(&mut suspicion, &batch(130, 140, &[("b", 10)]), &["a", "b"], false);
+        works(&mut suspicion, &batch(140, 150, &[("a", 10)]), &["a", "b"], true);
+        assert!(suspicion.is_empty());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) struct Terms {
 pub(super) fn identify_all(arrivals: Vec<Arrival>, terms: &Terms, guard: &Guard) -> Vec<Identified> {
     guard.each(arrivals, |arrival| {
         let Arrival { delivery, desk } = arrival;
-        let found = guard.contain(Suspect::Delivery(delivery.number), || {
+        let found = guard.of(&delivery.meta.endpoint).contain(Suspect::Delivery(delivery.number), || {
             identify(&Opened { delivery: &delivery, desk: &desk }, terms.max_items)
         });
         let Delivery { number, received_at, meta, body } = delivery;
@@ -48,7 +48,7 @@ pub(super) fn translate_all(decided: Vec<Decided>, terms: &Terms, guard: &Guard)
         let places: Vec<_> = judged.into_iter().zip(0..).collect();
         let events = guard.each(places, |(judged, ordinal)| {
             let at = EventRef { number: kept.number, ordinal };
-            translate_one(&kept, at, judged, terms, guard)
+            translate_one(&kept, at, judged, terms, guard.of(&kept.meta.endpoint))
         });
         let remember_body = kept.compares_bodies();
         let Kept { number, received_at, meta, size, body_sha256, .. } = kept;

@@ -458,17 +458,17 @@ async fn a_batch_that_does_not_say_whose_its_entries_are_is_read_whole() {
         let of = |partner: &str| entry_of(partner, &format!("{partner} {batch}"));
         log.append(at(batch), &[of("acme"), of("globex")]).await.expect("kept");
     }
-    server.sql("UPDATE ledger.log_batches SET endpoints = NULL, endpoints_checksum = NULL WHERE first = 1");
+    server.sql("UPDATE ledger.log_batches SET endpoints = NULL, lengths = NULL, whose_checksum = NULL WHERE first = 1");
     server.sql("UPDATE ledger.log_batches SET endpoints[1] = endpoints[2] WHERE first = 3");
-    server.sql("UPDATE ledger.log_batches SET endpoints = endpoints[1:1] WHERE first = 5");
+    server.sql("UPDATE ledger.log_batches SET endpoints[1] = NULL, lengths = lengths[1:1] WHERE first = 5");
     let acme = BTreeSet::from([EndpointName::new("acme", "default")]);
-    let read = reader.read_for(&acme, EntryNumber(0), 100, usize::MAX).await.expect("read");
+    let read = reader.read_for(&acme, (EntryNumber(0), EntryNumber(8)), 100, usize::MAX).await.expect("read");
     let numbers: Vec<_> = read.items.iter().map(|item| item.last().0).collect();
     assert_eq!((numbers, read.through), (vec![1, 2, 3, 4, 5, 6, 7], EntryNumber(8)));
     assert!(read.items.iter().all(|item| matches!(item, LogItem::Entry(_))), "{:?}", read.items);
 
     server.sql("DELETE FROM ledger.log_entries WHERE body = 'globex 3'");
-    let read = reader.read_for(&acme, EntryNumber(6), 100, usize::MAX).await.expect("read");
+    let read = reader.read_for(&acme, (EntryNumber(6), EntryNumber(8)), 100, usize::MAX).await.expect("read");
     assert_eq!((read.items.len(), read.through), (1, EntryNumber(8)), "others' damage is theirs to find");
     let (damaged, _) = reader.scrub(EntryNumber(0), usize::MAX).await.expect("read");
     assert_eq!(damaged.len(), 1);

@@ -499,6 +499,28 @@ async fn a_partner_without_a_desk_waits_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn partners_that_get_their_desks_at_once_catch_up_from_where_each_stands() {
+    let mut gateway = Gateway::new(acme()).await;
+    let mut number = 0;
+    for (partner, deliveries) in
+        [("late", 1), ("acme", 8), ("later", 1), ("acme", 8), ("late", 1), ("acme", 8)]
+    {
+        for _ in 0..deliveries {
+            number += 1;
+            gateway.deliver(partner, &paid(&number.to_string(), &format!("{partner}-{number:02}"), 1)).await;
+        }
+    }
+    gateway.work().await;
+    gateway.conserves(3).await;
+
+    let late = ["late", "later"].map(|name| partner(name, "external_id = \"body.id\"", PAID)).concat();
+    gateway.reload([acme(), late].concat());
+    gateway.work().await;
+    assert_eq!(gateway.orders().await.split_off(24), ["late-01", "later-10", "late-19"]);
+    gateway.conserves(0).await;
+}
+
+#[tokio::test]
 async fn a_batch_is_split_and_one_bad_item_costs_nothing_else() {
     let rules = "split = \"body.items[]\"\nexternal_id = \"item.id\"";
     let files = partner("bulk", rules, PAID).into_iter();

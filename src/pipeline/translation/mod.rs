@@ -191,7 +191,7 @@ impl TranslationStage {
     /// Notes that nothing is being worked any more: what follows cannot be an event's doing.
     pub(super) async fn end(&self, guard: &Guard) -> Result<(), StageError> {
         self.note().end().map_err(|error| cannot_note(&error))?;
-        if let Guard::Watched(note, _) = guard {
+        if let Guard::Watched(note, ..) = guard {
             note.came_back().await?;
         }
         Ok(())
@@ -349,7 +349,7 @@ async fn read_for(
     (entries, bytes): (usize, usize),
 ) -> Result<Stretch, LogError> {
     if let Some(endpoints) = positions.read_for(group) {
-        return log.read_for(endpoints, group.after, entries, bytes).await;
+        return log.read_for(endpoints, (group.after, group.until), entries, bytes).await;
     }
     let items = log.read_after(group.after, entries, bytes).await?;
     Ok(Stretch { through: items.last().map_or(group.after, LogItem::last), items })

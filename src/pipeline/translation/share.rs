@@ -72,7 +72,7 @@ impl TranslationStage {
     /// How such a batch is worked.
     pub(super) fn watched(&self, place: &Place) -> Option<Guard> {
         let note = self.shared_note.as_ref().filter(|_| self.is_watched(place))?;
-        Some(Guard::Watched(note.begin(), Handle::current()))
+        Some(Guard::Watched(note.begin(), Handle::current(), self.suspicion.endpoints()))
     }
 
     /// A batch was committed or passed: what is suspected no longer is told.

@@ -46,6 +46,7 @@ pub(crate) async fn conforms<L: LogUnderTest>(fresh: impl Fn() -> L) {
     time_never_decreases(&fresh()).await;
     a_page_has_bounds(&fresh()).await;
     whose_entries_are_read_can_be_said(&fresh()).await;
+    a_large_body_fills_a_page_of_its_endpoint_alone(&fresh()).await;
     any_entry_can_be_looked_up(&fresh()).await;
     a_sound_log_scrubs_clean(&fresh()).await;
     pruning_drops_only_what_may_go(&fresh()).await;
@@ -156,15 +157,48 @@ async fn whose_entries_are_read_can_be_said(under_test: &impl LogUnderTest) {
     }
     let nobody = BTreeSet::from([EndpointName::new("initech", "default")]);
     assert_eq!(read_on(&*reader, &nobody, 3).await, [0; 0]);
-    let end = reader.read_for(&own, EntryNumber(25), 1, 1).await.expect("read");
+    let end = reader.read_for(&own, (EntryNumber(25), EntryNumber(99)), 1, 1).await.expect("read");
     assert_eq!((end.items.len(), end.through), (0, EntryNumber(25)));
+    for (after, until, expected) in
+        [(0, 10, vec![1, 4, 6, 9]), (6, 8, vec![]), (6, 9, vec![9]), (9, 9, vec![])]
+    {
+        let span = (EntryNumber(after), EntryNumber(until));
+        let read = reader.read_for(&own, span, 100, usize::MAX).await.expect("read");
+        assert_eq!((numbers(&read.items), read.through), (expected, EntryNumber(until)), "{span:?}");
+    }
+}
+
+async fn a_large_body_fills_a_page_of_its_endpoint_alone(under_test: &impl LogUnderTest) {
+    let (mut log, reader) = under_test.open().await;
+    let globex = EndpointName::new("globex", "default");
+    for batch in 0..4 {
+        append(
+            &mut *log,
+            at(batch),
+            &[large(0, 1, 50_000), delivery_to(&globex, b"g"), delivery_to(&globex, b"g")],
+        )
+        .await;
+    }
+    let page = async |endpoint: EndpointName| {
+        let of = BTreeSet::from([endpoint]);
+        reader.read_for(&of, (EntryNumber(0), EntryNumber(12)), 100, 60_000).await.expect("read")
+    };
+    let large = page(EndpointName::new("acme", "default")).await;
+    let bytes: usize = large
+        .items
+        .iter()
+        .map(|item| if let LogItem::Entry(entry) = item { entry.body.len() } else { 0 })
+        .sum();
+    assert!((1..=100_000).contains(&bytes) && large.through < EntryNumber(12), "{bytes} bytes");
+    assert!(!page(globex).await.items.is_empty());
 }
 
 /// The numbers that are read for these, to the end of the log.
 async fn read_on(reader: &dyn LogReader, endpoints: &BTreeSet<EndpointName>, most: usize) -> Vec<u64> {
     let (mut after, mut read) = (EntryNumber(0), Vec::new());
     while after < reader.durable() {
-        let stretch = reader.read_for(endpoints, after, most, usize::MAX).await.expect("read");
+        let span = (after, reader.durable());
+        let stretch = reader.read_for(endpoints, span, most, usize::MAX).await.expect("read");
         assert!(stretch.through > after, "something is passed");
         assert!(stretch.items.len() <= most);
         let is_between = |item: &LogItem| after < item.last() && item.last() <= stretch.through;

@@ -11,6 +11,12 @@ use crate::{
     model::EntryNumber,
 };
 
+/// One question asks for at most so many batches.
+const MAX_BATCHES: usize = 1_024;
+
+/// The first question for some endpoints asks for so many.
+const FIRST_ASKED: usize = 16;
+
 /// Something that follows, in order.
 pub(super) enum Step {
     /// Numbers of a batch.
@@ -42,82 +48,151 @@ pub(super) struct Page {
     pub(super) items: Vec<LogItem>,
     /// Through which number it has come.
     pub(super) after: EntryNumber,
-    /// Nothing more fits.
+    /// Nothing more fits, or is asked for.
     pub(super) full: bool,
+    /// It ends here at the latest.
+    until: EntryNumber,
     /// Whose entries are read; `None`: everybody's.
     endpoints: Option<Endpoints>,
     entries: usize,
     bytes: usize,
     max_entries: usize,
     max_bytes: usize,
+    /// How many batches the next question asks for, where most of them may be others'.
+    ask: usize,
 }
 
 impl Page {
     /// Of everybody's entries after a number; of one at least, when there is one.
     pub(super) fn after(after: EntryNumber, max_entries: usize, max_bytes: usize) -> Self {
-        let max_entries = max_entries.max(1);
-        let items = Vec::new();
-        Self { items, after, full: false, endpoints: None, entries: 0, bytes: 0, max_entries, max_bytes }
+        Self {
+            items: Vec::new(),
+            after,
+            full: false,
+            until: EntryNumber(u64::MAX),
+            endpoints: None,
+            entries: 0,
+            bytes: 0,
+            max_entries: max_entries.max(1),
+            max_bytes,
+            ask: FIRST_ASKED,
+        }
     }
 
-    /// Of the entries of these.
-    pub(super) fn of(self, endpoints: Endpoints) -> Self {
-        Self { endpoints: Some(endpoints), ..self }
+    /// Of the entries of these, up to a number.
+    pub(super) fn of(self, endpoints: Endpoints, until: EntryNumber) -> Self {
+        Self { endpoints: Some(endpoints), until, full: self.after >= until, ..self }
     }
 
     pub(super) fn is_for_all(&self) -> bool {
         self.endpoints.is_none()
     }
 
+    /// How many batches are to be asked for: when all is read, no more than there is room for. Where it is not, a few, and
+    /// twice as many each time none of them fills the page: what batches say of their entries is long.
+    pub(super) fn asks(&mut self) -> usize {
+        if self.is_for_all() {
+            return self.room().min(MAX_BATCHES);
+        }
+        let asks = self.ask;
+        self.ask = asks.saturating_mul(2).min(MAX_BATCHES);
+        asks
+    }
+
     /// How many entries it still takes; one at least.
-    pub(super) fn room(&self) -> usize {
+    fn room(&self) -> usize {
         self.max_entries.saturating_sub(self.entries).max(1)
     }
 
-    /// What of the batches that follow fits: what is read of a batch whole, but for one that is too large alone.
+    /// What of the batches that follow is read.
     pub(super) fn plan(&mut self, reach: &Reach, most: usize) -> Vec<Step> {
         let (mut steps, mut after) = (Vec::new(), self.after);
         for batch in &reach.batches {
             if after.next() < batch.first {
-                steps.push(Step::Gap { first: after.next(), last: EntryNumber(batch.first.0 - 1) });
-                after = EntryNumber(batch.first.0 - 1);
+                after = self.miss(after, EntryNumber(batch.first.0 - 1), &mut steps);
             }
-            if !self.take(batch, after, &mut steps) {
+            if self.full || !self.take(batch, after, &mut steps) {
                 return steps;
             }
             after = batch.last;
         }
         if reach.batches.len() < most && after < reach.last {
-            steps.push(Step::Gap { first: after.next(), last: reach.last });
+            self.miss(after, reach.last, &mut steps);
         }
         steps
     }
 
-    /// Plans what is read of one batch after a number; `false` when the page ends before or in it.
+    /// Plans to tell of numbers that no batch has.
+    fn miss(&mut self, after: EntryNumber, last: EntryNumber, steps: &mut Vec<Step>) -> EntryNumber {
+        let last = last.min(self.until);
+        steps.push(Step::Gap { first: after.next(), last });
+        self.full = last == self.until;
+        last
+    }
+
+    /// Plans what is read of one batch after a number; `false` when the page ends before, in or with it.
     fn take(&mut self, batch: &Arc<Batch>, after: EntryNumber, steps: &mut Vec<Step>) -> bool {
-        let stretches = batch.stretches(after, self.endpoints.as_ref());
-        let wanted: u64 = stretches.iter().map(|(first, last)| last.0 - first.0 + 1).sum();
-        let (mut room, bytes) = (self.room() as u64, batch.bytes_of(wanted));
-        let fits = wanted <= room && self.bytes.saturating_add(bytes) <= self.max_bytes;
-        let passes = stretches.last().is_none_or(|(_, last)| *last < batch.last);
+        let span = (batch.first.max(after.next()), batch.last.min(self.until));
+        let own = self.endpoints.as_ref().and_then(|endpoints| batch.entries_of(endpoints));
+        let own: Option<Vec<_>> = own.map(Iterator::collect);
+        let went_in = match own {
+            Some(own) => self.take_some(batch, span, own, steps),
+            None => self.take_whole(batch, span, steps),
+        };
+        let is_end = batch.last >= self.until;
+        self.full = !went_in || is_end || self.entries >= self.max_entries || self.bytes >= self.max_bytes;
+        !self.full
+    }
+
+    /// All of a batch, or nothing; but a part of one that is too large alone.
+    fn take_whole(
+        &mut self,
+        batch: &Arc<Batch>,
+        (first, last): (EntryNumber, EntryNumber),
+        steps: &mut Vec<Step>,
+    ) -> bool {
+        let (room, count) = (self.room() as u64, last.0 - first.0 + 1);
+        let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
+        let fits = count <= room && self.bytes.saturating_add(bytes) <= self.max_bytes;
         if !fits && self.entries > 0 {
-            self.full = true;
             return false;
         }
+        let count = count.min(room);
+        steps.push(Step::Read { batch: Arc::clone(batch), first, last: EntryNumber(first.0 + count - 1) });
         self.bytes = self.bytes.saturating_add(bytes);
-        self.entries += usize::try_from(wanted.min(room)).unwrap_or(usize::MAX);
-        for (first, last) in stretches {
-            let last = last.min(EntryNumber(first.0.saturating_add(room.saturating_sub(1))));
-            if room > 0 {
-                steps.push(Step::Read { batch: Arc::clone(batch), first, last });
+        self.entries += usize::try_from(count).unwrap_or(usize::MAX);
+        true
+    }
+
+    /// Some entries of a batch, as many as go in; `false` if not all do. The rest is passed.
+    fn take_some(
+        &mut self,
+        batch: &Arc<Batch>,
+        (begin, end): (EntryNumber, EntryNumber),
+        own: Vec<(EntryNumber, usize)>,
+        steps: &mut Vec<Step>,
+    ) -> bool {
+        let mut through = begin.0 - 1;
+        for (number, bytes) in own.into_iter().filter(|(number, _)| begin <= *number && *number <= end) {
+            let fits = self.entries < self.max_entries && self.bytes.saturating_add(bytes) <= self.max_bytes;
+            if !fits && self.entries > 0 {
+                return false;
             }
-            room = room.saturating_sub(last.0 - first.0 + 1);
+            match steps.last_mut() {
+                Some(Step::Read { batch: same, last, .. })
+                    if Arc::ptr_eq(same, batch) && last.next() == number =>
+                {
+                    *last = number;
+                }
+                _ => steps.push(Step::Read { batch: Arc::clone(batch), first: number, last: number }),
+            }
+            (self.entries, self.bytes) = (self.entries + 1, self.bytes.saturating_add(bytes));
+            through = number.0;
         }
-        if fits && passes {
-            steps.push(Step::Pass { last: batch.last });
+        if through < end.0 {
+            steps.push(Step::Pass { last: end });
         }
-        self.full = self.entries >= self.max_entries || self.bytes >= self.max_bytes;
-        !self.full
+        true
     }
 
     /// Adds what was found for a step.

@@ -22,15 +22,13 @@ use crate::{
     model::{EndpointName, EntryNumber, Timestamp},
 };
 
-/// One question asks for at most so many batches.
-const MAX_BATCHES: usize = 1_024;
-
 /// Who reads for some endpoints asks at most so often before it tells how far it came: others' entries may be many.
 const MAX_QUESTIONS: usize = 16;
 
 /// One statement, so one moment: nothing is missing only because it came in between.
 const REACH: &str = "SELECT reach.first, reach.last,
-        b.last, b.first, b.received_at, b.written_at, b.batch, b.bytes, b.endpoints, b.endpoints_checksum
+        b.last, b.first, b.received_at, b.written_at, b.batch, b.bytes,
+        CASE WHEN $3 THEN b.endpoints END, CASE WHEN $3 THEN b.lengths END, b.whose_checksum
     FROM (SELECT (SELECT first FROM log_start) AS first, (SELECT last FROM log_end) AS last) reach
     LEFT JOIN LATERAL (
         SELECT * FROM log_batches WHERE log_batches.last > $1 ORDER BY log_batches.last LIMIT $2) b ON true
@@ -66,7 +64,7 @@ impl PostgresReader {
     /// Asks how far the log reaches: so a process learns what others appended and dropped. To be called again and again.
     pub async fn look(&self) -> Result<(), LogError> {
         let session = self.database.session().await?;
-        self.reach(&session, EntryNumber(u64::MAX), 1).await?;
+        self.reach(&session, EntryNumber(u64::MAX), 1, false).await?;
         Ok(())
     }
 
@@ -75,14 +73,16 @@ impl PostgresReader {
         self.progress.news()
     }
 
+    /// The batches that follow, and if `whose`, what they say of whose their entries are.
     async fn reach(
         &self,
         session: &Session,
         after: EntryNumber,
         batches: usize,
+        whose: bool,
     ) -> Result<Reach, PostgresError> {
         let question = self.progress.question();
-        let rows = session.query(REACH, &[&signed(after.0), &signed(batches as u64)]).await?;
+        let rows = session.query(REACH, &[&signed(after.0), &signed(batches as u64), &whose]).await?;
         let reach = Reach::of(&rows)?;
         self.progress.answer(question, reach.first, reach.last);
         Ok(reach)
@@ -90,8 +90,8 @@ impl PostgresReader {
 
     /// Adds what follows to a page; `false` when it is full or nothing follows.
     async fn fill(&self, session: &Session, page: &mut Page) -> Result<bool, LogError> {
-        let most = page.room().min(MAX_BATCHES);
-        let reach = self.reach(session, page.after, most).await?;
+        let most = page.asks();
+        let reach = self.reach(session, page.after, most, !page.is_for_all()).await?;
         if page.after >= reach.last {
             return Ok(false);
         }
@@ -118,7 +118,7 @@ impl PostgresReader {
         after: EntryNumber,
         steps: &[Step],
     ) -> Result<(), LogError> {
-        let first = self.reach(session, after, 1).await?.first;
+        let first = self.reach(session, after, 1, false).await?.first;
         if after.next() < first {
             return Err(LogError::Pruned { first });
         }
@@ -133,7 +133,10 @@ impl PostgresReader {
     async fn page(&self, mut page: Page) -> Result<Page, LogError> {
         let session = self.database.session().await?;
         let mut questions = 1;
-        while self.fill(&session, &mut page).await? && (page.is_for_all() || questions < MAX_QUESTIONS) {
+        while !page.full
+            && self.fill(&session, &mut page).await?
+            && (page.is_for_all() || questions < MAX_QUESTIONS)
+        {
             questions += 1;
         }
         Ok(page)
@@ -187,11 +190,11 @@ impl LogReader for PostgresReader {
     async fn read_for(
         &self,
         endpoints: &BTreeSet<EndpointName>,
-        after: EntryNumber,
+        (after, until): (EntryNumber, EntryNumber),
         max_entries: usize,
         max_bytes: usize,
     ) -> Result<Stretch, LogError> {
-        let page = Page::after(after, max_entries, max_bytes).of(Endpoints::from(endpoints));
+        let page = Page::after(after, max_entries, max_bytes).of(Endpoints::from(endpoints), until);
         let page = self.page(page).await?;
         Ok(Stretch { items: page.items, through: page.after })
     }
@@ -218,7 +221,7 @@ impl LogReader for PostgresReader {
 
     async fn prunable(&self, before: Timestamp, through: EntryNumber) -> Result<EntryNumber, LogError> {
         let session = self.database.session().await?;
-        let first = self.reach(&session, EntryNumber(u64::MAX), 1).await?.first;
+        let first = self.reach(&session, EntryNumber(u64::MAX), 1, false).await?.first;
         Ok(retention::droppable(&session, before, through).await?.left.max(first))
     }
 

@@ -24,10 +24,16 @@ pub(super) fn whose(endpoint: &EndpointName) -> i64 {
     i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
 }
 
+/// How many bytes an entry has, as batches say it.
+pub(super) fn length(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}
+
 /// CRC-32C of what a batch says of whose its entries are. Where that is not what was written, the batch is read whole.
-pub(super) fn whose_checksum(batch: i64, whose: &[i64]) -> i64 {
+pub(super) fn whose_checksum(batch: i64, whose: &[i64], lengths: &[i32]) -> i64 {
     let keys = std::iter::once(&batch).chain(whose);
-    i64::from(keys.fold(0, |crc, key| crc32c::crc32c_append(crc, &key.to_le_bytes())))
+    let of_keys = keys.fold(0, |crc, key| crc32c::crc32c_append(crc, &key.to_le_bytes()));
+    i64::from(lengths.iter().fold(of_keys, |crc, length| crc32c::crc32c_append(crc, &length.to_le_bytes())))
 }
 
 /// Endpoints, as batches name them.
@@ -67,8 +73,15 @@ pub(super) struct Batch {
     pub(super) written_at: i64,
     pub(super) key: i64,
     pub(super) bytes: u64,
-    /// For each entry, whose it is; `None` where that is not known.
-    whose: Option<Vec<i64>>,
+    /// For each entry, whose it is; `None` where that is not known, or was not asked.
+    shares: Option<Vec<Share>>,
+}
+
+/// What a batch says of one of its entries.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    endpoint: i64,
+    bytes: usize,
 }
 
 impl Reach {
@@ -88,60 +101,33 @@ impl Batch {
     /// `None` when nothing follows.
     fn of(row: &Row) -> Result<Option<Self>, PostgresError> {
         let Some(last) = column::<Option<i64>>(row, 2)? else { return Ok(None) };
-        let batch = Self {
+        Ok(Some(Self {
             last: EntryNumber(unsigned(last)?),
             first: EntryNumber(unsigned(column(row, 3)?)?),
             received_at: Timestamp::from_micros(column(row, 4)?),
             written_at: column(row, 5)?,
             key: column(row, 6)?,
             bytes: unsigned(column(row, 7)?)?,
-            whose: None,
-        };
-        let (whose, checksum): (Option<Vec<i64>>, Option<i64>) = (column(row, 8)?, column(row, 9)?);
-        let is_sound = |whose: &Vec<i64>| {
-            whose.len() as u64 == batch.count() && Some(whose_checksum(batch.key, whose)) == checksum
-        };
-        Ok(Some(Self { whose: whose.filter(is_sound), ..batch }))
+            shares: shares(row),
+        }))
     }
 
-    /// How many numbers it has.
-    fn count(&self) -> u64 {
-        self.last.0.saturating_sub(self.first.0) + 1
-    }
-
-    /// About how many bytes so many of its entries have.
-    pub(super) fn bytes_of(&self, entries: u64) -> usize {
-        let share = u128::from(self.bytes) * u128::from(entries) / u128::from(self.count());
-        usize::try_from(share).unwrap_or(usize::MAX)
-    }
-
-    /// The numbers after `after` that are to be read for these endpoints, as stretches: first and last. All, where none are
-    /// named, or the batch does not say whose its entries are.
-    pub(super) fn stretches(
-        &self,
-        after: EntryNumber,
-        endpoints: Option<&Endpoints>,
-    ) -> Vec<(EntryNumber, EntryNumber)> {
-        let first = self.first.max(after.next());
-        let (Some(Endpoints(endpoints)), Some(whose)) = (endpoints, &self.whose) else {
-            return vec![(first, self.last)];
-        };
-        let numbered = (self.first.0..).zip(whose).skip_while(|(number, _)| *number < first.0);
-        let mut stretches: Vec<(EntryNumber, EntryNumber)> = Vec::new();
-        for (number, _) in numbered.filter(|(_, key)| endpoints.contains(key)) {
-            match stretches.last_mut() {
-                Some((_, last)) if last.0 + 1 == number => *last = EntryNumber(number),
-                _ => stretches.push((EntryNumber(number), EntryNumber(number))),
-            }
-        }
-        stretches
+    /// The entries of these endpoints, each with its bytes; `None` where the batch does not say whose its entries are.
+    pub(super) fn entries_of<'b>(
+        &'b self,
+        Endpoints(endpoints): &'b Endpoints,
+    ) -> Option<impl Iterator<Item = (EntryNumber, usize)> + 'b> {
+        let shares = self.shares.as_ref()?;
+        let numbered = (self.first.0..).map(EntryNumber).zip(shares);
+        let own = numbered.filter(|(_, share)| endpoints.contains(&share.endpoint));
+        Some(own.map(|(number, share)| (number, share.bytes)))
     }
 
     /// Whether the batch says of this entry whose it is, and it is another's.
     fn denies(&self, number: EntryNumber, endpoint: &EndpointName) -> bool {
         let place = usize::try_from(number.0.saturating_sub(self.first.0)).unwrap_or(usize::MAX);
-        let said = self.whose.as_ref().and_then(|whose| whose.get(place));
-        said.is_some_and(|said| *said != whose(endpoint))
+        let said = self.shares.as_ref().and_then(|shares| shares.get(place));
+        said.is_some_and(|said| said.endpoint != whose(endpoint))
     }
 
     /// The place of a number in this batch, from 1.
@@ -162,13 +148,27 @@ impl Batch {
                 "entry {number} is of a kind that this release does not know"
             )));
         };
-        // Whoever it belongs to would pass it, so everybody who reads the whole log has to tell.
+        // Whoever it belongs to passes it.
         if self.denies(number, meta.endpoint()) {
             return Ok(damaged(number, number, "its batch says that the entry is another endpoint's"));
         }
         let body = Bytes::copy_from_slice(body);
         Ok(LogItem::Entry(Entry { number, received_at: self.received_at, meta, body }))
     }
+}
+
+/// What a row says of whose the batch's entries are, if that is what was written.
+fn shares(row: &Row) -> Option<Vec<Share>> {
+    let (last, first, key): (i64, i64, i64) =
+        (row.try_get(2).ok()?, row.try_get(3).ok()?, row.try_get(6).ok()?);
+    let (whose, lengths): (Vec<i64>, Vec<i32>) = (row.try_get(8).ok()?, row.try_get(9).ok()?);
+    let count = usize::try_from(last.checked_sub(first)?).ok()?.checked_add(1)?;
+    let is_whole = whose.len() == count && lengths.len() == count;
+    if !is_whole || row.try_get::<_, i64>(10).ok()? != whose_checksum(key, &whose, &lengths) {
+        return None;
+    }
+    let bytes = lengths.into_iter().map(|length| usize::try_from(length).unwrap_or_default());
+    Some(whose.into_iter().zip(bytes).map(|(endpoint, bytes)| Share { endpoint, bytes }).collect())
 }
 
 pub(super) fn damaged(first: EntryNumber, last: EntryNumber, detail: &str) -> LogItem {
@@ -198,9 +198,10 @@ mod tests {
         EndpointName::new(partner, "default")
     }
 
-    /// Numbers from 11 on.
+    /// Numbers from 11 on, a hundred bytes more each.
     fn batch(partners: &[&str]) -> Batch {
-        let whose: Vec<i64> = partners.iter().map(|partner| whose(&name(partner))).collect();
+        let share =
+            |(place, partner): (usize, &&str)| Share { endpoint: whose(&name(partner)), bytes: 100 * place };
         Batch {
             first: EntryNumber(11),
             last: EntryNumber(10 + partners.len() as u64),
@@ -208,33 +209,31 @@ mod tests {
             written_at: 0,
             key: 7,
             bytes: 1_000,
-            whose: Some(whose),
+            shares: Some((1..).zip(partners).map(share).collect()),
         }
     }
 
     #[test]
     fn the_name_of_an_endpoint_in_batches_never_changes() {
         assert_eq!(whose(&name("acme")), -8_885_125_746_037_873_441);
-        assert_eq!(whose_checksum(7, &[1, -2]), 3_529_487_299);
+        assert_eq!(whose_checksum(7, &[1, -2], &[]), 3_529_487_299);
+        assert_ne!(whose_checksum(7, &[1, -2], &[5]), whose_checksum(7, &[1, -2], &[6]));
     }
 
     #[test]
-    fn of_a_batch_stretches_are_read() {
-        let batch = batch(&["a", "a", "b", "c", "a", "b", "b"]);
-        let read = |after, partners: &[&str]| {
+    fn of_a_batch_those_entries_are_read_that_are_asked_for() {
+        let batch = batch(&["a", "a", "b", "c"]);
+        let read = |partners: &[&str]| {
             let names = partners.iter().map(|partner| name(partner)).collect();
-            let stretches = batch.stretches(EntryNumber(after), Some(&Endpoints::from(&names)));
-            stretches.into_iter().map(|(first, last)| (first.0, last.0)).collect::<Vec<_>>()
+            let endpoints = Endpoints::from(&names);
+            let own = batch.entries_of(&endpoints).expect("said");
+            own.map(|(number, bytes)| (number.0, bytes)).collect::<Vec<_>>()
         };
-        assert_eq!(read(10, &["a"]), [(11, 12), (15, 15)]);
-        assert_eq!(read(11, &["a"]), [(12, 12), (15, 15)]);
-        assert_eq!(read(10, &["b", "c"]), [(13, 14), (16, 17)]);
-        assert_eq!(read(10, &["d"]), []);
-        assert_eq!(read(17, &["a", "b", "c"]), []);
-        assert_eq!(batch.stretches(EntryNumber(12), None), [(EntryNumber(13), EntryNumber(17))]);
-        let unsaid = Batch { whose: None, ..batch.clone() };
-        let of_d = Endpoints::from(&BTreeSet::from([name("d")]));
-        assert_eq!(unsaid.stretches(EntryNumber(0), Some(&of_d)), [(EntryNumber(11), EntryNumber(17))]);
+        assert_eq!(read(&["a"]), [(11, 100), (12, 200)]);
+        assert_eq!(read(&["c", "a"]), [(11, 100), (12, 200), (14, 400)]);
+        assert_eq!(read(&["d"]), []);
+        let unsaid = Batch { shares: None, ..batch.clone() };
+        assert!(unsaid.entries_of(&Endpoints::from(&BTreeSet::from([name("a")]))).is_none());
     }
 
     #[test]
@@ -242,7 +241,7 @@ mod tests {
         let batch = batch(&["a", "b"]);
         assert!(!batch.denies(EntryNumber(11), &name("a")) && !batch.denies(EntryNumber(12), &name("b")));
         assert!(batch.denies(EntryNumber(12), &name("a")));
-        let unsaid = Batch { whose: None, ..batch };
+        let unsaid = Batch { shares: None, ..batch };
         assert!(!unsaid.denies(EntryNumber(12), &name("a")));
     }
 }

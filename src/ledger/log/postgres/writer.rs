@@ -13,7 +13,7 @@ use tokio_postgres::{Row, Statement, types::ToSql};
 use super::{
     ENTRIES,
     progress::Progress,
-    rows::{checksum, whose, whose_checksum},
+    rows::{checksum, length, whose, whose_checksum},
     signed, unsigned,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     telemetry::Outage,
 };
 
-const APPEND: &str = "CALL append_entries($1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL)";
+const APPEND: &str = "CALL append_entries($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, NULL)";
 
 const REGISTER: &str = "SELECT register_endpoints($1, $2)";
 
@@ -130,6 +130,7 @@ struct Batch<'a> {
     key: i64,
     size: i64,
     whose: Vec<i64>,
+    lengths: Vec<i32>,
     checksums: Vec<i64>,
     metas: Vec<&'a [u8]>,
     bodies: Vec<&'a [u8]>,
@@ -146,6 +147,7 @@ impl<'a> Batch<'a> {
             key,
             size: signed(entries.iter().map(|entry| entry.size() as u64).sum()),
             whose: entries.iter().map(|entry| named(entry.endpoint())).collect(),
+            lengths: entries.iter().map(|entry| length(entry.size())).collect(),
             checksums: parts().map(|(place, it)| checksum(key, place, it.meta(), it.body())).collect(),
             metas: entries.iter().map(|entry| &entry.meta()[..]).collect(),
             bodies: entries.iter().map(|entry| &entry.body()[..]).collect(),
@@ -153,11 +155,11 @@ impl<'a> Batch<'a> {
     }
 
     async fn send(&self, connection: &Connection, now: Timestamp) -> Result<Row, PostgresError> {
-        let Self { key, size, whose, checksums, metas, bodies } = self;
-        let (now, whose_checksum) = (now.micros(), whose_checksum(*key, whose));
+        let Self { key, size, whose, lengths, checksums, metas, bodies } = self;
+        let (now, whose_checksum) = (now.micros(), whose_checksum(*key, whose, lengths));
         let client = connection.server.client();
-        let parameters: [&(dyn ToSql + Sync); 8] =
-            [&now, key, size, whose, &whose_checksum, checksums, metas, bodies];
+        let parameters: [&(dyn ToSql + Sync); 9] =
+            [&now, key, size, whose, lengths, &whose_checksum, checksums, metas, bodies];
         let call = client.query_one(&connection.append, &parameters);
         connection.server.bounded(call).await
     }

@@ -1,12 +1,13 @@
 -- A batch says whose its entries are: a process that works some endpoints reads their entries and nothing else.
 
--- `endpoints`: for each place, in order, the first eight bytes of the SHA-256 of `partner/endpoint`. `endpoints_checksum`: the
--- CRC-32C of the batch's key and of these. NULL in batches of the release before: those are read whole.
-ALTER TABLE log_batches ADD COLUMN endpoints bigint[], ADD COLUMN endpoints_checksum bigint;
+-- For each place, in order: `endpoints`, the first eight bytes of the SHA-256 of `partner/endpoint`; `lengths`, the bytes of
+-- metadata and body. `whose_checksum`: the CRC-32C of the batch's key and of these. NULL in batches of the release before:
+-- those are read whole.
+ALTER TABLE log_batches ADD COLUMN endpoints bigint[], ADD COLUMN lengths int[], ADD COLUMN whose_checksum bigint;
 
 -- As `append_batch`, which the release before calls, and with whose its entries are.
 CREATE PROCEDURE append_entries(
-  now bigint, batch_key bigint, size bigint, whose bigint[], whose_checksum bigint,
+  now bigint, batch_key bigint, size bigint, whose bigint[], lengths int[], whose_checksum bigint,
   checksums bigint[], metas bytea[], bodies bytea[], INOUT first_given bigint, INOUT accepted_at bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
@@ -29,8 +30,8 @@ BEGIN
     UPDATE log_end SET starts = partitions.starts, ends = partitions.ends FROM partitions
       WHERE partitions.parent = 'log_entries' AND partitions.starts <= now AND now < partitions.ends;
   END IF;
-  INSERT INTO log_batches (last, first, received_at, written_at, batch, bytes, endpoints, endpoints_checksum)
-    VALUES (last_given, first_given, accepted_at, now, batch_key, size, whose, whose_checksum);
+  INSERT INTO log_batches (last, first, received_at, written_at, batch, bytes, endpoints, lengths, whose_checksum)
+    VALUES (last_given, first_given, accepted_at, now, batch_key, size, whose, lengths, whose_checksum);
   COMMIT;
   -- A commit waits only if it has written something: a message that nobody reads.
   PERFORM pg_logical_emit_message(true, 'douane', '');
