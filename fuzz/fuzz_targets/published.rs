@@ -53,7 +53,7 @@ fuzz_target!(|input: (Option<&str>, &[u8])| {
     let address = address.unwrap_or("https://api.acme.com/certs/1.pem").to_owned();
     let signed = request(&[("x-signature", format!("{}==", "A".repeat(342))), ("x-cert", address)]);
     let bearer = request(&[("authorization", format!("Bearer {}", token()))]);
-    assert_eq!(KEY_SET.needs(&bearer).map(|needed| needed.len()), Ok(1));
+    assert_eq!(KEY_SET.needs(&[], &bearer).map(|needed| needed.len()), Ok(1));
     for (schemes, request) in [(&*CERTIFICATE, signed), (&*KEY_SET, bearer)] {
         for (at, needed) in schemes.needs(&[], &request).unwrap_or_default() {
             assert!(["https://api.acme.com/certs/", "https://api.acme.com/jwks"]
