@@ -17,7 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{CONNECTIONS, process::Server};
+use crate::{CONNECTIONS, process::Server, stripe};
 
 /// The secret every server checks with.
 pub const SECRET: &str = "whsec_bench_3f2b8c1d9e7a6f5b4c3d2e1f";
@@ -49,19 +49,20 @@ impl Run {
 
 /// Makes distinct requests: one template, a running number in the ids, a fresh signature.
 struct Requests {
+    address: String,
     template: Vec<u8>,
     marks: Vec<usize>,
     next: Arc<AtomicU64>,
 }
 
 impl Requests {
-    fn new(next: Arc<AtomicU64>) -> Self {
+    fn new(address: String, next: Arc<AtomicU64>) -> Self {
         let filler = "x".repeat(BODY_BYTES - 820);
         let text = format!(
             r#"{{"id":"evt_################","object":"event","api_version":"2025-09-30.clover","created":1764072000,"livemode":true,"pending_webhooks":1,"request":{{"id":"req_################","idempotency_key":null}},"type":"payment_intent.succeeded","data":{{"object":{{"id":"pi_################","object":"payment_intent","amount":2599,"amount_capturable":0,"amount_received":2599,"capture_method":"automatic","currency":"eur","customer":"cus_QwErTyUiOp","created":1764071990,"description":null,"latest_charge":"ch_################","livemode":true,"metadata":{{"order_id":"A-1001","note":"{filler}"}},"payment_method":"pm_1QabcdEfGhIjKlMn","payment_method_types":["card"],"receipt_email":null,"status":"succeeded"}}}}}}"#
         );
         let marks = text.match_indices("################").map(|(at, _)| at).collect();
-        Self { template: text.into_bytes(), marks, next }
+        Self { address, template: text.into_bytes(), marks, next }
     }
 
     fn next(&mut self) -> Vec<u8> {
@@ -75,9 +76,10 @@ impl Requests {
         mac.update(&self.template);
         let signature = hex::encode(mac.finalize().into_bytes());
         let mut request = format!(
-            "POST /in/stripe HTTP/1.1\r\nhost: bench\r\nuser-agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n\
+            "POST {} HTTP/1.1\r\nhost: bench\r\nuser-agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n\
              accept: */*\r\ncontent-type: application/json; charset=utf-8\r\nstripe-signature: t={now},v1={signature}\r\n\
              content-length: {}\r\n\r\n",
+            self.address,
             self.template.len()
         )
         .into_bytes();
@@ -168,11 +170,13 @@ async fn drive(servers: &[Server], until: Until, gap: Option<Duration>) -> Resul
     };
     let mut tasks = JoinSet::new();
     for (place, server) in (0..CONNECTIONS).zip(servers.iter().cycle()) {
+        // Every server gets of everybody's.
+        let address = stripe::address(place / servers.len() as u64);
         let connection = Connection::open(server).await?;
         let first_due = gap.map(|gap| began + gap.mul_f64(place as f64 / CONNECTIONS as f64));
         tasks.spawn(one_connection(
             connection,
-            Requests::new(next.clone()),
+            Requests::new(address, next.clone()),
             left.clone(),
             deadline,
             first_due.zip(gap),

@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::load::SECRET;
+use crate::{ENDPOINTS, load::SECRET};
 
 /// Whether the body was signed with the load's secret.
 pub fn signed(headers: &HeaderMap, body: &[u8]) -> bool {
@@ -21,7 +21,15 @@ pub fn signed(headers: &HeaderMap, body: &[u8]) -> bool {
     hex::decode(signature).is_ok_and(|signature| mac.verify_slice(&signature).is_ok())
 }
 
-/// The shipped mappings, with the load's secret for Stripe.
+/// Where Stripe posts what is of one of the accounts, which are as many as there are endpoints.
+pub fn address(account: u64) -> String {
+    match account.checked_rem(ENDPOINTS) {
+        None | Some(0) => "/in/stripe".to_owned(),
+        Some(other) => format!("/in/stripe/account-{other}"),
+    }
+}
+
+/// The shipped mappings, with the load's secret for Stripe, and an endpoint for each account.
 pub fn mappings(folder: &Path) -> Result<std::path::PathBuf> {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings");
     let copy = folder.join("mappings");
@@ -33,8 +41,18 @@ pub fn mappings(folder: &Path) -> Result<std::path::PathBuf> {
     for (_, secret) in partner["test"]["secrets"].as_table_mut().into_iter().flatten() {
         *secret = SECRET.into();
     }
+    if let Some(endpoints) = partner["endpoint"].as_array_mut() {
+        let first = endpoints[0].clone();
+        endpoints.extend((1..ENDPOINTS).map(|account| another(&first, account)));
+    }
     std::fs::write(&file, toml::to_string(&partner)?)?;
     Ok(copy)
+}
+
+fn another(endpoint: &toml::Value, account: u64) -> toml::Value {
+    let mut endpoint = endpoint.clone();
+    endpoint["name"] = format!("account-{account}").into();
+    endpoint
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

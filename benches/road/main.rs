@@ -43,6 +43,8 @@ use report::{Figures, Report};
 
 /// Open connections of the load.
 const CONNECTIONS: u64 = 64;
+/// Endpoints that they post to.
+const ENDPOINTS: u64 = 1;
 
 /// How often and how long everything is measured.
 #[derive(Clone, Copy, Debug)]

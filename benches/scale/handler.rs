@@ -54,7 +54,10 @@ pub async fn serve(folder: &Path) -> Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     process::announce(address, address, "-", 0)?;
-    let app = Router::new().route("/in/stripe", post(accept)).with_state(Handler { pool, redis });
+    let app = Router::new()
+        .route("/in/stripe", post(accept))
+        .route("/in/stripe/{account}", post(accept))
+        .with_state(Handler { pool, redis });
     Ok(axum::serve(listener, app).await?)
 }
 

@@ -69,6 +69,8 @@ use report::{Figures, Report};
 /// Open connections of the load, shared out among the processes. With a few only, each process would have a few to commit at
 /// once, and would measure how long the disk takes.
 const CONNECTIONS: u64 = 256;
+/// Endpoints that they post to: one endpoint is translated by one process, so several processes need several to share.
+const ENDPOINTS: u64 = 8;
 /// Everything that a process can do.
 const ALL: &str = "intake,translate,publish,console";
 /// Deliveries a second for latencies.
