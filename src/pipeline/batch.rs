@@ -193,7 +193,8 @@ impl Sorting<'_> {
     }
 
     /// Damaged numbers are worked by whoever meets them, a bounded part of the range at a time: whose they were cannot
-    /// be read any more. The records pass over what is worked already.
+    /// be read any more, unless their batch says it, and then nobody else meets them. The records pass over what is worked
+    /// already.
     fn damaged(&mut self, first: EntryNumber, last: EntryNumber, detail: &str) -> bool {
         let (first, last) = (first.max(self.advance.through.next()), last.min(self.group.until));
         for number in (first.0..=last.0).map(EntryNumber) {

@@ -454,6 +454,23 @@ fn exports_to_a_file(run: &dyn Fn(&[&str]) -> Ran, exported: &str) {
     run(&["deliveries", "export", "--force"]).ended(2);
 }
 
+/// Rehearsals of replays: what they would do, and which are refused.
+fn plans_replays(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
+    let plan = run(&["replay", "--partner", "lab", "--dry-run", "--format", "json"]).ended(0).json();
+    assert_eq!((&plan["events"], &plan["repeated"], &plan["replay"]), (&json!(3), &json!(1), &Value::Null));
+    assert!(run(&["replay", "--partner", "lab", "--dry-run"]).ended(0).out.contains("(dry run)"));
+    let by_number =
+        run(&["replay", "--delivery", "2", "--delivery", &ids[0], "--dry-run", "--format", "json"]);
+    assert_eq!(by_number.ended(0).json()["events"], 2);
+    let unknown = run(&["replay", "--delivery", "4", "--dry-run"]).ended(2);
+    assert!(unknown.err.contains("there is no delivery number 4"), "{}", unknown.err);
+    let reissue = ["replay", "--partner", "lab", "--reissue", "--dry-run"];
+    assert!(
+        run(&reissue).ended(0).out.contains("1 published event is translated afresh and may be reissued")
+    );
+    run(&["replay", "--dry-run"]).ended(2);
+}
+
 /// What the ledger verbs must say, whether a server runs or not. `run` runs one on the data folder.
 fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     let rows = run(&["deliveries", "ls", "--format", "json"]).ended(0).json();
@@ -502,19 +519,7 @@ fn inspect(run: &dyn Fn(&[&str]) -> Ran, ids: &[String]) {
     assert!(run(&["dead-letters", "ls"]).ended(0).out.contains(&ids[2]));
     run(&["dead-letters", "show", &ids[2]]).ended(0).json();
 
-    let plan = run(&["replay", "--partner", "lab", "--dry-run", "--format", "json"]).ended(0).json();
-    assert_eq!((&plan["events"], &plan["repeated"], &plan["replay"]), (&json!(3), &json!(1), &Value::Null));
-    assert!(run(&["replay", "--partner", "lab", "--dry-run"]).ended(0).out.contains("(dry run)"));
-    let by_number =
-        run(&["replay", "--delivery", "2", "--delivery", &ids[0], "--dry-run", "--format", "json"]);
-    assert_eq!(by_number.ended(0).json()["events"], 2);
-    let unknown = run(&["replay", "--delivery", "4", "--dry-run"]).ended(2);
-    assert!(unknown.err.contains("there is no delivery number 4"), "{}", unknown.err);
-    let reissue = ["replay", "--partner", "lab", "--reissue", "--dry-run"];
-    assert!(
-        run(&reissue).ended(0).out.contains("1 published event is translated afresh and may be reissued")
-    );
-    run(&["replay", "--dry-run"]).ended(2);
+    plans_replays(run, ids);
     let report = run(&["reconcile", "--scrub", "--format", "json"]).ended(0).json();
     assert_eq!((&report["numbers_hold"], &report["events_hold"]), (&json!(true), &json!(true)));
     assert!(run(&["reconcile"]).ended(0).out.contains("holds"));

@@ -7,7 +7,8 @@
 //! It returns when the batch is durable; others can read it a moment before that.
 //!
 //! A [`PostgresReader`] serves what is committed. It learns what other processes appended by asking
-//! ([`PostgresReader::look`]), not by NOTIFY, whose lock every commit of the server would queue for.
+//! ([`PostgresReader::look`]), not by NOTIFY, whose lock every commit of the server would queue for. Each batch says whose its
+//! entries are, so who asks for some endpoints' reads no more than those.
 
 mod page;
 mod progress;
