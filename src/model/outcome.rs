@@ -101,7 +101,7 @@ pub enum ReasonCode {
     MappingOutput,
     /// The domain event breaks its contract.
     ContractBroken,
-    /// The translator process died twice while working on this event.
+    /// The translator process died three times while working on this event alone.
     CrashedTheTranslator,
     /// The intake log's bytes at this place are damaged.
     Damaged,

@@ -1,6 +1,6 @@
 //! Room `pipeline`: the crash note. A mapping can end the process in ways nobody can catch (stack, memory). So the range
 //! of entries being worked stands in a small file while it is; what an unclean end leaves there is worked one event at
-//! a time afterwards, each named in the note while it is tried, and one that killed twice is set aside.
+//! a time afterwards, each named in the note while it is tried, and one that killed three times is set aside.
 //! May not decide what becomes of an event, only whether it may be tried. Processes that share a ledger have what they learn
 //! from one another too (`suspicion`).
 
@@ -16,8 +16,9 @@ use tracing::{error, warn};
 
 use crate::{ledger::Suspect, model::EntryNumber};
 
-/// So many unclean ends make an event a dead letter.
-pub(super) const KILLS_ALLOWED: u32 = 2;
+/// So many unclean ends make an event a dead letter. Not two: a machine that ends processes again and again, and gives them
+/// little of its processor between, meets the same innocent twice sooner or later.
+pub(super) const KILLS_ALLOWED: u32 = 3;
 
 /// First and last number of a range of entries.
 type Range = (EntryNumber, EntryNumber);
@@ -212,10 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn what_killed_twice_alone_is_set_aside_and_nothing_else() {
+    fn what_killed_three_times_alone_is_set_aside_and_nothing_else() {
         let folder = Folder::new();
-        folder.dies_with(EVENT);
-        assert_eq!(folder.start().alone(EVENT, || "tried"), Tried::Done("tried"), "once may be chance");
+        for _ in 1..KILLS_ALLOWED {
+            folder.dies_with(EVENT);
+            assert_eq!(folder.start().alone(EVENT, || "tried"), Tried::Done("tried"), "it may be chance");
+        }
         folder.dies_with(EVENT);
         let mut note = folder.start();
         assert_eq!(note.alone(EVENT, || "tried"), Tried::SetAside);

@@ -76,7 +76,7 @@ fn tried<T>(tried: Tried<Result<T, ReasonCode>>) -> Result<T, ReasonCode> {
 pub(super) fn explain(code: ReasonCode) -> &'static str {
     match code {
         ReasonCode::CrashedTheTranslator => {
-            "the process ended twice while it worked on this alone; simplify the mapping, then replay"
+            "the process ended three times while it worked on this alone; simplify the mapping, then replay"
         }
         _ => "the work on this panicked; that is a defect of douane, not of the event",
     }

@@ -1,6 +1,6 @@
 //! Room `pipeline`: what processes that share the work know of one that died at it. Whoever takes over an endpoint whose holder
 //! fell silent works what that may have been working one event at a time, and each is noted in the ledger before it is tried:
-//! so a poison kills two who know it alone, in all, and not two of each. The crash note does the same for a process that has
+//! so a poison kills three who know it alone, in all, and not three of each. The crash note does the same for a process that has
 //! its ledger to itself.
 
 use std::{

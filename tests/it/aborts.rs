@@ -15,8 +15,8 @@ use crate::{
     wire,
 };
 
-/// The event is set aside after at most so many restarts: one to learn which batch it was, two to be sure of the event.
-const MAX_RESTARTS: usize = 3;
+/// The event is set aside after at most so many restarts: one to learn which batch it was, three to be sure of the event.
+const MAX_RESTARTS: usize = 4;
 /// The place of the poison in the log, among its neighbours.
 const POISON: u64 = 2;
 

@@ -54,7 +54,7 @@ pub fn every_event_has_one_outcome(lines: &[Value]) -> usize {
     for line in lines {
         let events = line["external_events"].as_array().expect("events");
         assert_eq!(events.len(), 1, "{line}");
-        let text = |value: &Value| value.as_str().expect("a word").to_owned();
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}: {line}")).to_owned();
         let name = (text(&line["partner"]), text(&line["endpoint"]), text(&events[0]["external_id"]));
         all.insert(name.clone());
         match events[0]["outcome"].as_str().expect("an outcome") {

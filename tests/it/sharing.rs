@@ -173,10 +173,10 @@ impl Shared {
         ));
     }
 
-    /// The last delivery has ended two processes that tried it alone; at its reading (-1), or at its first event (0).
-    fn last_has_killed_two(&self, ordinal: i32) {
+    /// The last delivery has ended three processes that tried it alone; at its reading (-1), or at its first event (0).
+    fn last_has_killed_three(&self, ordinal: i32) {
         let number = self.deliveries;
-        self.server.sql(&format!("INSERT INTO ledger.suspects VALUES ({number}, {ordinal}, 2)"));
+        self.server.sql(&format!("INSERT INTO ledger.suspects VALUES ({number}, {ordinal}, 3)"));
     }
 
     /// Every lease is over, by the clock that counts, as if all processes had been stopped for long.
@@ -360,7 +360,7 @@ async fn a_poison_behind_more_of_others_than_a_batch_is_found_by_who_follows() {
         shared.deliver("bolt", &n.to_string(), &format!("bolt {n}")).await;
     }
     shared.deliver("acme", "2", "acme poison").await;
-    shared.last_has_killed_two(0);
+    shared.last_has_killed_three(0);
     shared.deliver("acme", "3", "acme 3").await;
     shared.kill_holder_of("acme");
 
@@ -382,7 +382,7 @@ async fn a_poison_in_what_was_read_ahead_is_found_by_who_follows() {
     for n in 1..8 {
         shared.deliver("acme", &n.to_string(), &format!("acme {n}")).await;
     }
-    shared.last_has_killed_two(-1);
+    shared.last_has_killed_three(-1);
     for n in 8..20 {
         shared.deliver("acme", &n.to_string(), &format!("acme {n}")).await;
     }
@@ -402,7 +402,7 @@ async fn deaths_are_not_forgotten_before_their_dead_letter_is_committed() {
     let mut shared = Shared::new().await;
     let mut dies = shared.process().await;
     shared.deliver("acme", "1", "acme poison").await;
-    shared.last_has_killed_two(0);
+    shared.last_has_killed_three(0);
     assert_eq!(dies.renew().await, 1);
     shared.let_leases_run_out();
     let (mut late, mut heir) = (shared.process().await, shared.process().await);

@@ -617,14 +617,14 @@ async fn a_delivery_that_nobody_could_identify_gets_its_verdict_when_it_is_repla
 }
 
 #[tokio::test]
-async fn an_event_that_killed_twice_is_set_aside_and_its_neighbours_are_not() {
+async fn an_event_that_killed_three_times_is_set_aside_and_its_neighbours_are_not() {
     let mut gateway = Gateway::new(acme()).await;
     for id in ["1", "2", "3"] {
         gateway.deliver("acme", &paid(id, id, 1)).await;
     }
-    // As the second process leaves it that died while it tried event 2.0 alone.
+    // As the third process leaves it that died while it tried event 2.0 alone.
     let suspect = json!({ "Event": { "number": 2, "ordinal": 0 } });
-    let note = json!({ "working": [1, 3], "suspected": null, "trying": suspect, "kills": [[suspect, 1]] });
+    let note = json!({ "working": [1, 3], "suspected": null, "trying": suspect, "kills": [[suspect, 2]] });
     std::fs::write(gateway.folder.path().join("translating.note"), format!("{note}\n")).expect("written");
     gateway.restart().await;
     gateway.work().await;
