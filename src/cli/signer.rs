@@ -97,7 +97,7 @@ impl Signer<'_> {
         if has_public_key(scheme)
             && let Some(private) = self.private_key
         {
-            let id = key.ok().flatten().map(|key| key.id.as_str());
+            let id = key.ok().flatten().map(|key| &*key.id);
             return Ok(id.map_or_else(|| private.clone(), |id| private.clone().called(id)));
         }
         let key = key?.with_context(|| no_key(endpoint, scheme))?;
@@ -105,7 +105,7 @@ impl Signer<'_> {
             return Ok(key.into());
         }
         let door = self.partners.doors.get(&endpoint.name.partner);
-        let private = door.and_then(|door| door.test_secrets.get(&key.id)).and_then(SigningKey::private);
+        let private = door.and_then(|door| door.test_secrets.get(&*key.id)).and_then(SigningKey::private);
         let private = private.map(|private| private.called(&key.id));
         private.with_context(|| format!("[test] has no private key for the secret {:?}", key.id))
     }

@@ -117,7 +117,7 @@ fn verdict(
         return (false, failure.code().to_owned());
     }
     match schemes.verify(keys, request, now) {
-        Ok(verified) => (true, verified.verification().secret_id.clone().unwrap_or_default()),
+        Ok(verified) => (true, verified.verification().secret_id.as_deref().unwrap_or_default().to_owned()),
         Err(failure) => (false, failure.1.code().to_owned()),
     }
 }

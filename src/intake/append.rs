@@ -55,7 +55,7 @@ fn entry(id: DeliveryId, endpoint: &Endpoint, request: RawRequest, verification:
         version: request.version,
         headers: request.headers,
         assurance: verification.assurance,
-        secret_id: verification.secret_id,
+        secret_id: verification.secret_id.map(|id| id.to_string()),
     };
     NewEntry { meta: EntryMeta::Delivery(meta), body: request.body }
 }

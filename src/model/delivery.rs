@@ -1,5 +1,7 @@
 //! Room `model`: what the door makes of a request: first verified, then kept.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +45,7 @@ pub struct Verification {
     /// How much the signature vouches for.
     pub assurance: Assurance,
     /// The id of the secret that matched; `None` for an explicitly unsigned endpoint.
-    pub secret_id: Option<String>,
+    pub secret_id: Option<Arc<str>>,
 }
 
 /// A request whose signature held. Only `signatures` makes one (the walls test sees to it).

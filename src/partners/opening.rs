@@ -151,7 +151,7 @@ impl Keyring<'_> {
         let scheme = &schemes.branches()[at].scheme;
         let key = match self.key_now(scheme, secret) {
             // Whoever takes an old secret away need not change this file first; until then it is missed.
-            Err(_) if secret.not_after.is_some() => Key::missing(&secret.id),
+            Err(_) if secret.not_after.is_some() => Key::missing(&*secret.id),
             key => key?,
         };
         Ok(key.counting(secret.not_before, secret.not_after))
@@ -341,7 +341,7 @@ mod tests {
         let keyring = Keyring { from: SecretsFrom::TestTables, test_secrets: &file.test_secrets };
         let endpoint = open("s", &file.endpoints[0], keyring, None).expect("no mistakes");
         let keys = endpoint.keys.expect("keys");
-        let told: Vec<_> = keys.iter().map(|key| (key.id.as_str(), key.branch())).collect();
+        let told: Vec<_> = keys.iter().map(|key| (&*key.id, key.branch())).collect();
         assert_eq!(told, [("a", 0), ("a", 1)]);
     }
 

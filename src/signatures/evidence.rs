@@ -12,6 +12,8 @@ use super::{
 };
 use crate::model::{FieldPath, Fields, RawRequest, Root, Timestamp, body_kind, read_body as read};
 
+const NO_TEXT: SignatureError = SignatureError::Malformed("it is not text");
+
 /// Nearly always one.
 pub(super) type Few<T> = SmallVec<[T; 1]>;
 
@@ -36,7 +38,7 @@ impl<'a> View<'a> {
         json: JsonType,
     ) -> Result<Option<Cow<'a, [u8]>>, SignatureError> {
         if path.root() == Root::Header {
-            return self.header(path.name());
+            return Ok(self.header(path.name())?.map(Cow::Borrowed));
         }
         let request = self.request;
         let fields =
@@ -52,9 +54,9 @@ impl<'a> View<'a> {
         }
     }
 
-    fn header(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, SignatureError> {
+    fn header(&self, name: &str) -> Result<Option<&'a [u8]>, SignatureError> {
         let mut values = self.request.headers.0.iter().filter(|(known, _)| known == name);
-        let first = values.next().map(|(_, value)| Cow::Borrowed(value.0.as_ref()));
+        let first = values.next().map(|(_, value)| value.0.as_ref());
         match values.next() {
             Some(_) => Err(SignatureError::Duplicated),
             None => Ok(first),
@@ -116,6 +118,12 @@ impl<'a> View<'a> {
         place: &Place,
         mut take: impl FnMut(Cow<'a, str>) -> Result<(), SignatureError>,
     ) -> Result<(), SignatureError> {
+        // Nearly always; what a place may be else costs more than to look at this one.
+        if place.is_one_header() {
+            let text = self.header(place.path.name())?.ok_or(SignatureError::Missing)?;
+            let text = std::str::from_utf8(text).map_err(|_| NO_TEXT)?;
+            return each_piece(place, text, |piece| take(Cow::Borrowed(piece)));
+        }
         self.each_text_at(place, |text| match text {
             Cow::Borrowed(text) => each_piece(place, text, |piece| take(Cow::Borrowed(piece))),
             Cow::Owned(text) => each_piece(place, &text, |piece| take(Cow::Owned(piece.to_owned()))),
@@ -223,7 +231,7 @@ fn as_text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, SignatureError> {
         Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
         Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
     };
-    text.ok_or(SignatureError::Malformed("it is not text"))
+    text.ok_or(NO_TEXT)
 }
 
 /// One reading of a signed thing (a request, or one item of it). Most schemes give one; where signatures come in groups

@@ -96,6 +96,12 @@ impl Place {
         std::iter::once(&self.path).chain(&self.others)
     }
 
+    /// Whether it is one header that may stand once, as it stands there.
+    pub(super) fn is_one_header(&self) -> bool {
+        let plain = self.others.is_empty() && !self.numbered && !self.repeats && self.unwrap.is_none();
+        plain && self.path.root() == Root::Header
+    }
+
     /// Whether a part of it stands in the body.
     pub fn in_body(&self) -> bool {
         self.paths().any(|path| matches!(path.root(), Root::Body | Root::Item))

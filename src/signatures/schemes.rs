@@ -318,10 +318,10 @@ impl Schemes {
         let verdicts = each.map(|(at, branch)| judge(&branch.scheme, keys_of(keys, at), request, now));
         let verdicts: Vec<_> = verdicts.collect();
         let held = verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut ids: Vec<String> = held.into_iter().filter_map(|one| one.secret_id).collect();
+        let mut ids: Vec<_> = held.into_iter().filter_map(|one| one.secret_id).collect();
         // One secret may be for several.
         ids.dedup();
-        Ok(Verification { assurance: self.assurance(), secret_id: Some(ids.join("+")) })
+        Ok(Verification { assurance: self.assurance(), secret_id: Some(ids.join("+").into()) })
     }
 
     fn spend(&self, keys: &[Key], request: &RawRequest) {
@@ -400,7 +400,7 @@ any_of = [
         hex::encode(mac.finalize().into_bytes())
     }
 
-    fn verdict(schemes: &str, headers: &[(&str, &str)]) -> Result<(String, Assurance), &'static str> {
+    fn verdict(schemes: &str, headers: &[(&str, &str)]) -> Result<(Arc<str>, Assurance), &'static str> {
         let schemes = Schemes::parse(schemes).expect("schemes");
         let now = Timestamp::from_seconds(1_700_000_000).expect("in range");
         let judged = schemes.judge(&keys(), &request(headers), now);
@@ -410,8 +410,8 @@ any_of = [
     #[test]
     fn the_first_whose_condition_holds_decides_alone() {
         let good = signature("a key of some length");
-        assert_eq!(verdict(ANY, &[("s", &good)]), Ok(("a".to_owned(), Assurance::Full)));
-        assert_eq!(verdict(ANY, &[("x-token", "a-token")]), Ok(("b".to_owned(), Assurance::Token)));
+        assert_eq!(verdict(ANY, &[("s", &good)]), Ok(("a".into(), Assurance::Full)));
+        assert_eq!(verdict(ANY, &[("x-token", "a-token")]), Ok(("b".into(), Assurance::Token)));
         assert_eq!(verdict(ANY, &[("x-token", "another")]), Err("signature_mismatch"));
         assert_eq!(verdict(ANY, &[]), Err("signature_missing"));
     }
@@ -436,7 +436,7 @@ any_of = [
     fn each_of_all_must_hold() {
         let (all, good) = (all(), signature("a key of some length"));
         let both = [("s", good.as_str()), ("x-token", "a-token")];
-        assert_eq!(verdict(&all, &both), Ok(("a+b".to_owned(), Assurance::Full)));
+        assert_eq!(verdict(&all, &both), Ok(("a+b".into(), Assurance::Full)));
         assert_eq!(verdict(&all, &both[..1]), Err("signature_missing"));
         assert_eq!(verdict(&all, &both[1..]), Err("signature_missing"));
         assert_eq!(verdict(&all, &[both[0], ("x-token", "another")]), Err("signature_mismatch"));

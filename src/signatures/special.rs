@@ -103,7 +103,7 @@ impl Special {
         let place = match self {
             Self::Jwt(jwt) => jwt.judge(&material, &view, now),
             Self::HttpMessage(message) => {
-                let named: Vec<_> = keys.iter().map(|key| key.id.as_str()).zip(material).collect();
+                let named: Vec<_> = keys.iter().map(|key| &*key.id).zip(material).collect();
                 message.judge(&named, request, now)
             }
             Self::Sns(sns) => sns.judge(&material, &view),

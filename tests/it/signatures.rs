@@ -85,7 +85,7 @@ fn verdict(scheme: &Scheme, keys: &[Key], request: &RawRequest, now: Timestamp) 
         Ok(verified) => {
             let Verification { assurance, secret_id } = verified.verification().clone();
             assert_eq!(assurance, scheme.assurance());
-            ("valid".to_owned(), secret_id)
+            ("valid".to_owned(), secret_id.map(|id| id.to_string()))
         }
         Err(refused) => (refused.1.code().to_owned(), None),
     }
@@ -201,7 +201,7 @@ fn the_signer_signs_as_every_partner_would() {
         sign(&scheme, &key, &mut request, now).expect("signed again, in place of the first");
         assert_eq!(
             verdict(&scheme, std::slice::from_ref(&key), &request, now),
-            ("valid".to_owned(), Some(key.id))
+            ("valid".to_owned(), Some(key.id.to_string()))
         );
     }
 }

@@ -241,7 +241,7 @@ fn no_base(rules: &HttpMessage, input: &Input, request: &RawRequest, error: Sign
 }
 
 fn another_id(input: &Input, key: &Key) -> Option<String> {
-    let named = input.key_id.as_ref().filter(|named| **named != key.id)?;
+    let named = input.key_id.as_ref().filter(|named| **named != *key.id)?;
     Some(format!("keyid says {named:?}, so it does not count: a secret's id must be the sender's keyid"))
 }
 

@@ -4,6 +4,8 @@ mod placeholder;
 mod public;
 mod secret;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 pub use public::private_key_der;
@@ -21,7 +23,7 @@ pub(super) const MIN_KEY_BYTES: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Key {
     /// The secret's id, which the delivery records when this key matched.
-    pub id: String,
+    pub id: Arc<str>,
     material: Material,
     hmac: Option<HmacKey>,
     branch: usize,
@@ -43,21 +45,21 @@ pub(super) enum Material {
 impl Key {
     /// A secret key of these bytes, whatever they are: none of the rules for secrets is held to, so that a key of few bytes
     /// lets everyone sign. For vectors and tests; what is configured goes through [`Scheme::key`].
-    pub fn unchecked(id: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn unchecked(id: impl Into<Arc<str>>, bytes: impl Into<Vec<u8>>) -> Self {
         Self::of(id, Material::Secret(Secret::new(bytes)))
     }
 
     /// A parsed public key.
-    pub fn public(id: impl Into<String>, key: PublicKey) -> Self {
+    pub fn public(id: impl Into<Arc<str>>, key: PublicKey) -> Self {
         Self::of(id, Material::Public(key))
     }
 
     /// A key that could not be had: while it counts, nothing can be verified.
-    pub fn missing(id: impl Into<String>) -> Self {
+    pub fn missing(id: impl Into<Arc<str>>) -> Self {
         Self::of(id, Material::Missing)
     }
 
-    fn of(id: impl Into<String>, material: Material) -> Self {
+    fn of(id: impl Into<Arc<str>>, material: Material) -> Self {
         Self { id: id.into(), material, hmac: None, branch: 0, not_before: None, not_after: None }
     }
 
