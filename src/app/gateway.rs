@@ -11,15 +11,20 @@ use tokio::{
 };
 
 use super::{
-    House, Options, Serving, readiness::Signs, revealing, shared::Others, stage_threads::StageThreads, upkeep,
+    House, Options, Serving, processors::Processors, readiness::Signs, revealing, shared::Others,
+    stage_threads::StageThreads, upkeep,
 };
 use crate::{
     config::Config,
     console::{self, Console},
     intake::{self, ListenerLimits},
-    ledger::{Ledger, group_commit::GroupCommit, log::lock::FolderLock},
+    ledger::{
+        Ledger,
+        group_commit::{Crowd, GroupCommit},
+        log::lock::FolderLock,
+    },
     model::Secret,
-    pipeline::{self, Pace, Stage, StageError},
+    pipeline::{self, Pace, PartnersWait, Resting, Stage, StageError},
     telemetry::metrics::{self, Recorder},
 };
 
@@ -250,14 +255,26 @@ fn start_work(
         max_backoff: house.config.publication.max_backoff.0,
         look_again: LOOK_AGAIN,
     };
+    // What works for the stages elsewhere works there for partners too.
+    let partners_wait: PartnersWait = match &house.others {
+        Some(_) => partners_wait(house.log.crowd()),
+        None => Arc::new(|| false),
+    };
+    let pace = (pace, partners_wait);
     let entries = house.others.as_ref().map_or_else(|| house.log.durable(), Others::news);
     if roles.translate {
-        work.spawn_on(run_stage(house.translation, entries, stop.clone(), pace), stages);
-        work.spawn_on(run_stage(house.confirmation, house.links.subscribe(), stop.clone(), pace), stages);
+        work.spawn_on(run_stage(house.translation, entries, stop.clone(), pace.clone()), stages);
+        work.spawn_on(
+            run_stage(house.confirmation, house.links.subscribe(), stop.clone(), pace.clone()),
+            stages,
+        );
     }
     if roles.publish {
         for publication in house.publications {
-            work.spawn_on(run_stage(publication, house.committed.subscribe(), stop.clone(), pace), stages);
+            work.spawn_on(
+                run_stage(publication, house.committed.subscribe(), stop.clone(), pace.clone()),
+                stages,
+            );
         }
     }
     let (ledger, config) = (house.ledger, house.config);
@@ -278,13 +295,20 @@ fn start_work(
     Ok((work, after, house.lock))
 }
 
+/// Whether partners queue for the log while the processors have no time left.
+fn partners_wait(crowd: Crowd) -> PartnersWait {
+    let processors = Processors::new();
+    Arc::new(move || crowd.is_there() && processors.are_busy())
+}
+
 async fn run_stage<T: Send + Sync>(
-    mut stage: impl Stage,
+    stage: impl Stage,
     news: watch::Receiver<T>,
     stop: watch::Receiver<bool>,
-    pace: Pace,
+    (pace, partners_wait): (Pace, PartnersWait),
 ) -> anyhow::Result<()> {
     let name = stage.name();
+    let mut stage = Resting::while_partners_wait(stage, partners_wait);
     let ended: Result<(), StageError> = pipeline::run(&mut stage, news, stop, pace).await;
     ended.with_context(|| format!("the stage {name} must stop; the next start recovers from disk"))
 }

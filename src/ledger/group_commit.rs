@@ -34,12 +34,29 @@ pub struct GroupCommitLimits {
     pub interval: Duration,
 }
 
+/// So many entries share a commit when partners queue for it.
+const CROWD: usize = 8;
+/// For so long a commit says something of now.
+const LATELY: Duration = Duration::from_millis(50);
+
+/// Whether partners queue for the log.
+#[derive(Clone, Debug)]
+pub struct Crowd(watch::Receiver<Option<Instant>>);
+
+impl Crowd {
+    /// Whether they do: one of the last commits was shared by many.
+    pub fn is_there(&self) -> bool {
+        self.0.borrow().is_some_and(|last| last.elapsed() < LATELY)
+    }
+}
+
 /// Sends entries to the one writer. Clones send to the same one; it also stops when the last of them is dropped.
 #[derive(Clone, Debug)]
 pub struct GroupCommit {
     queue: mpsc::Sender<Message>,
     durable: watch::Receiver<EntryNumber>,
     fatal: watch::Receiver<Option<String>>,
+    crowd: watch::Receiver<Option<Instant>>,
 }
 
 type Answer = oneshot::Sender<Result<Appended, AppendError>>;
@@ -56,8 +73,10 @@ impl GroupCommit {
         let (queue, receiver) = mpsc::channel(limits.queue_entries.max(1));
         let (durable_sender, durable) = watch::channel(EntryNumber(0));
         let (fatal_sender, fatal) = watch::channel(None);
+        let (crowd_sender, crowd) = watch::channel(None);
         let not_started = fatal_sender.clone();
-        let ends = WriterEnds { queue: receiver, durable: durable_sender, fatal: fatal_sender };
+        let ends =
+            WriterEnds { queue: receiver, durable: durable_sender, fatal: fatal_sender, crowd: crowd_sender };
         let writer = Writer::new(log, clock, limits, ends);
         let runtime = Handle::current();
         let spawned = std::thread::Builder::new()
@@ -67,7 +86,7 @@ impl GroupCommit {
             not_started
                 .send_replace(Some(format!("the thread of the intake log cannot be started: {error}")));
         }
-        Self { queue, durable, fatal }
+        Self { queue, durable, fatal, crowd }
     }
 
     /// Queues one entry and waits until it is durable. [`Appended::first`] is its number. Dropping the future does not
@@ -91,6 +110,11 @@ impl GroupCommit {
     /// Changes when the writer stopped because of [`AppendError::Unknown`]; the app then ends the process.
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.fatal.clone()
+    }
+
+    /// Whether partners queue for the log.
+    pub fn crowd(&self) -> Crowd {
+        Crowd(self.crowd.clone())
     }
 
     /// Finishes what is queued and stops the writer. Whatever comes later is refused.
@@ -125,6 +149,7 @@ struct WriterEnds {
     queue: mpsc::Receiver<Message>,
     durable: watch::Sender<EntryNumber>,
     fatal: watch::Sender<Option<String>>,
+    crowd: watch::Sender<Option<Instant>>,
 }
 
 struct Metrics {
@@ -159,6 +184,8 @@ struct Writer {
     limits: GroupCommitLimits,
     /// When the last commit began.
     begun: Option<Instant>,
+    /// Told when the last one began that many shared.
+    crowd: watch::Sender<Option<Instant>>,
     /// The last append failed, and that was told.
     failing: bool,
     metrics: Metrics,
@@ -184,6 +211,7 @@ impl Writer {
             clock,
             limits,
             begun: None,
+            crowd: ends.crowd,
             failing: false,
             metrics: Metrics::register(),
             durable: ends.durable,
@@ -281,6 +309,9 @@ impl Writer {
     async fn commit(&mut self) -> Result<Appended, AppendError> {
         let begun = Instant::now();
         self.begun = Some(begun);
+        if self.entries.len() >= CROWD {
+            self.crowd.send_replace(Some(begun));
+        }
         let appended = self.log.append(self.clock.now(), &self.entries).await?;
         let bytes: usize = self.entries.iter().map(|entry| entry.body().len()).sum();
         self.metrics.commit_seconds.record(begun.elapsed());
@@ -434,6 +465,32 @@ mod tests {
         stage.append(3).await.expect("ran").expect("kept");
         early.await.expect("ran").expect("kept");
         assert_eq!(stage.batches(), [vec![1], vec![2, 3]]);
+    }
+
+    #[tokio::test]
+    async fn partners_queue_while_many_share_a_commit() {
+        let limits = GroupCommitLimits {
+            batch_entries: 100,
+            batch_bytes: 100_000,
+            queue_entries: 100,
+            interval: Duration::ZERO,
+        };
+        let stage = Stage::within(limits);
+        let crowd = stage.commit.crowd();
+        let first = stage.append(1);
+        stage.has_begun(1).await;
+        assert_eq!(*crowd.0.borrow(), None, "one came alone");
+        let later: Vec<_> = (0..CROWD).map(|_| stage.append(1)).collect();
+        while stage.commit.queue.max_capacity() - stage.commit.queue.capacity() < CROWD {
+            tokio::task::yield_now().await;
+        }
+        stage.outcomes.send(None).expect("listens");
+        stage.has_begun(2).await;
+        assert!(crowd.0.borrow().is_some(), "many shared one");
+        stage.outcomes.send(None).expect("listens");
+        for append in later.into_iter().chain([first]) {
+            append.await.expect("ran").expect("kept");
+        }
     }
 
     #[tokio::test]

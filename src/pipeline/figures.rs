@@ -11,8 +11,8 @@ use crate::{
         BROKER_RETRIES, CONFIRMATION_RETRIES, CONFIRMATIONS, CONFIRMATIONS_WAITING, CONFLICTS, DEAD_LETTERS,
         DOMAIN_EVENTS, ENDPOINT_STANDING_STILL, EVENTS_PUBLISHED, FENCED_COMMITS, LEASE_TAKEOVERS,
         LEASES_HELD, OUTCOMES, OWNERS_ASKED, PUBLICATION_DEAD_LETTERS, PUBLICATION_LAG_EVENTS,
-        PUBLICATION_LAG_SECONDS, SAME_BODIES, TRANSLATION_BATCH_SECONDS, TRANSLATION_LAG_ENTRIES,
-        TRANSLATION_RETRIES,
+        PUBLICATION_LAG_SECONDS, SAME_BODIES, STAGE_RESTS, TRANSLATION_BATCH_SECONDS,
+        TRANSLATION_LAG_ENTRIES, TRANSLATION_RETRIES,
     },
 };
 
@@ -131,6 +131,11 @@ pub(super) fn publication_lag(broker: &str, events: u64, age: Duration) {
 /// Tells that stage 2 will offer to a broker again.
 pub(super) fn broker_retry(broker: &str) {
     counter!(BROKER_RETRIES, "broker" => broker.to_owned()).increment(1);
+}
+
+/// Tells that a stage rested for so long.
+pub(super) fn rested(stage: String, time: Duration) {
+    histogram!(STAGE_RESTS, "stage" => stage).record(time.as_secs_f64());
 }
 
 /// Tells what this process works.

@@ -1,14 +1,21 @@
 //! Room `pipeline`: the one loop that waits to try again in the whole program. It steps a stage until there is nothing
-//! to do, sleeps until something is new, and backs off while the outside world fails. Adapters try once; only this loop
-//! tries again.
+//! to do, sleeps until something is new, backs off while the outside world fails, and rests while partners wait for what
+//! the stage uses too. Adapters try once; only this loop tries again.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tracing::{error, info, warn};
 
-use super::StageError;
+use super::{StageError, figures};
+
+/// A rest is so many times as long as the step before it: a stage has about a tenth then, as its threads have of a busy processor.
+const REST: u32 = 9;
+/// And no longer, however long the step took.
+const LONGEST_REST: Duration = Duration::from_secs(3);
+/// How soon it ends when it need not be any more.
+const REST_STEP: Duration = Duration::from_millis(10);
 
 /// What one step of a stage achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +36,11 @@ pub trait Stage: Send {
 
     /// Counts that it waits for the outside world and will be stepped again.
     fn count_retry(&self);
+
+    /// Whether it is to rest now, because partners wait for what it uses too.
+    fn must_rest(&self) -> bool {
+        false
+    }
 
     /// Completes when something of its own says that there may be something to do, as another lease that is held.
     async fn woken(&mut self) {
@@ -80,9 +92,13 @@ pub async fn run<T: Send + Sync>(
     let mut failures = 0;
     while !*shutdown.borrow() {
         news.mark_unchanged();
+        let begun = Instant::now();
         match stage.step().await {
-            Ok(Progress::Worked) => recovered(stage, &mut failures),
-            Ok(Progress::Underway) => {}
+            Ok(Progress::Worked) => {
+                recovered(stage, &mut failures);
+                rest(stage, begun.elapsed(), &mut shutdown).await;
+            }
+            Ok(Progress::Underway) => rest(stage, begun.elapsed(), &mut shutdown).await,
             Ok(Progress::Idle) => {
                 recovered(stage, &mut failures);
                 wait_for_news(stage, &mut news, &mut shutdown, pace.look_again).await;
@@ -119,6 +135,19 @@ fn recovered(stage: &dyn Stage, failures: &mut u32) {
     if *failures > 0 {
         info!(stage = stage.name(), failures = *failures, "goes on");
         *failures = 0;
+    }
+}
+
+/// After a step that took so long.
+async fn rest(stage: &mut dyn Stage, took: Duration, shutdown: &mut watch::Receiver<bool>) {
+    let (begun, longest) = (Instant::now(), took.saturating_mul(REST).min(LONGEST_REST));
+    let mut rested = false;
+    while stage.must_rest() && begun.elapsed() < longest && !*shutdown.borrow() {
+        wait(shutdown, REST_STEP).await;
+        rested = true;
+    }
+    if rested {
+        figures::rested(stage.name(), begun.elapsed());
     }
 }
 
@@ -270,6 +299,54 @@ mod tests {
         let mut stage = Leased { script: script.into(), shutdown, woken: 0 };
         assert_eq!(run(&mut stage, heard, stop, pace).await, Ok(()));
         assert_eq!(stage.woken, 3);
+    }
+
+    /// One whose steps take so long and say when they were taken, and that must rest until a moment; after three it is shut down.
+    struct Hasty {
+        takes: Duration,
+        must_rest_until: Duration,
+        began: Instant,
+        steps: Vec<u128>,
+        shutdown: watch::Sender<bool>,
+    }
+
+    #[async_trait]
+    impl Stage for Hasty {
+        fn name(&self) -> String {
+            "hasty".to_owned()
+        }
+
+        fn count_retry(&self) {}
+
+        fn must_rest(&self) -> bool {
+            self.began.elapsed() < self.must_rest_until
+        }
+
+        async fn step(&mut self) -> Result<Progress, StageError> {
+            self.steps.push(self.began.elapsed().as_millis());
+            tokio::time::advance(self.takes).await;
+            self.shutdown.send_replace(self.steps.len() == 3);
+            Ok(Progress::Worked)
+        }
+    }
+
+    /// When the steps are taken, and when the loop ends, in milliseconds.
+    async fn steps_at(takes: u64, must_rest_until: u64) -> (Vec<u128>, u128) {
+        let (_news, heard) = watch::channel(0);
+        let (shutdown, stop) = watch::channel(false);
+        let (takes, must_rest_until) = (Duration::from_millis(takes), Duration::from_millis(must_rest_until));
+        let began = Instant::now();
+        let mut stage = Hasty { takes, must_rest_until, began, steps: Vec::new(), shutdown };
+        assert_eq!(run(&mut stage, heard, stop, PACE).await, Ok(()));
+        (stage.steps, began.elapsed().as_millis())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stage_rests_as_long_as_it_must_and_for_three_seconds_at_most() {
+        assert_eq!(steps_at(40, 0).await, (vec![0, 40, 80], 120), "nobody waits");
+        assert_eq!(steps_at(40, 10_000).await, (vec![0, 400, 800], 840), "and a shutdown ends a rest");
+        assert_eq!(steps_at(40, 200).await, (vec![0, 200, 240], 280), "until nobody waits any more");
+        assert_eq!(steps_at(500, 10_000).await, (vec![0, 3_500, 7_000], 7_500));
     }
 
     #[tokio::test]

@@ -162,6 +162,8 @@ declare! {
         "Endpoints and brokers that this process works, by kind (endpoint, broker), where processes share a ledger.";
     LEASE_TAKEOVERS = "douane_lease_takeovers_total", Kind::Counter, Count, [],
         "Leases that this process took from one that died.";
+    STAGE_RESTS = "douane_stage_rest_seconds", Kind::Histogram(Buckets::Seconds), Seconds, ["stage"],
+        "Rests of a stage between two steps, because partners queued and the processors had no time left; only where processes share a ledger.";
     FENCED_COMMITS = "douane_fenced_commits_total", Kind::Counter, Count, ["stage"],
         "Commits that the records refused because another process works this now or another server took over, by stage (translation, publication). Nothing of them is kept.";
 }

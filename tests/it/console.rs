@@ -345,7 +345,7 @@ fn what_waits_is_listed_found_and_readable() {
     let ready = lab.gateway.get("/readyz");
     assert_eq!(ready.status, 200, "a broken mapping never takes it out of the load balancer");
     assert!(ready.json()["desks"][0].as_str().is_some_and(|desk| desk.starts_with("lab: deliveries wait")));
-    assert!(lab.gateway.metric("douane_endpoint_standing_still") > 0.0);
+    lab.gateway.wait_until("/metrics", |_| lab.gateway.metric("douane_endpoint_standing_still") > 0.0);
 
     lab.mappings.mapping(MAPPING);
     lab.gateway.wait_until(&path, |answer| answer.json()["waiting"] == false);
