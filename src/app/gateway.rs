@@ -24,7 +24,7 @@ use crate::{
         log::lock::FolderLock,
     },
     model::Secret,
-    pipeline::{self, Pace, PartnersWait, Resting, Stage, StageError},
+    pipeline::{self, Pace, PartnersWait, Stage, StageError},
     telemetry::metrics::{self, Recorder},
 };
 
@@ -302,14 +302,13 @@ fn partners_wait(crowd: Crowd) -> PartnersWait {
 }
 
 async fn run_stage<T: Send + Sync>(
-    stage: impl Stage,
+    mut stage: impl Stage,
     news: watch::Receiver<T>,
     stop: watch::Receiver<bool>,
     (pace, partners_wait): (Pace, PartnersWait),
 ) -> anyhow::Result<()> {
     let name = stage.name();
-    let mut stage = Resting::while_partners_wait(stage, partners_wait);
-    let ended: Result<(), StageError> = pipeline::run(&mut stage, news, stop, pace).await;
+    let ended: Result<(), StageError> = pipeline::run(&mut stage, news, stop, pace, &partners_wait).await;
     ended.with_context(|| format!("the stage {name} must stop; the next start recovers from disk"))
 }
 

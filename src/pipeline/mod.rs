@@ -21,7 +21,6 @@ mod notices;
 mod positions;
 mod publication;
 mod replay;
-mod resting;
 mod retry;
 mod rungs;
 mod set_aside;
@@ -38,8 +37,7 @@ pub use failure::{Failure, Remedy, StageError};
 pub use leases::{LeaseKeeper, LeasePace};
 pub use positions::frontier_name;
 pub use publication::{BrokerStart, NotIntroduced, PublicationParts, PublicationStage};
-pub use resting::{PartnersWait, Resting};
-pub use retry::{Pace, Progress, Stage, run};
+pub use retry::{Pace, PartnersWait, Progress, Stage, run};
 pub use threads::give_way;
 pub use translation::{TranslationParts, TranslationStage};
 

@@ -2,7 +2,7 @@
 //! to do, sleeps until something is new, backs off while the outside world fails, and rests while partners wait for what
 //! the stage uses too. Adapters try once; only this loop tries again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{sync::watch, time::Instant};
@@ -36,11 +36,6 @@ pub trait Stage: Send {
 
     /// Counts that it waits for the outside world and will be stepped again.
     fn count_retry(&self);
-
-    /// Whether it is to rest now, because partners wait for what it uses too.
-    fn must_rest(&self) -> bool {
-        false
-    }
 
     /// Completes when something of its own says that there may be something to do, as another lease that is held.
     async fn woken(&mut self) {
@@ -81,13 +76,18 @@ impl Pace {
     }
 }
 
+/// Whether partners wait, and would wait less if the stages asked for less. The stages' threads give way by their priority; what a
+/// database does for them it does as for partners, and there only resting helps.
+pub type PartnersWait = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Runs a stage until `shutdown` becomes true (a step under way is finished) or the process must stop.
-/// `news` changes whenever there may be something to do.
+/// `news` changes whenever there may be something to do. While `partners_wait` it rests after each step.
 pub async fn run<T: Send + Sync>(
     stage: &mut dyn Stage,
     mut news: watch::Receiver<T>,
     mut shutdown: watch::Receiver<bool>,
     pace: Pace,
+    partners_wait: &PartnersWait,
 ) -> Result<(), StageError> {
     let mut failures = 0;
     while !*shutdown.borrow() {
@@ -96,9 +96,9 @@ pub async fn run<T: Send + Sync>(
         match stage.step().await {
             Ok(Progress::Worked) => {
                 recovered(stage, &mut failures);
-                rest(stage, begun.elapsed(), &mut shutdown).await;
+                rest(stage, begun.elapsed(), partners_wait, &mut shutdown).await;
             }
-            Ok(Progress::Underway) => rest(stage, begun.elapsed(), &mut shutdown).await,
+            Ok(Progress::Underway) => rest(stage, begun.elapsed(), partners_wait, &mut shutdown).await,
             Ok(Progress::Idle) => {
                 recovered(stage, &mut failures);
                 wait_for_news(stage, &mut news, &mut shutdown, pace.look_again).await;
@@ -139,10 +139,15 @@ fn recovered(stage: &dyn Stage, failures: &mut u32) {
 }
 
 /// After a step that took so long.
-async fn rest(stage: &mut dyn Stage, took: Duration, shutdown: &mut watch::Receiver<bool>) {
+async fn rest(
+    stage: &mut dyn Stage,
+    took: Duration,
+    partners_wait: &PartnersWait,
+    shutdown: &mut watch::Receiver<bool>,
+) {
     let (begun, longest) = (Instant::now(), took.saturating_mul(REST).min(LONGEST_REST));
     let mut rested = false;
-    while stage.must_rest() && begun.elapsed() < longest && !*shutdown.borrow() {
+    while partners_wait() && begun.elapsed() < longest && !*shutdown.borrow() {
         wait(shutdown, REST_STEP).await;
         rested = true;
     }
@@ -197,6 +202,10 @@ mod tests {
         look_again: Duration::from_hours(1),
     };
 
+    fn nobody_waits() -> PartnersWait {
+        Arc::new(|| false)
+    }
+
     /// Plays its script; at the end it asks for shutdown.
     struct Scripted {
         script: VecDeque<Result<Progress, StageError>>,
@@ -240,7 +249,7 @@ mod tests {
         let (shutdown, stop) = watch::channel(false);
         let mut stage =
             Scripted { script: script.into(), news, shutdown, steps: 0, retries: AtomicUsize::new(0) };
-        let ended = run(&mut stage, heard, stop, pace).await;
+        let ended = run(&mut stage, heard, stop, pace, &nobody_waits()).await;
         (stage.steps, stage.retries.into_inner(), ended)
     }
 
@@ -297,14 +306,13 @@ mod tests {
         let (_news, heard) = watch::channel(0);
         let (shutdown, stop) = watch::channel(false);
         let mut stage = Leased { script: script.into(), shutdown, woken: 0 };
-        assert_eq!(run(&mut stage, heard, stop, pace).await, Ok(()));
+        assert_eq!(run(&mut stage, heard, stop, pace, &nobody_waits()).await, Ok(()));
         assert_eq!(stage.woken, 3);
     }
 
-    /// One whose steps take so long and say when they were taken, and that must rest until a moment; after three it is shut down.
+    /// One whose steps take so long and say when they were taken; after three it is shut down.
     struct Hasty {
         takes: Duration,
-        must_rest_until: Duration,
         began: Instant,
         steps: Vec<u128>,
         shutdown: watch::Sender<bool>,
@@ -318,10 +326,6 @@ mod tests {
 
         fn count_retry(&self) {}
 
-        fn must_rest(&self) -> bool {
-            self.began.elapsed() < self.must_rest_until
-        }
-
         async fn step(&mut self) -> Result<Progress, StageError> {
             self.steps.push(self.began.elapsed().as_millis());
             tokio::time::advance(self.takes).await;
@@ -330,19 +334,20 @@ mod tests {
         }
     }
 
-    /// When the steps are taken, and when the loop ends, in milliseconds.
-    async fn steps_at(takes: u64, must_rest_until: u64) -> (Vec<u128>, u128) {
+    /// When the steps are taken, and when the loop ends, in milliseconds; partners wait so long.
+    async fn steps_at(takes: u64, wait: u64) -> (Vec<u128>, u128) {
         let (_news, heard) = watch::channel(0);
         let (shutdown, stop) = watch::channel(false);
-        let (takes, must_rest_until) = (Duration::from_millis(takes), Duration::from_millis(must_rest_until));
-        let began = Instant::now();
-        let mut stage = Hasty { takes, must_rest_until, began, steps: Vec::new(), shutdown };
-        assert_eq!(run(&mut stage, heard, stop, PACE).await, Ok(()));
+        let (takes, wait, began) =
+            (Duration::from_millis(takes), Duration::from_millis(wait), Instant::now());
+        let partners_wait: PartnersWait = Arc::new(move || began.elapsed() < wait);
+        let mut stage = Hasty { takes, began, steps: Vec::new(), shutdown };
+        assert_eq!(run(&mut stage, heard, stop, PACE, &partners_wait).await, Ok(()));
         (stage.steps, began.elapsed().as_millis())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stage_rests_as_long_as_it_must_and_for_three_seconds_at_most() {
+    async fn a_stage_rests_while_partners_wait_and_for_three_seconds_at_most() {
         assert_eq!(steps_at(40, 0).await, (vec![0, 40, 80], 120), "nobody waits");
         assert_eq!(steps_at(40, 10_000).await, (vec![0, 400, 800], 840), "and a shutdown ends a rest");
         assert_eq!(steps_at(40, 200).await, (vec![0, 200, 240], 280), "until nobody waits any more");
