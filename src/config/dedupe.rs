@@ -32,7 +32,7 @@ pub struct DedupeConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub password: Option<SecretSource>,
-    /// An answer of Redis is waited for so long; then the ledger answers.
+    /// An answer of Redis is waited for so long; then the ledger answers. That this process waits for a processor itself does not count.
     #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::seconds(10)))]
     pub patience: HumanDuration,
     /// After Redis was slow, refused or was gone it is not asked for so long.

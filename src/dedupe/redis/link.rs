@@ -1,7 +1,7 @@
 //! Room `dedupe`, Redis: the way to it: one server, the primary that Sentinels name, or a cluster. Connecting goes on beside
 //! the road, and no call takes longer than the patience. Tries once; when to try again is for `shared` to say.
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::Future, pin::pin, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisConnectionInfo,
@@ -17,6 +17,10 @@ use crate::{dedupe::memory::MemoryError, model::Secret};
 
 /// A cluster's client follows so many redirections.
 const REDIRECTIONS: u32 = 3;
+/// In so many parts patience is spent.
+const PARTS: u32 = 5;
+/// Our patience ends first, but where this process gets no processor for so many times as long.
+const CLIENTS_OWN: u32 = 20;
 
 /// How the servers are arranged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +126,7 @@ impl Line {
 fn bounds(access: &RedisAccess) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(Some(access.connect_timeout))
-        .set_response_timeout(Some(access.patience))
+        .set_response_timeout(Some(access.patience * CLIENTS_OWN))
 }
 
 async fn dial_primary(
@@ -155,7 +159,7 @@ async fn dial_cluster(access: &RedisAccess) -> Result<ClusterConnection, RedisEr
     let mut client = ClusterClientBuilder::new(access.nodes())
         .retries(REDIRECTIONS)
         .connection_timeout(access.connect_timeout)
-        .response_timeout(access.patience);
+        .response_timeout(access.patience * CLIENTS_OWN);
     if let Some(user) = &access.user {
         client = client.username(user);
     }
@@ -186,13 +190,13 @@ impl Link {
     /// to a server that is no primary any more.
     pub(super) async fn ask(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, MemoryError> {
         let mut line = self.line().await?;
-        match timeout(self.access.patience, line.send(pipeline)).await {
-            Ok(Ok(answers)) => {
+        match patiently(self.access.patience, line.send(pipeline)).await {
+            Some(Ok(answers)) => {
                 self.state = State::Up(line);
                 Ok(answers)
             }
-            Ok(Err(error)) => Err(MemoryError(error.to_string())),
-            Err(_) => Err(MemoryError(format!("no answer within {:?}", self.access.patience))),
+            Some(Err(error)) => Err(MemoryError(error.to_string())),
+            None => Err(MemoryError(format!("no answer within {:?}", self.access.patience))),
         }
     }
 
@@ -206,16 +210,28 @@ impl Link {
                 tokio::spawn(async move { Line::dial(&access).await })
             }
         };
-        match timeout(self.access.patience, &mut dialling).await {
-            Ok(Ok(Ok(line))) => Ok(line),
-            Ok(Ok(Err(error))) => Err(MemoryError(error.to_string())),
-            Ok(Err(ended)) => Err(MemoryError(ended.to_string())),
-            Err(_) => {
+        match patiently(self.access.patience, &mut dialling).await {
+            Some(Ok(Ok(line))) => Ok(line),
+            Some(Ok(Err(error))) => Err(MemoryError(error.to_string())),
+            Some(Err(ended)) => Err(MemoryError(ended.to_string())),
+            None => {
                 self.state = State::Dialling(dialling);
                 Err(MemoryError(format!("not connected within {:?}", self.access.patience)))
             }
         }
     }
+}
+
+/// What comes within our patience. That is spent in parts: on a busy machine this thread may be kept waiting itself, and what it
+/// sleeps over is a part at most, for the answer may be there.
+async fn patiently<T>(patience: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    for _ in 0..PARTS {
+        if let Ok(answer) = timeout(patience / PARTS, &mut answer).await {
+            return Some(answer);
+        }
+    }
+    None
 }
 
 impl Drop for Link {
@@ -234,7 +250,41 @@ impl fmt::Debug for Link {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        sync::oneshot,
+        time::{Instant, advance},
+    };
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    /// An answer after so long, handed on by the one who reads the connection.
+    async fn handed_on(after: Duration) -> u8 {
+        let (read, reads) = oneshot::channel();
+        let (hand_on, handed) = oneshot::channel();
+        tokio::spawn(async move {
+            let _ = timeout(after, std::future::pending::<()>()).await;
+            read.send(7)
+        });
+        tokio::spawn(async move { hand_on.send(reads.await.expect("read")) });
+        handed.await.expect("handed on")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_waited_for_longer_than_patience_reaches() {
+        let began = Instant::now();
+        assert_eq!(patiently(PATIENCE, std::future::pending::<u8>()).await, None);
+        assert_eq!(began.elapsed(), PATIENCE);
+        assert_eq!(patiently(PATIENCE, handed_on(PATIENCE / 2)).await, Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_slept_over_is_no_slowness_of_redis() {
+        // The machine has no processor for this process from now on, until the answer is long there.
+        tokio::spawn(advance(PATIENCE * 10));
+        assert_eq!(patiently(PATIENCE, handed_on(PATIENCE / 2)).await, Some(7));
+    }
 
     #[test]
     fn hosts_become_urls() {

@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -127,6 +129,9 @@ fn pool(connector: &Connector) -> Result<Pool, PostgresError> {
     let patience = Some(settings.connect_timeout);
     let pool = Pool::builder(manager)
         .max_size(settings.connections)
+        // The one that was used last knows our statements and has our tables at hand. In turn all that were ever needed at once
+        // would have to, each a process of the server's.
+        .queue_mode(QueueMode::Lifo)
         .wait_timeout(patience)
         .create_timeout(patience)
         .runtime(Runtime::Tokio1)
