@@ -52,7 +52,7 @@ impl Default for DedupeConfig {
             cluster: false,
             user: None,
             password: None,
-            patience: HumanDuration::millis(50),
+            patience: HumanDuration::millis(200),
             pause: HumanDuration::seconds(1),
             connect_timeout: HumanDuration::seconds(2),
         }
