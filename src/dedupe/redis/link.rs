@@ -1,5 +1,6 @@
 //! Room `dedupe`, Redis: the way to it: one server, the primary that Sentinels name, or a cluster. Connecting goes on beside
-//! the road, and no call takes longer than the patience. Tries once; when to try again is for `shared` to say.
+//! the road, and no call outlasts the patience, but by what this process itself waits for a processor. Tries once; when to try
+//! again is for `shared` to say.
 
 use std::{fmt, future::Future, pin::pin, time::Duration};
 
@@ -281,7 +282,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_slept_over_is_no_slowness_of_redis() {
-        // The machine has no processor for this process from now on, until the answer is long there.
+        // The machine has no processor for this process meanwhile, so nobody reads the answer before.
         tokio::spawn(advance(PATIENCE * 10));
         assert_eq!(patiently(PATIENCE, handed_on(PATIENCE / 2)).await, Some(7));
     }
