@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    House, Options, Serving, processors::Processors, readiness::Signs, revealing, shared::Others,
+    House, Options, Serving, others::Others, processors::Processors, readiness::Signs, revealing,
     stage_threads::StageThreads, upkeep,
 };
 use crate::{
@@ -279,7 +279,8 @@ fn start_work(
     }
     let (ledger, config) = (house.ledger, house.config);
     if let Some(others) = house.others {
-        work.spawn(others.follow(config.ledger.clone(), house.committed, reachable, stop.clone()));
+        let followed = others.follow(config.ledger.clone(), house.committed, reachable, stop.clone());
+        work.spawn_on(followed, stages);
     }
     work.spawn(house.reloader.run(hang_up, stop.clone()));
     if roles.intake || roles.console {

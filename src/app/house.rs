@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::sync::watch;
 
 use super::{
-    brokers, confirmer::Confirmer, learning::Learning, ledger, memory, reloader::Reloader, shared::Others,
+    brokers, confirmer::Confirmer, learning::Learning, ledger, memory, others::Others, reloader::Reloader,
 };
 use crate::{
     clock::{Clock, SystemClock},

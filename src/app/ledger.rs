@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    embedded, house,
-    shared::{self, Others},
-};
+use super::{embedded, house, others::Others, shared};
 use crate::{
     clock::SystemClock,
     config::{Config, LedgerConfig},

@@ -11,6 +11,7 @@ mod lag;
 mod learning;
 mod ledger;
 mod memory;
+mod others;
 mod processors;
 mod readiness;
 mod rehearsal;

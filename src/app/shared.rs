@@ -3,34 +3,24 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use metrics::gauge;
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval},
-};
+use anyhow::bail;
 
 use super::{
     database::{database, sealing_key},
     ledger::Opened,
+    others::Others,
 };
 use crate::{
-    config::{Config, LedgerConfig},
+    config::LedgerConfig,
     keys::seal::Sealer,
     ledger::{
-        IntakeLog, Leases, Ledger, PostgresLeases, Records, SuspectRecords, Takes,
-        log::{
-            lock::FolderLock,
-            postgres::{self, PostgresReader},
-        },
+        IntakeLog, Ledger, PostgresLeases,
+        log::{lock::FolderLock, postgres},
         postgres::{
             Database, migrations, note_sealing_key, noted_sealing_key, server, unsafe_default, weaknesses,
         },
         records::PostgresRecords,
     },
-    model::{EntryNumber, EventNumber, Tenure},
-    pipeline::{LeaseKeeper, LeasePace},
-    telemetry::metrics::LEDGER_REACHABLE,
 };
 
 /// Opens the ledger for work. Its schema was migrated before; a server that does not keep what it confirms is refused.
@@ -166,86 +156,4 @@ async fn sealer(database: &Database, config: &LedgerConfig) -> anyhow::Result<Se
         );
     }
     Ok(sealer)
-}
-
-/// The other processes of the ledger: what they append and commit, and how the work is shared with them.
-pub(super) struct Others {
-    log: PostgresReader,
-    records: Arc<dyn Records>,
-    leases: Arc<dyn Leases>,
-    suspects: Arc<dyn SuspectRecords>,
-}
-
-impl Others {
-    /// Changes with the last number of the intake log, whoever gave it.
-    pub(super) fn news(&self) -> watch::Receiver<EntryNumber> {
-        self.log.news()
-    }
-
-    /// What is known of processes that died at work.
-    pub(super) fn suspects(&self) -> Arc<dyn SuspectRecords> {
-        Arc::clone(&self.suspects)
-    }
-
-    /// Keeps this process's leases: of endpoints and of brokers, as its roles say.
-    pub(super) fn keeper(&self, config: &Config) -> LeaseKeeper {
-        let roles = config.process.roles;
-        let brokers = config.broker.iter().filter(|_| roles.publish).map(|broker| broker.name.clone());
-        let takes = Takes { endpoints: roles.translate, brokers: brokers.collect() };
-        let pace = LeasePace { lasts: config.ledger.lease.0, renewal: config.ledger.lease_renewal.0 };
-        LeaseKeeper::new(Arc::clone(&self.leases), takes, pace)
-    }
-
-    /// Asks again and again what others did, and tells those who wait for it. While PostgreSQL cannot be asked, `reachable`
-    /// says why.
-    pub(super) async fn follow(
-        self,
-        config: LedgerConfig,
-        committed: watch::Sender<EventNumber>,
-        reachable: watch::Sender<Option<String>>,
-        mut stop: watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
-        let mut pace = interval(config.poll.0);
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut tenure = self.records.tenure();
-        loop {
-            tokio::select! {
-                _ = pace.tick() => {}
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            }
-            tell(&reachable, self.look(&mut tenure, &committed).await);
-        }
-    }
-
-    async fn look(&self, tenure: &mut Tenure, committed: &watch::Sender<EventNumber>) -> anyhow::Result<()> {
-        let now = self.records.tenure();
-        self.log.look().await.context("the intake log")?;
-        let last = self.records.last_event().await.context("the records")?;
-        committed.send_if_modified(|known| {
-            // Under another server the numbers may begin further back; otherwise this answer may be older than a commit.
-            let news = *known < last || now != *tenure;
-            *known = if now == *tenure { last.max(*known) } else { last };
-            news
-        });
-        *tenure = now;
-        Ok(())
-    }
-}
-
-/// One line when it changes, and a metric.
-fn tell(reachable: &watch::Sender<Option<String>>, looked: anyhow::Result<()>) {
-    let why = looked.err().map(|error| format!("PostgreSQL cannot be asked: {error:#}"));
-    gauge!(LEDGER_REACHABLE).set(if why.is_none() { 1.0 } else { 0.0 });
-    reachable.send_if_modified(|known| {
-        let changed = known.is_some() != why.is_some();
-        match &why {
-            Some(why) if changed => {
-                tracing::error!("{why}; what cannot be kept is answered 503, and the stages wait");
-            }
-            None if changed => tracing::info!("PostgreSQL answers again"),
-            _ => {}
-        }
-        *known = why;
-        changed
-    });
 }

@@ -52,7 +52,7 @@ pub struct LedgerConfig {
     /// How often leases are renewed, and what is free is looked for. At most a quarter of `lease`.
     #[validate(range(min = HumanDuration::millis(10), max = HumanDuration::seconds(60)))]
     pub lease_renewal: HumanDuration,
-    /// How often PostgreSQL is asked what other processes appended.
+    /// How often PostgreSQL is asked what other processes appended and committed, unless something this process appends or commits tells it by the way.
     #[validate(range(min = HumanDuration::millis(1), max = HumanDuration::seconds(10)))]
     pub poll: HumanDuration,
     /// What one partition of a growing PostgreSQL table spans; retention drops whole partitions of the intake log. A change holds for partitions yet to be made.
