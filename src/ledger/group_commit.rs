@@ -10,7 +10,7 @@ use std::{
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::{
-    runtime::Handle,
+    runtime::Builder,
     sync::{mpsc, oneshot, watch},
 };
 
@@ -68,7 +68,7 @@ enum Message {
 }
 
 impl GroupCommit {
-    /// Starts the writer on a thread of its own. Must be called inside a tokio runtime.
+    /// Starts the writer on a thread of its own.
     pub fn start(log: Box<dyn IntakeLog>, clock: Arc<dyn Clock>, limits: GroupCommitLimits) -> Self {
         let (queue, receiver) = mpsc::channel(limits.queue_entries.max(1));
         let (durable_sender, durable) = watch::channel(EntryNumber(0));
@@ -78,11 +78,12 @@ impl GroupCommit {
         let ends =
             WriterEnds { queue: receiver, durable: durable_sender, fatal: fatal_sender, crowd: crowd_sender };
         let writer = Writer::new(log, clock, limits, ends);
-        let runtime = Handle::current();
-        let spawned = std::thread::Builder::new()
-            .name("intake-log".to_owned())
-            .spawn(move || runtime.block_on(writer.run()));
-        if let Err(error) = spawned {
+        // A runtime of its own too: an answer of the log's server wakes the writer, and nobody else before it.
+        let started = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+            let thread = std::thread::Builder::new().name("intake-log".to_owned());
+            thread.spawn(move || runtime.block_on(writer.run()))
+        });
+        if let Err(error) = started {
             not_started
                 .send_replace(Some(format!("the thread of the intake log cannot be started: {error}")));
         }
@@ -449,6 +450,37 @@ mod tests {
         }
         assert_eq!(stage.batches(), [vec![1], vec![2, 3, 4, 5], vec![6, 7]], "at most four share one");
         stage.commit.durable().wait_for(|durable| *durable == EntryNumber(7)).await.expect("told");
+    }
+
+    /// A log somewhere else, which answers a moment later.
+    struct Remote(blocking::Sender<()>);
+
+    #[async_trait]
+    impl IntakeLog for Remote {
+        async fn append(&mut self, now: Timestamp, _: &[EncodedEntry]) -> Result<Appended, AppendError> {
+            let nothing = std::future::pending::<()>();
+            let _ = tokio::time::timeout(Duration::from_millis(1), nothing).await;
+            self.0.send(()).expect("the test goes on");
+            Ok(Appended { first: EntryNumber(1), received_at: now })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_writer_hears_of_its_commit_while_requests_keep_every_other_thread() {
+        let (answered, answers) = blocking::channel();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(7)));
+        let limits = GroupCommitLimits {
+            batch_entries: 4,
+            batch_bytes: 1_000,
+            queue_entries: 100,
+            interval: Duration::ZERO,
+        };
+        let commit = GroupCommit::start(Box::new(Remote(answered)), clock, limits);
+        let append = tokio::spawn(async move { commit.append(entry(1)).await });
+        tokio::task::yield_now().await;
+        // From here on the only thread of this runtime waits for nothing else.
+        answers.recv_timeout(Duration::from_secs(30)).expect("the writer goes on");
+        append.await.expect("ran").expect("kept");
     }
 
     #[tokio::test]
