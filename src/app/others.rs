@@ -21,8 +21,8 @@ use crate::{
     telemetry::metrics::LEDGER_REACHABLE,
 };
 
-/// So often everything is asked, whatever was told by the way: that tells not what others dropped, nor of every connection
-/// whether PostgreSQL answers.
+/// So often everything is asked, whatever was told by the way: a number says nothing of what others dropped, nor whether
+/// PostgreSQL still answers those who ask.
 const ASK_ANYWAY: Duration = Duration::from_secs(1);
 
 /// The other processes of the ledger: what they append and commit, and how the work is shared with them.
