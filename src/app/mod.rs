@@ -20,6 +20,7 @@ mod revealing;
 mod serving;
 mod shared;
 mod stage_threads;
+mod turns;
 mod upkeep;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -36,6 +37,7 @@ pub use memory::{look_at_memory, memory_needed};
 pub use rehearsal::{Answered, Rehearsal};
 pub use serving::Serving;
 pub use shared::{Examined, examine_database};
+pub use turns::take_turns;
 
 use crate::{
     clock::{Clock, SystemClock},

@@ -51,6 +51,8 @@ pub(super) fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Verdict> 
     config.telemetry.log_format = args.log_format.unwrap_or(config.telemetry.log_format);
     telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)?;
     telemetry::logs::log_panics_by_place();
+    // Before the first thread: those started from this one do as it does.
+    app::take_turns();
     block_on(async {
         let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config, Options::for_service()).await?;
