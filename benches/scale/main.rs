@@ -106,7 +106,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "gateway") {
         // As `serve` does, before the first thread.
-        douane::app::take_turns();
+        douane::cli::take_turns();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if let [flag, kind, folder] = arguments.as_slice()

@@ -20,7 +20,6 @@ mod revealing;
 mod serving;
 mod shared;
 mod stage_threads;
-mod turns;
 mod upkeep;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -37,7 +36,6 @@ pub use memory::{look_at_memory, memory_needed};
 pub use rehearsal::{Answered, Rehearsal};
 pub use serving::Serving;
 pub use shared::{Examined, examine_database};
-pub use turns::take_turns;
 
 use crate::{
     clock::{Clock, SystemClock},

@@ -40,12 +40,14 @@ pub mod signing_key;
 mod signing_sha1;
 pub mod test;
 mod token;
+mod turns;
 mod verify;
 mod whole_file;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+pub use turns::take_turns;
 
 use crate::config::{Config, Overrides, load, process_environment};
 

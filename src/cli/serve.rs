@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::{Common, Verdict, block_on};
+use super::{Common, Verdict, block_on, take_turns};
 use crate::{
     app::{self, Gateway, Options},
     config::{LogFormat, Roles},
@@ -52,7 +52,7 @@ pub(super) fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Verdict> 
     telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)?;
     telemetry::logs::log_panics_by_place();
     // Before the first thread: those started from this one do as it does.
-    app::take_turns();
+    take_turns();
     block_on(async {
         let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config, Options::for_service()).await?;

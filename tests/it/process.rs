@@ -185,6 +185,16 @@ impl Process {
         self.signal(Signal::HUP);
     }
 
+    /// The scheduling policy of each of its threads, as proc_pid_stat(5) has it.
+    pub fn policies(&self) -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        // A thread may end while one looks.
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        // After the name, which may hold anything, the fields begin with the third; the policy is the 41st.
+        let policy = |stat: String| stat.rsplit_once(')')?.1.split_whitespace().nth(38)?.parse().ok();
+        stats.map(|stat| policy(stat).expect("a policy")).collect()
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("signalled");
     }

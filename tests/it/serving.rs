@@ -46,6 +46,14 @@ fn post_until_closed(address: SocketAddr, from: usize, accepted: &Mutex<Vec<Stri
 }
 
 #[test]
+fn every_thread_takes_turns_on_a_busy_processor() {
+    const SCHED_BATCH: u32 = 3;
+    let lab = Lab::start();
+    let policies = lab.gateway.policies();
+    assert!(policies.len() > 1 && policies.iter().all(|policy| *policy == SCHED_BATCH), "{policies:?}");
+}
+
+#[test]
 fn sigterm_under_load_finishes_what_was_accepted() {
     let lab = Lab::start();
     let accepted = Mutex::new(Vec::new());
