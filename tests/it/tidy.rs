@@ -381,3 +381,19 @@ fn every_planted_bug_still_fits_the_code() {
     let stale = patches.iter().filter(|patch| !fits(patch));
     fail_on(&stale.map(|patch| format!("{} no longer applies", patch.display())).collect::<Vec<_>>());
 }
+
+#[test]
+fn the_fuzz_targets_lock_the_same_libraries() {
+    let read = |file: &str| -> toml::Table {
+        toml::from_str(&fs::read_to_string(root().join(file)).expect("readable")).expect("TOML")
+    };
+    let (manifest, lock) = (read("Cargo.toml"), read("fuzz/Cargo.lock"));
+    let packages = lock["package"].as_array().expect("packages");
+    let locked = |library: &str| packages.iter().any(|package| package["name"].as_str() == Some(library));
+    let libraries = manifest["dependencies"].as_table().expect("a table").iter();
+    let built = libraries.filter(|(_, library)| library.get("optional").is_none()).map(|(name, _)| name);
+    let missing = built.filter(|library| !locked(library)).map(|library| {
+        format!("fuzz/Cargo.lock lacks {library}: run cargo check --manifest-path fuzz/Cargo.toml and commit the lock")
+    });
+    fail_on(&missing.collect::<Vec<_>>());
+}
