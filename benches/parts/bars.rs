@@ -42,8 +42,8 @@ impl Bar {
             Limit::AtMost(bar) => self.measured <= bar,
         };
         match &self.excuse {
-            _ if self.measured.is_nan() => "not measured (--full)".to_owned(),
             Some(excuse) => excuse.clone(),
+            None if self.measured.is_nan() => "not measured (--full)".to_owned(),
             None if reached => "ok".to_owned(),
             None => "BELOW".to_owned(),
         }

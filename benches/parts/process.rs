@@ -78,12 +78,17 @@ impl Server {
         Ok(Self { child, public, private, token, ready_after: began.elapsed(), kept })
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has used so far.
     pub fn usage(&self) -> Result<Usage> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
         let kib: u64 = peak.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0);
-        Ok(Usage { cpu: cpu(self.child.id(), 2)?, peak_rss: kib * 1024 })
+        Ok(Usage { cpu: cpu(self.id(), 2)?, peak_rss: kib * 1024 })
     }
 
     /// Its commits so far, by its own count; none where it does not commit.

@@ -5,6 +5,9 @@
 //! alone is called by pgbench, with batches as large as one gateway made them in the same round, and by as many clients as
 //! there are gateways beside it. It sends its batch with each call, as any client must; that is what the bars judge by. One
 //! row more has the batch in a prepared statement instead: so much the procedure would do if nothing had to reach it.
+//! Replicas that bring their own processors, as those of a cluster do, are the rows with a share of a core for each process;
+//! they take root. In the rows without, the processes have to share the cores with one another, the load and all servers.
+//!
 //! Acks a second are those of a closed loop, once of a gateway that only takes deliveries, as the handler does; end to end
 //! counts until the last domain event stands in the stream. Absolute figures drift with the machine; the ratios are what
 //! counts.
@@ -43,6 +46,7 @@ mod pgbench;
 #[expect(dead_code, reason = "the road asks a server for more")]
 mod process;
 mod report;
+mod share;
 #[path = "../../tests/it/servers"]
 #[expect(dead_code, reason = "tests do more to their servers")]
 mod servers {
@@ -65,6 +69,7 @@ use engines::Engines;
 use load::Run;
 use process::{Commits, Server};
 use report::{Figures, Report};
+use share::Share;
 
 /// Open connections of the load, shared out among the processes. With a few only, each process would have a few to commit at
 /// once, and would measure how long the disk takes.
@@ -73,6 +78,9 @@ const CONNECTIONS: u64 = 256;
 const ENDPOINTS: u64 = 8;
 /// Everything that a process can do.
 const ALL: &str = "intake,translate,publish,console";
+/// Hundredths of a core that each process has in the rows where it brings its own: of all that four need, no more than the
+/// machine has.
+const SHARE: u32 = 15;
 /// Deliveries a second for latencies.
 const PACE: u64 = 500;
 
@@ -83,6 +91,8 @@ const WARM_UP: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     rounds: usize,
+    /// How often again what is compared with its likes.
+    more: usize,
     round: Duration,
     /// For latencies at a fixed rate.
     paced: Duration,
@@ -98,7 +108,8 @@ impl Plan {
             (true, false) => 20_000,
             (false, false) => 200_000,
         };
-        Self { rounds: if quick { 1 } else { 3 }, round: seconds(10, 3), paced: seconds(10, 3), keep }
+        let (rounds, more) = if quick { (1, 0) } else { (3, 2) };
+        Self { rounds, more, round: seconds(10, 3), paced: seconds(10, 3), keep }
     }
 }
 
@@ -139,11 +150,24 @@ async fn measure(plan: Plan) -> Result<()> {
             println!("round {round}: {row}");
             report.round(row, gateways(&engines, processes, plan).await?);
         }
+        for (processes, row) in report::HELD {
+            println!("round {round}: {row}");
+            match held(&engines, processes, plan).await? {
+                Ok(figures) => report.round(row, figures),
+                Err(reason) => println!("not measured, shares of a core cannot be given: {reason}"),
+            }
+        }
         let batch = pgbench::sample(&engines, report.batch(report::ONE_GATEWAY))?;
         for (row, calls) in report::ALONE {
             println!("round {round}: {row}, batches of {}", batch.entries());
             engines.empty().await?;
             report.round(row, pgbench::run(&engines, &batch, calls, plan.round)?);
+        }
+    }
+    for round in plan.rounds + 1..=plan.rounds + plan.more {
+        for (processes, row) in report::GATEWAYS {
+            println!("round {round}: {row}");
+            report.round(row, gateways(&engines, processes, plan).await?);
         }
     }
     for round in 1..=plan.rounds {
@@ -180,6 +204,22 @@ async fn gateways(engines: &Engines, processes: usize, plan: Plan) -> Result<Fig
     let folder = tempfile::tempdir()?;
     let gateways = gateway::start(engines, engines::FRESH, &vec![ALL; processes], folder.path())?;
     on_the_road(engines, &gateways, plan.round).await
+}
+
+/// The same with a share of a core for each, where they can be given; they may start as they can.
+async fn held(engines: &Engines, processes: usize, plan: Plan) -> Result<std::io::Result<Figures>> {
+    engines.empty().await?;
+    let folder = tempfile::tempdir()?;
+    // Before the gateways, and so dropped after them: a share goes when its process has ended.
+    let mut shares = Vec::new();
+    let gateways = gateway::start(engines, engines::FRESH, &vec![ALL; processes], folder.path())?;
+    for gateway in &gateways {
+        match Share::hold(gateway.id(), SHARE) {
+            Ok(share) => shares.push(share),
+            Err(reason) => return Ok(Err(reason)),
+        }
+    }
+    Ok(Ok(on_the_road(engines, &gateways, plan.round).await?))
 }
 
 /// A closed loop, and then the wait for the last event in the stream.
