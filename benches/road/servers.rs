@@ -38,10 +38,6 @@ const MOST_WAITING: usize = 1_024;
 
 /// Runs one server until it is killed.
 pub fn run(kind: &str, folder: &Path) -> Result<()> {
-    if matches!(kind, "acks" | "road") {
-        // As `serve` does, before the first thread.
-        douane::cli::take_turns();
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match kind {

@@ -51,8 +51,11 @@ pub(super) fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Verdict> 
     config.telemetry.log_format = args.log_format.unwrap_or(config.telemetry.log_format);
     telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)?;
     telemetry::logs::log_panics_by_place();
-    // Before the first thread: those started from this one do as it does.
-    take_turns();
+    // Before the first thread: those started from this one do as it does. With the ledger in this process its one writer has
+    // to interrupt the stages, or commits wait for them.
+    if config.ledger.url.is_some() {
+        take_turns();
+    }
     block_on(async {
         let stop = app::asked_to_stop()?;
         let gateway = Gateway::start(config, Options::for_service()).await?;

@@ -175,7 +175,10 @@ async fn redis_changes_no_domain_event() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_event_posted_ten_thousand_times_is_one_fact() {
+    const SCHED_BATCH: u32 = 3;
     let mut world = World::start(4).await;
+    let mut policies = world.replicas.iter().flat_map(|replica| replica.gateway().policies());
+    assert!(policies.all(|policy| policy == SCHED_BATCH), "every thread takes turns on a busy processor");
     let acked = load::storm(&world.public(), 10_000).take();
     assert_eq!(acked.len(), 10_000, "every answer names a delivery of its own");
     let facts = proof::prove(&mut world, acked).await;
