@@ -1,5 +1,5 @@
 //! What was measured, as a table: medians of the rounds, ratios to the hand-written handler and to the procedure alone, and
-//! the bars. A machine is not the same in every minute, so a bar compares what was measured in the same round.
+//! the bars. A machine is not the same in every minute, so bars compare rows of the same round (latencies: the medians).
 
 use std::{collections::BTreeMap, fmt};
 
